@@ -1,0 +1,52 @@
+# Works on a machine that has only make and Python >= 3.10: the environment is made in .venv, with
+# the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Where the main job keeps its stages and its report, and the records it uses. Without DATA the
+# job makes its own recording.
+WORKDIR ?= runs/selfsup
+DATA ?=
+# Flags that are added to the main job, for example RUN_FLAGS=--seed=2.
+RUN_FLAGS ?=
+# Test processes, and arguments for pytest.
+JOBS ?= 2
+PYTEST_FLAGS ?=
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help run test lint clean distclean
+
+help:
+	@echo "make run    the main job: data, training, report in WORKDIR (now: $(WORKDIR))"
+	@echo "make test   lint and the full test suite"
+	@echo "make lint   lint only"
+	@echo "make clean  remove caches and build products; distclean also removes $(VENV)"
+
+run: $(READY)
+	$(BIN)/python -m tfhand.train --flagfile=configs/selfsup.flags --workdir=$(WORKDIR) \
+	    $(if $(DATA),--data_dir=$(DATA)) $(RUN_FLAGS)
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find tfhand data_prep tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf $(VENV)
+
+# The stamp comes last: an interrupted installation is taken up again.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	    sys.exit(v < (3, 10) and f"expected Python >= 3.10, found {v.major}.{v.minor}; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@

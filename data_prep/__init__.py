@@ -1,0 +1,1 @@
+"""Recordings in, TFRecord shards out: the schema, converters and inspection of data sets."""

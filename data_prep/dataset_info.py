@@ -1,0 +1,186 @@
+"""What a folder of shards says about itself: `dataset_info.json`.
+
+The file is written last, so a split that it does not name does not exist, whatever files lie
+beside it. Readers take shard names and sizes from it, never from a directory listing.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from data_prep.schema import SCHEMA_VERSION
+from tfhand.geometry.crop import CropSpec
+
+__all__ = [
+    "DatasetInfo",
+    "INFO_NAME",
+    "ShardInfo",
+    "Skips",
+    "SplitInfo",
+    "compute_sha256",
+    "read_info",
+    "write_info",
+]
+
+INFO_NAME = "dataset_info.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardInfo:
+    """One file of records.
+
+    Attributes:
+      name: file name within the folder.
+      num_samples: records in it.
+      num_bytes: its size.
+      sha256: its checksum, hexadecimal.
+    """
+
+    name: str
+    num_samples: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass
+class Skips:
+    """Samples left out for one reason.
+
+    Attributes:
+      count: how many.
+      first_frames: frame numbers of the first few, to look at.
+    """
+
+    count: int = 0
+    first_frames: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitInfo:
+    """One split.
+
+    Attributes:
+      source: where the samples come from, for a reader to recognize.
+      num_samples: records in all shards.
+      num_labelled: records with at least one known joint.
+      subjects: number of samples of each subject.
+      shards: the files, in order.
+      skipped: samples left out, by reason.
+      extra: anything else the writer wants to keep with the data (JSON values).
+    """
+
+    source: str
+    num_samples: int
+    num_labelled: int
+    subjects: dict[str, int]
+    shards: tuple[ShardInfo, ...]
+    skipped: dict[str, Skips]
+    extra: dict
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of samples left out, over all reasons."""
+        return sum(skips.count for skips in self.skipped.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """A folder of shards.
+
+    Attributes:
+      spec: size of the crops.
+      num_views: views a sample.
+      splits: what is there, by name.
+      schema_version: version of the record layout.
+    """
+
+    spec: CropSpec
+    num_views: int
+    splits: dict[str, SplitInfo]
+    schema_version: int = SCHEMA_VERSION
+
+    def check_same_layout(self, spec: CropSpec, num_views: int, where) -> None:
+        """Raises a ValueError that names `where` unless crops and views are as given."""
+        found, expected = (self.spec, self.num_views), (spec, num_views)
+        if found != expected:
+            raise ValueError(
+                f"{where} holds image_size={found[0].image_size}, cube_mm={found[0].cube_mm:g}, "
+                f"num_views={found[1]}; expected image_size={spec.image_size}, "
+                f"cube_mm={spec.cube_mm:g}, num_views={num_views}."
+            )
+
+
+def read_info(data_dir) -> DatasetInfo:
+    """Reads the description of a folder of shards.
+
+    Args:
+      data_dir: path of the folder.
+
+    Returns:
+      What `dataset_info.json` says.
+
+    Raises:
+      FileNotFoundError: if the folder or the file is not there.
+      ValueError: if the file cannot be understood or has another schema version.
+    """
+    data_dir = Path(data_dir)
+    path = data_dir / INFO_NAME
+    if not data_dir.is_dir():
+        raise FileNotFoundError(f"No folder {data_dir}: expected a folder of records.")
+    if not path.is_file():
+        state = "holds no complete data set" if any(data_dir.iterdir()) else "is empty"
+        raise FileNotFoundError(f"Folder {data_dir} {state}: expected {INFO_NAME} in it.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
+        return DatasetInfo(
+            spec=CropSpec(values["image_size"], values["cube_mm"]),
+            num_views=values["num_views"],
+            splits={name: _split_from_json(split) for name, split in values["splits"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"Cannot use {path}: {type(error).__name__}: {error}.") from error
+
+
+def write_info(data_dir, info: DatasetInfo) -> None:
+    """Writes the description of a folder of shards in one step: the old one or the new one.
+
+    Args:
+      data_dir: path of the folder.
+      info: what to write.
+    """
+    values = {
+        "schema_version": info.schema_version,
+        "image_size": info.spec.image_size,
+        "cube_mm": info.spec.cube_mm,
+        "num_views": info.num_views,
+        "splits": {name: dataclasses.asdict(split) for name, split in sorted(info.splits.items())},
+    }
+    path = Path(data_dir) / INFO_NAME
+    partial = path.with_name(f".{INFO_NAME}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def compute_sha256(path) -> str:
+    """Returns the SHA-256 checksum of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _split_from_json(values):
+    values = dict(values)
+    values["shards"] = tuple(ShardInfo(**shard) for shard in values["shards"])
+    values["skipped"] = {reason: Skips(**skips) for reason, skips in values["skipped"].items()}
+    return SplitInfo(**values)

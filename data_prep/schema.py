@@ -1,0 +1,142 @@
+"""What the record of one sample holds: one table, and the checks of a sample before it is stored.
+
+A sample is one instant seen by V views. `examples.py` makes encoder and parser from the table.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfhand.geometry.crop import CropSpec, foreground_mask
+from tfhand.hand.skeleton import JOINT_NAMES
+
+__all__ = [
+    "FIELDS",
+    "Field",
+    "SCHEMA_VERSION",
+    "check_sample",
+    "find_problem",
+]
+
+SCHEMA_VERSION = 1
+
+# A surface this far in front of the cube still rounds to its near face in 0.1 mm steps.
+_NEAR_MARGIN_MM = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One feature of a record.
+
+    Attributes:
+      name: feature key.
+      shape: axes; "view" stands for the number of views. `()` is a scalar.
+      dtype: type on disk: float32, int64 or string.
+      unit: unit, "" where there is none.
+      meaning: what it is, with its frame.
+      label: True if unlabelled samples go without it; it is parsed as zeros then.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: tf.DType
+    unit: str
+    meaning: str
+    label: bool = False
+
+    def static_shape(self, num_views: int) -> list[int]:
+        """Returns the shape with the number of views filled in."""
+        return [num_views if axis == "view" else axis for axis in self.shape]
+
+
+_JOINTS = len(JOINT_NAMES)
+
+FIELDS = (
+    Field("image_size", (), tf.int64, "px", "side S of the crops"),
+    Field("num_views", (), tf.int64, "", "number of views V"),
+    Field("cube_mm", (), tf.float32, "mm", "side of the crop cube"),
+    Field("depth_png", ("view",), tf.string, "0.1 mm", "depth crop, S x S, 16-bit PNG"),
+    Field("center_mm", ("view", 3), tf.float32, "mm", "crop center, camera frame"),
+    Field("intrinsics", ("view", 4), tf.float32, "px", "fx, fy, cx, cy of the camera"),
+    Field("ref_from_view", ("view", 4, 4), tf.float32, "mm", "camera frame to reference frame"),
+    Field("foreground_fraction", ("view",), tf.float32, "", "share of crop pixels with a surface"),
+    Field("subject", (), tf.string, "", "whose hand"),
+    Field("frame", (), tf.int64, "", "frame number in the source"),
+    Field("joints_mm", ("view", _JOINTS, 3), tf.float32, "mm", "joints, camera frame", label=True),
+    Field("joint_mask", ("view", _JOINTS), tf.int64, "", "1 where a joint is known", label=True),
+)
+
+# Made by the encoder; the other fields are the keys of a sample, beside depth_mm.
+_DERIVED = ("image_size", "num_views", "cube_mm", "depth_png", "foreground_fraction")
+
+
+def check_sample(sample: Mapping, spec: CropSpec, num_views: int) -> dict:
+    """Checks keys and shapes, and converts to the types of the schema.
+
+    Args:
+      sample: `depth_mm [V, S, S]` (crop depth, mm relative to the center, background cube / 2),
+        `center_mm [V, 3]`, `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`, `subject` (str),
+        `frame` (int) and, if labelled, `joints_mm [V, 36, 3]` (camera frame) with an optional
+        `joint_mask [V, 36]` (absent: all known).
+      spec: size of the crops.
+      num_views: V.
+
+    Returns:
+      The sample with numpy values, unknown joints set to zero, and `foreground_fraction [V]`.
+
+    Raises:
+      ValueError: if a key is missing or unknown, or a shape differs.
+    """
+    fields = [field for field in FIELDS if field.name not in _DERIVED]
+    shapes = {field.name: field.static_shape(num_views) for field in fields}
+    shapes["depth_mm"] = [num_views, spec.image_size, spec.image_size]
+    required = set(shapes) - {field.name for field in fields if field.label}
+    missing, unknown = required - set(sample), set(sample) - set(shapes)
+    if missing or unknown:
+        raise ValueError(
+            f"A sample needs {sorted(required)}; missing {sorted(missing)}, "
+            f"unknown {sorted(unknown)}."
+        )
+    checked = {"subject": str(sample["subject"]), "frame": int(sample["frame"])}
+    for name in set(sample) - set(checked):
+        dtype = bool if name == "joint_mask" else np.float32
+        checked[name] = np.asarray(sample[name]).astype(dtype)
+        if list(checked[name].shape) != shapes[name]:
+            raise ValueError(
+                f"{name} must have shape {shapes[name]}, received {list(checked[name].shape)}."
+            )
+    if "joints_mm" in checked:
+        mask = checked.setdefault("joint_mask", np.ones(shapes["joint_mask"], bool))
+        checked["joints_mm"] = np.where(mask[..., np.newaxis], checked["joints_mm"], 0.0)
+    elif "joint_mask" in checked:
+        raise ValueError("joint_mask came without joints_mm.")
+    foreground = foreground_mask(checked["depth_mm"], spec.cube_mm).numpy()
+    checked["foreground_fraction"] = foreground.mean(axis=(1, 2)).astype(np.float32)
+    return checked
+
+
+def find_problem(
+    sample: Mapping, spec: CropSpec, min_foreground_fraction: float = 0.0
+) -> str | None:
+    """Says why a sample cannot be used, or None if it can.
+
+    Args:
+      sample: result of `check_sample`.
+      spec: size of the crops.
+      min_foreground_fraction: every view must show more surface than this share of its crop.
+
+    Returns:
+      A reason that is the same for all samples with the problem, so that it can be counted.
+    """
+    for name, value in sample.items():
+        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+            return f"non-finite {name}"
+    if sample["depth_mm"].min() < -spec.far_mm - _NEAR_MARGIN_MM:
+        return "depth_mm in front of the cube"
+    if (sample["foreground_fraction"] <= min_foreground_fraction).any():
+        if min_foreground_fraction:
+            return f"a view shows at most {min_foreground_fraction:g} of surface"
+        return "a view shows background only"
+    return None

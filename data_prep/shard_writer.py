@@ -1,0 +1,213 @@
+"""Writes the shards of one split so that a killed run leaves nothing that a reader would take."""
+
+import collections
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow as tf
+
+from data_prep.dataset_info import (
+    INFO_NAME,
+    DatasetInfo,
+    ShardInfo,
+    Skips,
+    SplitInfo,
+    compute_sha256,
+    read_info,
+    write_info,
+)
+from data_prep.examples import encode_example
+from data_prep.schema import check_sample, find_problem
+from tfhand.geometry.crop import CropSpec
+
+__all__ = ["ShardWriter"]
+
+# Frames listed for each skip reason; enough to look at, few enough to read.
+_FRAMES_KEPT = 20
+
+
+class ShardWriter:
+    """Context manager that writes one split.
+
+    Samples go to the shards in turn. Shards are hidden `.partial` files until the block ends
+    without an exception; then they are renamed and `dataset_info.json` is written, last and in
+    one step, beside the splits it already names.
+
+        with ShardWriter(folder, "train", num_shards=8, source="...", spec=spec, num_views=3) as w:
+            for sample in samples:
+                w.write(sample)
+        print(w.info)
+
+    Attributes:
+      extra: dict of JSON values kept with the split; may be filled until the block ends.
+      skipped: samples left out so far, by reason.
+      num_samples: samples written so far.
+      info: `SplitInfo` of the finished split; None before.
+
+    Args:
+      output_dir: folder, made if needed.
+      split: name of the split: lower-case letters, digits and underscores.
+      num_shards: int, number of files.
+      source: where the samples come from.
+      spec: size of the crops.
+      num_views: int, V.
+      min_foreground_fraction: a sample is skipped unless every view shows more surface than this
+        share of its crop.
+      overwrite: replace the split if the folder has it.
+
+    Raises:
+      ValueError: for a bad split name or number of shards, a folder whose splits have another
+        layout, or (at the end) if there is no sample.
+      FileExistsError: if the folder has the split and `overwrite` is False.
+    """
+
+    def __init__(
+        self,
+        output_dir,
+        split: str,
+        *,
+        num_shards: int,
+        source: str,
+        spec: CropSpec,
+        num_views: int,
+        min_foreground_fraction: float = 0.0,
+        extra: dict | None = None,
+        overwrite: bool = False,
+    ):
+        if not re.fullmatch(r"[a-z0-9_]+", split):
+            raise ValueError(f"split must be lower-case letters, digits and _, received {split!r}.")
+        if num_shards < 1:
+            raise ValueError(f"num_shards must be at least 1, received {num_shards}.")
+        self.extra = dict(extra or {})
+        self.skipped: dict[str, Skips] = {}
+        self.num_samples = 0
+        self.info: SplitInfo | None = None
+        self._dir = Path(output_dir)
+        self._split = split
+        self._source = source
+        self._spec = spec
+        self._num_views = num_views
+        self._min_foreground_fraction = min_foreground_fraction
+        self._overwrite = overwrite
+        self._names = [
+            f"{split}-{index:05d}-of-{num_shards:05d}.tfrecord" for index in range(num_shards)
+        ]
+        self._writers: list[tf.io.TFRecordWriter] = []
+        self._subjects = collections.Counter()
+        self._num_labelled = 0
+
+    def __enter__(self) -> "ShardWriter":
+        self._dir.mkdir(parents=True, exist_ok=True)
+        self._read_other_splits(self._overwrite)
+        self._remove_partial()
+        self._writers = [tf.io.TFRecordWriter(str(self._partial(name))) for name in self._names]
+        return self
+
+    def __exit__(self, error_type, error, traceback) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._writers = []
+        try:
+            if error_type is None:
+                self._publish()
+        finally:
+            self._remove_partial()
+
+    def write(self, sample: Mapping) -> bool:
+        """Writes a sample, or counts it as skipped if its values cannot be used.
+
+        Args:
+          sample: as for `schema.check_sample`.
+
+        Returns:
+          True if it was written. False if it was skipped: a value that is not finite, or a view
+          without enough surface.
+
+        Raises:
+          ValueError: if a key or a shape is wrong, or outside the `with` block.
+        """
+        if not self._writers:
+            raise ValueError("ShardWriter.write was called outside its with block.")
+        sample = check_sample(sample, self._spec, self._num_views)
+        problem = find_problem(sample, self._spec, self._min_foreground_fraction)
+        if problem:
+            self.skip(problem, sample["frame"])
+            return False
+        serialized = encode_example(sample, self._spec, self._num_views)
+        self._writers[self.num_samples % len(self._writers)].write(serialized)
+        self.num_samples += 1
+        self._subjects[sample["subject"]] += 1
+        self._num_labelled += bool("joint_mask" in sample and sample["joint_mask"].any())
+        return True
+
+    def skip(self, reason: str, frame: int) -> None:
+        """Counts a sample that is left out.
+
+        Args:
+          reason: the same words for every sample with the same problem.
+          frame: frame number in the source.
+        """
+        skips = self.skipped.setdefault(reason, Skips())
+        skips.count += 1
+        if len(skips.first_frames) < _FRAMES_KEPT:
+            skips.first_frames.append(int(frame))
+
+    def _publish(self):
+        if not self.num_samples:
+            reasons = {reason: skips.count for reason, skips in self.skipped.items()}
+            raise ValueError(
+                f"No sample for split {self._split!r} of {self._dir}; skipped: {reasons or 'none'}."
+            )
+        self.info = self._describe()
+        others = self._read_other_splits(self._overwrite)
+        if (self._dir / INFO_NAME).exists():
+            # From here until the end the split does not exist, so no reader mixes old and new.
+            write_info(self._dir, DatasetInfo(self._spec, self._num_views, others))
+        for stale in self._dir.glob(f"{self._split}-?????-of-?????.tfrecord"):
+            stale.unlink()
+        for name in self._names:
+            os.replace(self._partial(name), self._dir / name)
+        splits = {**others, self._split: self.info}
+        write_info(self._dir, DatasetInfo(self._spec, self._num_views, splits))
+
+    def _describe(self):
+        count = len(self._names)
+        shards = tuple(
+            ShardInfo(
+                name=name,
+                num_samples=(self.num_samples - index + count - 1) // count,
+                num_bytes=self._partial(name).stat().st_size,
+                sha256=compute_sha256(self._partial(name)),
+            )
+            for index, name in enumerate(self._names)
+        )
+        return SplitInfo(
+            source=self._source,
+            num_samples=self.num_samples,
+            num_labelled=self._num_labelled,
+            subjects=dict(sorted(self._subjects.items())),
+            shards=shards,
+            skipped=self.skipped,
+            extra=self.extra,
+        )
+
+    def _read_other_splits(self, overwrite):
+        """Returns the splits already in the folder but this one, after checking that they fit."""
+        if not (self._dir / INFO_NAME).exists():
+            return {}
+        info = read_info(self._dir)
+        splits = dict(info.splits)
+        if splits.pop(self._split, None) and not overwrite:
+            raise FileExistsError(f"Folder {self._dir} already has a split {self._split!r}.")
+        if splits:
+            info.check_same_layout(self._spec, self._num_views, self._dir)
+        return splits
+
+    def _partial(self, name):
+        return self._dir / f".{name}.partial"
+
+    def _remove_partial(self):
+        for path in self._dir.glob(f".{self._split}-*.tfrecord.partial"):
+            path.unlink()

@@ -1,0 +1,49 @@
+"""Settings and fixtures that every test shares.
+
+Two logical CPUs are configured here because TensorFlow takes that setting only before its first
+op: distribution tests use "CPU:0" and "CPU:1", every other test runs on "CPU:0" as usual.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import random
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+SEED = 20190617
+
+
+def _configure_two_logical_cpus() -> None:
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+_configure_two_logical_cpus()
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds():
+    """Seeds Python, NumPy and TensorFlow before each test, so that tests do not depend on order."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    tf.random.set_seed(SEED)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Returns a NumPy generator with a fixed seed."""
+    return np.random.default_rng(SEED)
+
+
+@pytest.fixture(scope="session")
+def two_cpus() -> list[str]:
+    """Returns the names of two logical devices for `tf.distribute.MirroredStrategy`."""
+    names = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if len(names) < 2:
+        raise RuntimeError(f"expected two logical CPUs, found {names}")
+    return ["CPU:0", "CPU:1"]

@@ -1,0 +1,149 @@
+"""The command `tfhand.evaluate`, on text files and on records."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from data_prep import records
+from tfhand import commands, evaluate
+from tfhand.evaluation import report
+from tfhand.geometry.crop import CropSpec
+from tfhand.hand import skeleton
+
+SPEC = CropSpec(image_size=16, cube_mm=300.0)
+FLOAT_MM = 1e-3
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        commands.run(evaluate.main, evaluate.define_flags, ["evaluate.py", *map(str, arguments)])
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def text_files(tmp_path_factory):
+    """Labels on the optical axis, and two methods 4 and 25 mm behind them."""
+    folder = tmp_path_factory.mktemp("text")
+    uvd = np.tile([320.0, 240.0, 700.0], (6, 14, 1))
+    for name, offset_mm in (("labels", 0), ("near", 4), ("far", 25)):
+        shifted = uvd + [0, 0, offset_mm]
+        np.savetxt(folder / f"{name}.txt", shifted.reshape(6, -1), fmt="%.3f")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def constant_model(tmp_path_factory):
+    """A network that always answers with the same spheres, and those spheres."""
+    spheres_mm = np.random.default_rng(4).normal(size=(41, 3)).astype(np.float32) * 40
+    inputs = keras.Input((16, 16, 1))
+    dense = keras.layers.Dense(123, kernel_initializer="zeros")
+    flat = dense(keras.layers.Flatten()(inputs))
+    outputs = {
+        "spheres_mm": keras.layers.Reshape((41, 3))(flat),
+        "spread_mm": keras.layers.Dense(41, kernel_initializer="zeros")(flat),
+    }
+    model = keras.Model(inputs, outputs)
+    dense.set_weights([dense.get_weights()[0], spheres_mm.reshape(-1)])
+    path = tmp_path_factory.mktemp("model") / "pose.keras"
+    model.save(path)
+    return path, spheres_mm
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory, constant_model):
+    """Records whose labels are the network's answer; view 1 is off by 6 mm."""
+    folder = tmp_path_factory.mktemp("records")
+    rng = np.random.default_rng(5)
+    joints_mm = constant_model[1][skeleton.SPHERE_FROM_JOINT]
+    with records.ShardWriter(
+        folder, "test", num_shards=2, source="test", spec=SPEC, num_views=2
+    ) as writer:
+        for frame in range(5):
+            center_mm = rng.normal([0, 0, 700], 30, (2, 3))
+            depth_mm = np.full((2, 16, 16), SPEC.far_mm)
+            depth_mm[:, 5:10, 5:10] = 0.0
+            labels_mm = joints_mm + center_mm[:, np.newaxis]
+            labels_mm[1, :, 1] += 6.0
+            writer.write(
+                {
+                    "depth_mm": depth_mm,
+                    "center_mm": center_mm,
+                    "intrinsics": np.tile([588.0, 587.0, 320.0, 240.0], (2, 1)),
+                    "ref_from_view": np.tile(np.eye(4), (2, 1, 1)),
+                    "subject": "a",
+                    "frame": frame,
+                    "joints_mm": labels_mm,
+                }
+            )
+    return folder
+
+
+def test_text_files_are_scored(text_files, tmp_path, capsys):
+    output = tmp_path / "scores.json"
+    predictions = f"{text_files / 'near.txt'},{text_files / 'far.txt'}"
+    status = run(
+        f"--labels={text_files / 'labels.txt'}",
+        f"--predictions={predictions}",
+        f"--output={output}",
+        f"--report_dir={tmp_path / 'report'}",
+    )
+    assert status == 0
+    content = json.loads(output.read_text())
+    assert content["near"]["mean_joint_error_mm"] == pytest.approx(4)
+    assert content["far"]["success_rate"] | {"20": 0.0, "40": 1.0} == content["far"]["success_rate"]
+    table = capsys.readouterr().out
+    assert "| near | 6 | 4.00 |" in table
+    assert (tmp_path / "report" / "table.md").read_text() == table
+
+
+def test_a_model_is_scored_on_records(constant_model, data_dir, tmp_path, capsys):
+    folder = tmp_path / "report"
+    status = run(f"--model={constant_model[0]}", f"--data_dir={data_dir}", f"--report_dir={folder}")
+    assert status == 0
+    scores = report.read_metrics(folder / "metrics.json")
+    assert scores["pose"].mean_joint_error_mm == pytest.approx(0, abs=FLOAT_MM)
+    assert scores["pose"].num_frames == 5
+    assert scores["pose_all_views"].mean_joint_error_mm == pytest.approx(3, abs=FLOAT_MM)
+    assert (folder / "worst_views.png").is_file()
+    assert "| pose | 5 | 0.00 |" in capsys.readouterr().out
+
+
+def test_another_view_and_name_can_be_chosen(constant_model, data_dir, tmp_path):
+    output = tmp_path / "scores.json"
+    status = run(
+        f"--model={constant_model[0]}",
+        f"--data_dir={data_dir}",
+        "--view=1",
+        "--name=ours",
+        f"--output={output}",
+    )
+    assert status == 0
+    content = json.loads(output.read_text())
+    assert content["ours"]["mean_joint_error_mm"] == pytest.approx(6, abs=FLOAT_MM)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "either --model and --data_dir or --labels and --predictions"),
+        (["--model=a.keras", "--labels=b.txt"], "either --model"),
+        (["--model=a.keras"], "found no --data_dir"),
+        (["--labels=b.txt"], "found no --predictions"),
+        (["--labels=b.txt", "--predictions=c.txt"], "found no file b.txt"),
+        (["--model=a.keras", "--data_dir=OUT"], "found no file a.keras"),
+        (["--model=MODEL", "--data_dir=OUT"], "OUT"),
+        (["--model=MODEL", "--data_dir=DATA", "--split=train"], "train"),
+        (["--model=MODEL", "--data_dir=DATA", "--view=2"], "views below 2, received [2]"),
+        (["--model=MODEL", "--data_dir=DATA", "--wiew=1"], "'wiew'"),
+    ],
+)
+def test_bad_input_gives_one_line(arguments, expected, constant_model, data_dir, capfd):
+    known = {"MODEL": str(constant_model[0]), "DATA": str(data_dir)}
+    for word, value in known.items():
+        arguments = [argument.replace(word, value) for argument in arguments]
+    assert run(*arguments) == 1
+    # The progress bar ends in its own line.
+    (line,) = [x for x in capfd.readouterr().err.splitlines() if x.startswith("evaluate: ")]
+    assert expected in line

@@ -1,0 +1,207 @@
+"""The pose prior: invariance to rigid motion, the bound itself, gradients, training and files."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand.geometry import rigid
+from tfhand.models import pose_prior
+
+NUM_PALM = 11
+NUM_SPHERES = 41
+
+# float32 with a singular value decomposition in between, mm.
+FLOAT_TOLERANCE_MM = 2e-2
+
+
+def _toy_hands(num_hands):
+    """A rigid palm and five fingers of six spheres, each finger bent by one random angle."""
+    palm = tf.constant(np.random.default_rng(3).uniform(-40, 40, (NUM_PALM, 3)), tf.float32)
+    angles = tf.random.uniform([num_hands, 5, 1], 0.0, 1.5)
+    along = tf.range(1, 7, dtype=tf.float32) * 15.0
+    roots = tf.linspace(-40.0, 40.0, 5)[:, tf.newaxis]
+    fingers = tf.stack(
+        [
+            roots + 0.0 * angles * along,
+            40.0 + tf.cos(angles) * along,
+            tf.sin(angles) * along,
+        ],
+        axis=-1,
+    )
+    palm = tf.broadcast_to(palm, [num_hands, NUM_PALM, 3])
+    return tf.concat([palm, tf.reshape(fingers, [num_hands, 30, 3])], axis=1)
+
+
+def _config(**fields):
+    palm = _toy_hands(1)[0, :NUM_PALM].numpy()
+    return pose_prior.PosePriorConfig(
+        reference_palm_mm=palm, **{"latent_size": 8, "hidden_size": 64, **fields}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained():
+    tf.random.set_seed(0)
+    prior = pose_prior.PosePrior(_config(input_noise_mm=1.0))
+    history = pose_prior.train_prior(prior, _toy_hands, steps=600, batch_size=64)
+    return prior, history
+
+
+def test_training_lowers_the_bound(trained):
+    _, history = trained
+    assert len(history) == 10
+    # A coordinate known to 1 mm costs log(sqrt(2 pi e)) = 1.4 nats, one known to 8 mm 3.5 nats.
+    assert history[-1] < 1.7 < 2.0 < history[0]
+
+
+def test_reconstructs_with_sampled_latents_too(trained):
+    prior, _ = trained
+    errors = prior.reconstruction_errors(_toy_hands(256))
+    # Without the latent, a fingertip is about 35 mm from its mean.
+    assert errors["mean_latent_mm"] < 4.0
+    assert errors["sampled_latent_mm"] < 1.5 * errors["mean_latent_mm"] + 1.0
+
+
+def test_prefers_hands_to_scrambled_ones(trained):
+    prior, _ = trained
+    hands = _toy_hands(64)
+    noisy = hands + tf.random.normal(tf.shape(hands), stddev=15.0)
+    hand_score = tf.reduce_mean(prior.negative_elbo(hands))
+    assert hand_score + 0.5 < tf.reduce_mean(prior.negative_elbo(noisy))
+
+
+def test_samples_are_hands(trained):
+    prior, _ = trained
+    samples = prior.sample(64, seed=1)
+    assert samples.shape == (64, NUM_SPHERES, 3)
+    # Neighboring spheres of a finger are 15 mm apart in every toy hand.
+    gaps_mm = tf.norm(samples[:, 12:17] - samples[:, 11:16], axis=-1)
+    assert 10.0 < tf.reduce_mean(gaps_mm) < 20.0
+
+
+def test_rigid_motion_changes_nothing(trained):
+    prior, _ = trained
+    hands = _toy_hands(8)
+    motion = rigid.from_rotation_translation(
+        rigid.random_rotation(8, seed=(4, 2)), tf.random.uniform([8, 3], -200.0, 200.0)
+    )
+    moved = rigid.apply(motion, hands)
+    np.testing.assert_allclose(
+        prior.align(moved)[0], prior.align(hands)[0], atol=FLOAT_TOLERANCE_MM
+    )
+    np.testing.assert_allclose(
+        prior.negative_elbo(moved, sample=False),
+        prior.negative_elbo(hands, sample=False),
+        atol=0.02,
+    )
+    np.testing.assert_allclose(
+        prior.reconstruct(moved), rigid.apply(motion, prior.reconstruct(hands)), atol=0.1
+    )
+
+
+def test_bound_equals_the_closed_form(trained):
+    """-ELBO at the mean of q, from the formulas of the two normal densities, in float64."""
+    prior, _ = trained
+    hands = _toy_hands(4)
+    aligned, _ = prior.align(hands)
+    posterior = prior.encode(aligned)
+    mean, scale = (np.asarray(x, np.float64) for x in (posterior.mean(), posterior.stddev()))
+    likelihood = prior.decode(posterior.mean())
+    loc = likelihood.mean().numpy().astype(np.float64)
+    sigma = likelihood.distribution.stddev().numpy().astype(np.float64)
+    nll = 0.5 * ((aligned.numpy() - loc) / sigma) ** 2 + np.log(sigma) + 0.5 * np.log(2 * np.pi)
+    divergence = 0.5 * (mean**2 + scale**2 - 1 - 2 * np.log(scale))
+    expected = (nll.sum(axis=(1, 2)) + divergence.sum(axis=1)) / (3 * NUM_SPHERES)
+    actual = prior.negative_elbo(hands, sample=False)
+    assert actual.shape == (4,)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_sampling_is_on_by_default(trained):
+    prior, _ = trained
+    hands = _toy_hands(4)
+    assert np.any(prior.negative_elbo(hands) != prior.negative_elbo(hands))
+    np.testing.assert_array_equal(
+        prior.negative_elbo(hands, sample=False), prior.negative_elbo(hands, sample=False)
+    )
+
+
+def test_hands_do_not_depend_on_each_other(trained):
+    prior, _ = trained
+    hands = _toy_hands(3)
+    changed = tf.concat([hands[:1], _toy_hands(2)], axis=0)
+    first = prior.negative_elbo(hands, sample=False)
+    second = prior.negative_elbo(changed, sample=False)
+    np.testing.assert_allclose(first[0], second[0], atol=1e-4)
+    assert abs(first[1] - second[1]) > 1e-3
+
+
+@pytest.mark.parametrize("degenerate", [False, True])
+def test_gradient_is_finite_and_moves_no_hand(trained, degenerate):
+    prior, _ = trained
+    hands = _toy_hands(4)
+    if degenerate:
+        # All spheres in one point: the rotation is arbitrary, its gradient must not be taken.
+        hands = tf.zeros_like(hands)
+
+    @tf.function
+    def evaluate(spheres_mm):
+        with tf.GradientTape() as tape:
+            tape.watch(spheres_mm)
+            loss = tf.reduce_sum(prior.negative_elbo(spheres_mm))
+        return tape.gradient(loss, spheres_mm)
+
+    gradient = evaluate(hands).numpy()
+    assert np.all(np.isfinite(gradient))
+    assert np.any(gradient != 0)
+    total = np.abs(gradient.sum(axis=1))
+    assert np.all(total < 1e-4 * np.abs(gradient).sum(axis=1) + 1e-5)
+
+
+def test_graph_with_unknown_batch_equals_eager(trained):
+    prior, _ = trained
+    hands = _toy_hands(5)
+    graph = tf.function(
+        lambda x: prior.negative_elbo(x, sample=False),
+        input_signature=[tf.TensorSpec([None, NUM_SPHERES, 3], tf.float32)],
+    )
+    actual = graph(hands)
+    assert actual.dtype == tf.float32
+    np.testing.assert_allclose(actual, prior.negative_elbo(hands, sample=False), atol=1e-3)
+
+
+def test_survives_files(trained, tmp_path):
+    prior, _ = trained
+    pose_prior.save_prior(prior, tmp_path / "prior")
+    loaded = pose_prior.load_prior(tmp_path / "prior")
+    assert loaded.pose_config == prior.pose_config
+    assert not loaded.trainable_variables
+    hands = _toy_hands(3)
+    np.testing.assert_array_equal(
+        loaded.negative_elbo(hands, sample=False), prior.negative_elbo(hands, sample=False)
+    )
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"prior\.json"):
+        pose_prior.load_prior(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reference_palm_mm": np.zeros((10, 3))}, r"\[11, 3\]"),
+        ({"reference_palm_mm": np.zeros((11, 2))}, r"\[11, 3\]"),
+        ({"num_spheres": 10}, "palm_spheres"),
+        ({"latent_size": 0}, "latent_size"),
+        ({"input_noise_mm": -1.0}, "input_noise_mm"),
+    ],
+)
+def test_rejects_bad_configurations(fields, message):
+    with pytest.raises(ValueError, match=message):
+        pose_prior.PosePriorConfig(**{"reference_palm_mm": np.zeros((11, 3)), **fields})
+
+
+def test_rejects_no_steps():
+    with pytest.raises(ValueError, match="positive steps"):
+        pose_prior.train_prior(pose_prior.PosePrior(_config()), _toy_hands, steps=0)

@@ -1,0 +1,103 @@
+"""Scores hand poses, as the field reports them on NYU.
+
+A model on records:
+
+    python -m tfhand.evaluate --model=W/pose.keras --data_dir=OUT --split=test
+
+Published predictions in the community's text form (u v d of 14 joints, one frame a line):
+
+    python -m tfhand.evaluate --labels=LABELS.txt --predictions=A.txt,B.txt
+
+Both print a table; --output=FILE.json writes the scores, --report_dir=DIR table, figures and
+pictures.
+"""
+
+import os
+
+from absl import flags
+
+from tfhand import commands
+from tfhand.evaluation import published, report
+
+__all__ = ["define_flags", "main"]
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("model", None, "A pose.keras file.", flag_values=flag_values)
+    flags.DEFINE_string("data_dir", None, "Folder of shards to score on.", flag_values=flag_values)
+    flags.DEFINE_string("split", "test", "Split of --data_dir.", flag_values=flag_values)
+    flags.DEFINE_string("name", None, "The model's name; its file's.", flag_values=flag_values)
+    flags.DEFINE_integer(
+        "view", 0, "The camera to score, from 0.", lower_bound=0, flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "batch_size", 32, "Samples a step.", lower_bound=1, flag_values=flag_values
+    )
+    flags.DEFINE_string("labels", None, "Text file of labels.", flag_values=flag_values)
+    flags.DEFINE_list("predictions", [], "Text files of predictions.", flag_values=flag_values)
+    flags.DEFINE_string("output", None, "JSON file for the scores.", flag_values=flag_values)
+    flags.DEFINE_string("report_dir", None, "Folder for the report.", flag_values=flag_values)
+
+
+def main(options: flags.FlagValues) -> None:
+    """Scores what the options name and prints the table."""
+    scores = _score_model(options) if _wants_model(options) else _score_files(options)
+    print(report.markdown_table(scores), end="")
+    if options.output:
+        report.write_metrics(options.output, scores)
+    if options.report_dir:
+        report.write_report(options.report_dir, scores)
+
+
+def _wants_model(options):
+    model_mode = bool(options.model or options.data_dir)
+    text_mode = bool(options.labels or options.predictions)
+    if model_mode == text_mode:
+        raise ValueError("Expected either --model and --data_dir or --labels and --predictions.")
+    needed = ("model", "data_dir") if model_mode else ("labels", "predictions")
+    missing = [f"--{name}" for name in needed if not options[name].value]
+    if missing:
+        raise ValueError(f"Expected --{needed[0]} and --{needed[1]}, found no {missing[0]}.")
+    return model_mode
+
+
+def _score_files(options):
+    return published.score_files(options.labels, options.predictions)
+
+
+def _score_model(options):
+    """Returns the scores of one view and of all views; draws pictures for a report."""
+    if not os.path.isfile(options.model):
+        raise FileNotFoundError(f"Expected a model, found no file {options.model}.")
+    # Text files are scored without TensorFlow, which takes seconds to import.
+    import keras
+
+    from data_prep import records
+    from tfhand.evaluation import predictions, qualitative
+
+    cube_mm = records.read_info(options.data_dir).spec.cube_mm
+    dataset = records.load_dataset(options.data_dir, options.split)
+    model = keras.models.load_model(options.model, compile=False)
+    predicted = predictions.predict_dataset(
+        model,
+        dataset,
+        cube_mm=cube_mm,
+        batch_size=options.batch_size,
+        description=options.split,
+    )
+    name = options.name or os.path.basename(options.model).removesuffix(".keras")
+    scores = {name: predicted.score([options.view]), f"{name}_all_views": predicted.score()}
+    if options.report_dir:
+        qualitative.draw_best_and_worst(
+            predicted,
+            dataset,
+            options.report_dir,
+            cube_mm=cube_mm,
+            source_view=options.view,
+        )
+    return scores
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)

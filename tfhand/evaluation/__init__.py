@@ -1,0 +1,1 @@
+"""Scores, published results, figures and reports."""

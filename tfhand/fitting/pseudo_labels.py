@@ -1,0 +1,118 @@
+"""Targets for recorded samples without labels: fit, gate by residual. Not in the paper.
+
+Later label-free work gates pseudo-labels by how well they fit the depth (Dual Grid Net, 2020;
+DSF, 2022). Here all views of a sample are fitted by one kinematic hand, and all samples of a
+subject by one shape.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfhand.fitting import kinematic_fit
+from tfhand.geometry import crop, rigid, views
+from tfhand.hand import template
+from tfhand.losses import multi_view
+
+__all__ = ["PseudoLabels", "estimate_in_ref", "make_pseudo_labels"]
+
+_BATCH = 150
+# Samples a subject from which its shape is found.
+_SHAPE_SAMPLES = 36
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """Fitted hands of a recording.
+
+    Attributes:
+        spheres_ref_mm: float32 [n, 41, 3], reference frame.
+        residual_mm: float32 [n].
+        kept: bool [n], whether the fit agrees with the depth well enough to learn from.
+        shape: float32 [G, 14], one for each subject.
+    """
+
+    spheres_ref_mm: np.ndarray
+    residual_mm: np.ndarray
+    kept: np.ndarray
+    shape: np.ndarray
+
+
+def estimate_in_ref(network, depth_mm, ref_from_crop, cube_mm):
+    """Estimates every view and takes the median in the reference frame.
+
+    Args:
+        network: Pose network, see `models.pose_network`.
+        depth_mm: float32 [n, V, S, S], crop depth.
+        ref_from_crop: float32 [n, V, 4, 4].
+        cube_mm: Side of the crops.
+
+    Returns:
+        float32 [n, 41, 3], NumPy.
+    """
+    results = []
+    for start in range(0, len(depth_mm), 64):
+        part = slice(start, start + 64)
+        folded = views.fold_views(tf.constant(depth_mm[part]))
+        output = network(crop.normalize(folded, cube_mm), training=False)["spheres_mm"]
+        output = views.unfold_views(output, depth_mm.shape[1])
+        in_ref = rigid.apply(ref_from_crop[part], output)
+        results.append(multi_view.median_over_views(in_ref).numpy())
+    return np.concatenate(results)
+
+
+def make_pseudo_labels(
+    network, depth_mm, ref_from_crop, group, spec, config, keep_share, shape=None
+):
+    """Fits all samples, starting from the network's estimates, and gates them.
+
+    Args:
+        network: Pose network, see `models.pose_network`.
+        depth_mm: float32 [n, V, S, S], crop depth.
+        ref_from_crop: float32 [n, V, 4, 4].
+        group: int [n], samples of one subject share a number from 0.
+        spec: `crop.CropSpec`.
+        config: `kinematic_fit.FitConfig`.
+        keep_share: Share of the samples, those with the smallest residuals, that is kept.
+        shape: Optional float32 [G, 14] to start from.
+
+    Returns:
+        `PseudoLabels`.
+    """
+    estimate = estimate_in_ref(network, depth_mm, ref_from_crop, spec.cube_mm)
+    groups = int(group.max()) + 1
+    if shape is None:
+        shape = np.zeros([groups, len(template.SHAPE_NAMES)], np.float32)
+    batch = min(_BATCH, max(len(depth_mm), 1))
+    fitter = kinematic_fit.Fitter(batch, depth_mm.shape[1], groups, spec, config)
+
+    def run(indices, shape, fit_shape):
+        # Every batch has the same size: the last one is filled up with its first samples.
+        filled = np.resize(indices, batch)
+        result = fitter.fit(
+            estimate[filled], depth_mm[filled], ref_from_crop[filled], group[filled],
+            shape, fit_shape,
+        )
+        return result, len(indices)
+
+    shape = run(_some_of_each(group, min(_SHAPE_SAMPLES, batch // groups)), shape, True)[0].shape
+    fitted, residual = [], []
+    starts = range(0, len(depth_mm), batch)
+    for start in tqdm(starts, desc="fitting hands", unit="batch"):
+        result, count = run(np.arange(start, min(start + batch, len(depth_mm))), shape, False)
+        fitted.append(result.spheres_mm[:count])
+        residual.append(result.residual_mm[:count])
+    fitted, residual = np.concatenate(fitted), np.concatenate(residual)
+    limit = np.quantile(residual, keep_share)
+    return PseudoLabels(fitted, residual, residual <= limit, shape)
+
+
+def _some_of_each(group, count):
+    """Returns indices of up to `count` samples of every group, spread over the recording."""
+    chosen = []
+    for g in np.unique(group):
+        members = np.flatnonzero(group == g)
+        chosen.append(members[np.linspace(0, len(members) - 1, max(count, 1)).astype(int)])
+    return np.unique(np.concatenate(chosen))

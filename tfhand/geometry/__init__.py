@@ -1,0 +1,1 @@
+"""Cameras, rigid motion and the depth crop."""

@@ -1,0 +1,78 @@
+"""The pinhole camera, without distortion.
+
+    u = fx x / z + cx,    v = fy y / z + cy,    d = z
+
+in the camera frame (x right, y down, z away from the camera, mm). `uvd` rows are u (px, right),
+v (px, down) and d (mm, along the axis, not along the ray). Integer pixel coordinates are pixel
+centers, which is NYU's convention: the reading at column 0 has u = 0. Intrinsics are a
+`[..., 4]` tensor (fx, fy, cx, cy) in px.
+"""
+
+import tensorflow as tf
+
+__all__ = ["NYU_INTRINSICS", "depth_to_points", "project", "unproject"]
+
+# (fx, fy, cx, cy) in px of the NYU hand pose dataset's 640 x 480 depth images.
+NYU_INTRINSICS = (588.04, 587.08, 320.0, 240.0)
+
+
+def project(points_mm, intrinsics) -> tf.Tensor:
+    """Projects camera-frame points into the image.
+
+    Args:
+      points_mm: float `[..., N, 3]`, camera frame, z > 0.
+      intrinsics: float `[..., 4]`, (fx, fy, cx, cy) in px.
+
+    Returns:
+      float `[..., N, 3]`, uvd. A point with z = 0 lands on the principal point.
+    """
+    points_mm = tf.convert_to_tensor(points_mm, dtype_hint=tf.float32)
+    intrinsics = tf.convert_to_tensor(intrinsics, dtype=points_mm.dtype)[..., tf.newaxis, :]
+    depth = points_mm[..., 2:]
+    pixel = intrinsics[..., :2] * tf.math.divide_no_nan(points_mm[..., :2], depth)
+    return tf.concat([pixel + intrinsics[..., 2:], depth], axis=-1)
+
+
+def unproject(uvd, intrinsics) -> tf.Tensor:
+    """Camera-frame points from image points with depth; the inverse of `project`.
+
+    Args:
+      uvd: float `[..., N, 3]`, (u px, v px, d mm).
+      intrinsics: float `[..., 4]`, (fx, fy, cx, cy) in px.
+
+    Returns:
+      float `[..., N, 3]`, mm, camera frame.
+    """
+    uvd = tf.convert_to_tensor(uvd, dtype_hint=tf.float32)
+    intrinsics = tf.convert_to_tensor(intrinsics, dtype=uvd.dtype)[..., tf.newaxis, :]
+    depth = uvd[..., 2:]
+    lateral = (uvd[..., :2] - intrinsics[..., 2:]) / intrinsics[..., :2] * depth
+    return tf.concat([lateral, depth], axis=-1)
+
+
+def depth_to_points(depth_mm, intrinsics) -> tf.Tensor:
+    """Unprojects whole depth images.
+
+    Args:
+      depth_mm: float `[B, H, W]`, mm along the axis. A pixel without reading (0) becomes the
+        origin; non-finite readings stay non-finite.
+      intrinsics: float `[B, 4]`, (fx, fy, cx, cy) in px.
+
+    Returns:
+      float `[B, H, W, 3]`, mm, camera frame.
+    """
+    depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
+    intrinsics = tf.convert_to_tensor(intrinsics, dtype=depth_mm.dtype)
+    fx, fy, cx, cy = tf.unstack(intrinsics[..., tf.newaxis], axis=-2)
+    columns = tf.range(tf.shape(depth_mm)[2])
+    rows = tf.range(tf.shape(depth_mm)[1])
+    slope_x = (tf.cast(columns, depth_mm.dtype) - cx) / fx
+    slope_y = (tf.cast(rows, depth_mm.dtype) - cy) / fy
+    return tf.stack(
+        [
+            depth_mm * slope_x[:, tf.newaxis, :],
+            depth_mm * slope_y[:, :, tf.newaxis],
+            depth_mm,
+        ],
+        axis=-1,
+    )

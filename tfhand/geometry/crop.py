@@ -1,0 +1,252 @@
+"""The depth crop: an orthographic depth image of a cube around a center.
+
+Letters used here: S is the image size in pixels, the cube has a side of `cube_mm`, and the crop
+frame has the camera's axes and its origin at the center. Pixel (row r, column c) covers
+`[c, c + 1) x [r, r + 1)`; its ray runs along z through
+
+    x = (c + 0.5) cube / S - cube / 2,    y = (r + 0.5) cube / S - cube / 2.
+
+A crop holds mm relative to the center. A pixel that no surface covers holds the far value
+`cube / 2` exactly, which no surface reaches: surfaces end 0.05 mm (half a step of the records)
+before it. `foreground_mask` is the only place where that rule is written down.
+"""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+__all__ = [
+    "CropSpec",
+    "crop_depth",
+    "foreground_mask",
+    "normalize",
+    "pixel_centers_mm",
+    "points_from_crop",
+]
+
+# Half of the 0.1 mm step of stored crops, so that rounding never turns a surface into background.
+_FAR_MARGIN_MM = 0.05
+
+# A source pixel is split until its parts are this many times smaller than a crop pixel: a
+# surface seen at a slant spreads its readings further apart than one that faces the camera.
+_OVERSAMPLING = 1.25
+
+# Bounds the work for cameras of very low resolution or a center very far away.
+_MAX_SPLIT = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class CropSpec:
+    """Size of a crop.
+
+    Attributes:
+      image_size: int, S, pixels a side.
+      cube_mm: float, side of the cube, mm.
+
+    Raises:
+      ValueError: if a value is not positive and finite.
+    """
+
+    image_size: int = 64
+    cube_mm: float = 300.0
+
+    def __post_init__(self):
+        if isinstance(self.image_size, bool) or int(self.image_size) != self.image_size:
+            raise ValueError(f"image_size must be an integer, received {self.image_size!r}.")
+        if self.image_size < 1:
+            raise ValueError(f"image_size must be at least 1, received {self.image_size}.")
+        if not (math.isfinite(self.cube_mm) and self.cube_mm > 2 * _FAR_MARGIN_MM):
+            raise ValueError(f"cube_mm must be positive and finite, received {self.cube_mm}.")
+        object.__setattr__(self, "image_size", int(self.image_size))
+        object.__setattr__(self, "cube_mm", float(self.cube_mm))
+
+    @property
+    def far_mm(self) -> float:
+        """Depth of the background, mm relative to the center: half of the cube."""
+        return 0.5 * self.cube_mm
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel, mm."""
+        return self.cube_mm / self.image_size
+
+
+def pixel_centers_mm(spec: CropSpec) -> tf.Tensor:
+    """Where the rays of the columns (x) or rows (y) run.
+
+    Args:
+      spec: size of the crop.
+
+    Returns:
+      float32 `[S]`, mm, crop frame, ascending.
+    """
+    return (tf.range(spec.image_size, dtype=tf.float32) + 0.5) * spec.pixel_mm - spec.far_mm
+
+
+def foreground_mask(depth_mm, cube_mm: float) -> tf.Tensor:
+    """Tells surface from background: `depth < cube / 2 - 0.05 mm`. NaN is background.
+
+    Args:
+      depth_mm: float `[...]`, crop depth, mm relative to the center.
+      cube_mm: float, side of the cube, mm.
+
+    Returns:
+      bool `[...]`, True where there is a surface.
+    """
+    depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
+    return depth_mm < 0.5 * cube_mm - _FAR_MARGIN_MM
+
+
+def normalize(depth_mm, cube_mm: float) -> tf.Tensor:
+    """The network's input: `depth / (cube / 2)`, background exactly +1.
+
+    Args:
+      depth_mm: float32 `[..., S, S]`, crop depth, mm relative to the center.
+      cube_mm: float, side of the cube, mm.
+
+    Returns:
+      float32 `[..., S, S, 1]`, in [-1, 1] for depths inside the cube.
+    """
+    depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
+    scaled = tf.where(foreground_mask(depth_mm, cube_mm), depth_mm * (2.0 / cube_mm), 1.0)
+    return scaled[..., tf.newaxis]
+
+
+def points_from_crop(depth_mm, spec: CropSpec) -> tf.Tensor:
+    """One point a pixel, in the crop frame, row by row.
+
+    Args:
+      depth_mm: float32 `[..., S, S]`, crop depth, mm relative to the center.
+      spec: size of the crop.
+
+    Returns:
+      float32 `[..., S * S, 3]`, mm, crop frame; background pixels give points on the far face
+      of the cube (z = cube / 2). Pair with `foreground_mask`.
+    """
+    depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
+    centers = pixel_centers_mm(spec)
+    x = tf.broadcast_to(centers[tf.newaxis, :], tf.shape(depth_mm))
+    y = tf.broadcast_to(centers[:, tf.newaxis], tf.shape(depth_mm))
+    points = tf.stack([x, y, depth_mm], axis=-1)
+    shape = tf.concat([tf.shape(depth_mm)[:-2], [spec.image_size**2, 3]], axis=0)
+    static = depth_mm.shape[:-2].concatenate([spec.image_size**2, 3])
+    return tf.ensure_shape(tf.reshape(points, shape), static)
+
+
+def crop_depth(depth_mm, intrinsics, center_mm, spec: CropSpec) -> tf.Tensor:
+    """Crops depth images: every reading inside the cube re-projected orthographically.
+
+    Readings become points, points fall into the pixel whose square they hit, and each pixel keeps
+    its nearest surface. Where source pixels are coarse against crop pixels (large S, distant
+    hand, low resolution), each is split into k x k equal parts first so that a surface gets no
+    pinholes; k follows from the focal length and the far face of the cube.
+
+    Note: not differentiable (pixels are discrete). Batch and image size may be known only at run
+    time. The cost grows with the part of the image that the cube can cover, and is mostly that of
+    the readings in the depth range of the cube.
+
+    Args:
+      depth_mm: float32 `[B, H, W]`, mm along the camera axis; 0, negative or non-finite values
+        are no reading.
+      intrinsics: float32 `[B, 4]`, (fx, fy, cx, cy) in px.
+      center_mm: float32 `[B, 3]`, cube center, camera frame. A non-finite center gives an empty
+        crop.
+      spec: size of the crop.
+
+    Returns:
+      float32 `[B, S, S]`, mm relative to the center, in [-cube / 2, cube / 2 - 0.05), and
+      cube / 2 where there is no surface.
+
+    Raises:
+      ValueError: if `depth_mm` has not three axes.
+    """
+    depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
+    intrinsics = tf.convert_to_tensor(intrinsics, dtype=tf.float32)
+    center_mm = tf.convert_to_tensor(center_mm, dtype=tf.float32)
+    if depth_mm.shape.rank != 3:
+        raise ValueError(
+            f"Expected depth of shape [batch, height, width], received {depth_mm.shape}."
+        )
+    if depth_mm.shape[0] == 1:
+        return _crop_frame(depth_mm[0], intrinsics[0], center_mm[0], spec)[tf.newaxis]
+    # Frame by frame: each has its own window, and its own scalars instead of gathered rows.
+    return tf.map_fn(
+        lambda frame: _crop_frame(*frame, spec),
+        (depth_mm, intrinsics, center_mm),
+        fn_output_signature=tf.TensorSpec([spec.image_size, spec.image_size], tf.float32),
+    )
+
+
+def _crop_frame(depth_mm, intrinsics, center_mm, spec):
+    """`crop_depth` of one frame: `[H, W]`, `[4]`, `[3]` to `[S, S]`."""
+    fx, fy, cx, cy = tf.unstack(intrinsics)
+    x, y, z = tf.unstack(center_mm)
+    near = tf.maximum(z - spec.far_mm, 1.0)
+    far = tf.maximum(z + spec.far_mm - _FAR_MARGIN_MM, near)
+    height, width = tf.shape(depth_mm)[0], tf.shape(depth_mm)[1]
+    left, right = _window(x, near, far, fx, cx, width, spec)
+    top, bottom = _window(y, near, far, fy, cy, height, spec)
+    u, v, depth = _readings_between(depth_mm[top:bottom, left:right], near, far)
+    u, v = u + tf.cast(left, tf.float32), v + tf.cast(top, tf.float32)
+    u, v = _split_pixels(u, v, _split_factor(far / tf.minimum(fx, fy), spec))
+
+    # Column of a reading: (x - center_x + cube / 2) S / cube with x = (u - cx) d / fx.
+    scaled_depth = depth / spec.pixel_mm
+    column = (u - cx) * (scaled_depth / fx) + (spec.far_mm - x) / spec.pixel_mm
+    row = (v - cy) * (scaled_depth / fy) + (spec.far_mm - y) / spec.pixel_mm
+    size = spec.image_size
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    pixel = tf.cast(row, tf.int32) * size + tf.cast(column, tf.int32)
+    pixel = tf.where(inside, pixel, -1)  # -1: dropped by the segment minimum.
+    relative = tf.broadcast_to(depth - z, tf.shape(pixel))
+    nearest = tf.math.unsorted_segment_min(relative, pixel, size * size)
+    nearest = tf.maximum(nearest, -spec.far_mm)
+    nearest = tf.where(foreground_mask(nearest, spec.cube_mm), nearest, spec.far_mm)
+    return tf.reshape(nearest, [size, size])
+
+
+def _window(center, near, far, focal, principal, length, spec):
+    """Range of image columns (or rows) that the cube can cover, as two int32: [start, stop)."""
+    # x / z is monotonic in x and in z, so its extremes are at the corners of the cube.
+    sides = tf.stack([center - spec.far_mm, center + spec.far_mm])
+    corners = principal + focal * tf.concat([sides / near, sides / far], axis=0)
+    start = tf.floor(tf.reduce_min(corners))
+    stop = tf.math.ceil(tf.reduce_max(corners)) + 1.0
+    bounds = tf.clip_by_value(tf.stack([start, stop]), 0.0, tf.cast(length, tf.float32))
+    # A non-finite center has no window; casting NaN to int is undefined.
+    bounds = tf.where(tf.reduce_all(tf.math.is_finite(corners)), bounds, 0.0)
+    start, stop = tf.unstack(tf.cast(bounds, tf.int32))
+    return start, stop
+
+
+def _readings_between(depth_mm, near, far):
+    """Lists the readings of an image `[h, w]` between two depths.
+
+    Returns:
+      u `[M]`, v `[M]`, depth_mm `[M, 1]`, float32.
+    """
+    # Comparisons are False for NaN.
+    in_range = (depth_mm >= near) & (depth_mm < far)
+    index = tf.cast(tf.where(tf.reshape(in_range, [-1]))[:, 0], tf.int32)
+    depth = tf.gather(tf.reshape(depth_mm, [-1]), index)
+    width = tf.maximum(tf.shape(depth_mm)[1], 1)
+    v = index // width
+    u = index - v * width
+    return tf.cast(u, tf.float32), tf.cast(v, tf.float32), depth[:, tf.newaxis]
+
+
+def _split_factor(source_pixel_mm, spec):
+    """k: how many parts a side a source pixel of this size needs, int32."""
+    parts = tf.math.ceil(_OVERSAMPLING * source_pixel_mm / spec.pixel_mm)
+    parts = tf.where(tf.math.is_finite(parts), parts, 1.0)
+    return tf.cast(tf.clip_by_value(parts, 1.0, _MAX_SPLIT), tf.int32)
+
+
+def _split_pixels(u, v, parts):
+    """Replaces pixel centers `[M]` by the centers of `parts` x `parts` squares, `[M, k * k]`."""
+    part = tf.range(parts * parts)
+    step = 1.0 / tf.cast(parts, tf.float32)
+    offset_u = (tf.cast(part % parts, tf.float32) + 0.5) * step - 0.5
+    offset_v = (tf.cast(part // parts, tf.float32) + 0.5) * step - 0.5
+    return u[:, tf.newaxis] + offset_u, v[:, tf.newaxis] + offset_v

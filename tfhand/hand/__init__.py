@@ -1,0 +1,1 @@
+"""The hand: skeleton, kinematics, spheres, skin and the poses it takes."""

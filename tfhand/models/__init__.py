@@ -1,0 +1,1 @@
+"""The pose network, the pose prior and their export."""

@@ -1,0 +1,1 @@
+"""Differentiable sphere rendering and heatmap targets."""

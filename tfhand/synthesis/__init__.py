@@ -1,0 +1,1 @@
+"""Synthetic depth maps of the hand, and what a depth sensor does to them."""

@@ -1,0 +1,114 @@
+"""Labeled synthetic crops, made on the fly in the graph (section 3.3)."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfhand.geometry import crop
+from tfhand.hand import pose_sampling, spheres, surface
+from tfhand.synthesis import depth, sensor
+
+__all__ = ["SyntheticConfig", "noisy_depth", "sample_batch"]
+
+
+# The longest forearm that reaches into a crop around the hand, mm.
+ARM_MM = 150.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticConfig:
+    """How synthetic crops are drawn.
+
+    Attributes:
+        points: Points on the skin; 9,000 leave no holes at 64 px.
+        shape_scale: Factor on the spread of hand shapes.
+        center_stddev_mm: Spread of the crop's center around the mean of the spheres, per axis.
+        distance_mm: Lowest and highest distance from the camera, for the disparity noise.
+        noise: Whether to add the sensor's faults ("synth, aug. with noise" of Table 1).
+    """
+
+    points: int = 9000
+    shape_scale: float = 1.0
+    center_stddev_mm: float = 14.0
+    distance_mm: tuple[float, float] = (500.0, 1100.0)
+    noise: bool = True
+
+
+def noisy_depth(depth_mm, rng, spec, distance_mm):
+    """Adds a sensor's faults to clean crops, at strengths drawn anew for every sample.
+
+    Args:
+        depth_mm: float32 [B, S, S], crop depth.
+        rng: `tf.random.Generator`.
+        spec: `crop.CropSpec`.
+        distance_mm: float32 [B], of the crop's center from the camera.
+
+    Returns:
+        float32 [B, S, S], crop depth.
+    """
+    batch = tf.shape(depth_mm)[0]
+
+    def strength(low, high):
+        return rng.uniform([batch, 1, 1], low, high)
+
+    far = spec.far_mm
+    # A pixel of the crop averages several of the sensor: its jitter is a fraction of a pixel.
+    noisy = sensor.edge_jitter(depth_mm, rng, strength(0.0, 0.45))
+    distance = distance_mm[:, None, None]
+    mask = crop.foreground_mask(noisy, spec.cube_mm)
+    absolute = tf.where(mask, noisy + distance, 0.0)
+    absolute = sensor.disparity_noise(absolute, rng, noise_px=strength(0.0, 0.2))
+    absolute = sensor.grazing_dropout(
+        absolute, rng, pixel_mm=spec.pixel_mm, steep=strength(4.0, 12.0)
+    )
+    absolute = sensor.missing_blobs(absolute, rng, share=strength(0.0, 0.05))
+    absolute = sensor.missing_blobs(absolute, rng, share=strength(0.0, 0.04), cells=24)
+    relative = absolute - distance
+    inside = (absolute > 0.0) & (relative > -far) & (relative < far - 0.05)
+    return tf.where(inside, relative, far)
+
+
+@tf.function(jit_compile=True)
+def _posed_pixels(rng, batch, spec, config):
+    """Draws hands and finds the pixels of their skin; fused, since all of it is element-wise."""
+    skin = surface.sample_skin(config.points, arm_mm=ARM_MM)
+    angles = pose_sampling.sample_angles(rng, batch)
+    shape = pose_sampling.sample_shape(rng, batch, config.shape_scale)
+    rotation = pose_sampling.sample_rotation(rng, batch)
+    centers, _ = spheres.pose_spheres(angles, shape)
+    points = surface.pose_points(surface.skinning_features(skin), angles, shape, rotation)
+    # camera[b,n] = rotation[b] hand[b,n]
+    centers = tf.matmul(centers, rotation, transpose_b=True)
+    offset = config.center_stddev_mm * rng.truncated_normal([batch, 1, 3])
+    middle = tf.reduce_mean(centers, axis=1, keepdims=True) + offset
+    pixel, depth_mm, inside = depth.orthographic_pixels(
+        points - tf.transpose(middle, [0, 2, 1]), spec
+    )
+    # Most recordings show the arm to the border of the crop, some a sleeve or a dark cuff.
+    arm_mm = tf.where(
+        rng.uniform([batch, 1]) < 0.7, 1e3, rng.uniform([batch, 1], 0.0, ARM_MM)
+    )
+    inside &= tf.constant(skin.points_mm[:, 1])[None] > -arm_mm
+    return pixel, depth_mm, inside, centers - middle
+
+
+def sample_batch(rng, batch, spec, config=SyntheticConfig()):
+    """Draws labeled synthetic crops.
+
+    Args:
+        rng: `tf.random.Generator`.
+        batch: Number of samples B, int.
+        spec: `crop.CropSpec`.
+        config: `SyntheticConfig`.
+
+    Returns:
+        Dict of `depth_mm` float32 [B, S, S] (crop depth) and `spheres_mm` float32 [B, 41, 3]
+        (crop frame).
+    """
+    size = spec.image_size
+    pixel, depth_mm, inside, centers = _posed_pixels(rng, batch, spec, config)
+    crops = depth.nearest_depth(depth_mm, pixel, inside, size * size, spec.far_mm)
+    crops = tf.reshape(crops, [batch, size, size])
+    if config.noise:
+        crops = noisy_depth(crops, rng, spec, rng.uniform([batch], *config.distance_mm))
+    return {"depth_mm": crops, "spheres_mm": tf.ensure_shape(centers, [batch, 41, 3])}

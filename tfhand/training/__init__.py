@@ -1,0 +1,1 @@
+"""Training stages: data pipelines, train steps and callbacks."""

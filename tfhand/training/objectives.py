@@ -1,0 +1,186 @@
+"""What a training step minimizes: one function for synthetic and one for recorded samples.
+
+Both return one value per sample and a dict of unweighted terms per sample, and know nothing of
+optimizers, devices or flags.
+"""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from tfhand.geometry import crop, rigid, views
+from tfhand.hand import skeleton, spheres, statistics
+from tfhand.losses import data_terms, multi_view, priors, projection, silhouette, supervised, terms
+from tfhand.rendering import heatmaps
+from tfhand.training import augmentation
+
+__all__ = ["RecordedObjective", "SyntheticObjective"]
+
+# Losses in mm are divided by this, so that a weight of 1 and a learning rate suit each other.
+_UNIT_MM = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticObjective:
+    """Supervision by labels that come with synthetic samples (section 3.3).
+
+    Attributes:
+        cube_mm: Side of the crops.
+        supervision: "coordinates" (L1 through the decoder) or "maps" (equation 3).
+        sigma_px: Width of the target heatmaps, cells.
+    """
+
+    cube_mm: float = 300.0
+    supervision: str = "coordinates"
+    sigma_px: float = 1.0
+
+    def __post_init__(self):
+        if self.supervision not in ("coordinates", "maps"):
+            raise ValueError(
+                f"Expected supervision 'coordinates' or 'maps', received {self.supervision!r}."
+            )
+
+    def __call__(self, network, batch):
+        """Evaluates the loss.
+
+        Args:
+            network: Pose network, see `models.pose_network`.
+            batch: Dict of `depth_mm` [B, S, S] and `spheres_mm` [B, 41, 3].
+
+        Returns:
+            (loss [B], dict of float32 [B] for the logs).
+        """
+        target = batch["spheres_mm"]
+        output = network(crop.normalize(batch["depth_mm"], self.cube_mm), training=True)
+        error = tf.norm(output["spheres_mm"] - target, axis=-1)
+        logs = {"synthetic_error_mm": tf.reduce_mean(error, axis=1)}
+        if self.supervision == "coordinates":
+            stacks = output["stack_spheres_mm"]
+            per_stack = [
+                supervised.coordinate_l1(stacks[:, k], target) for k in range(stacks.shape[1])
+            ]
+            return tf.add_n(per_stack) / (_UNIT_MM * len(per_stack)), logs
+        maps, depths = output["heatmaps"], output["latent_depth_mm"]
+        wanted = heatmaps.target_heatmaps(target, maps.shape[2], self.cube_mm, self.sigma_px)
+        loss = tf.zeros_like(logs["synthetic_error_mm"])
+        for k in range(maps.shape[1]):
+            loss += 1000.0 * supervised.heatmap_mse(maps[:, k], wanted)
+            loss += supervised.latent_depth_l1(depths[:, k], target[..., 2], wanted) / _UNIT_MM
+        return loss / maps.shape[1], logs
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedObjective:
+    """Self-supervision on recorded samples, equation 4, and supervision by fits or labels.
+
+    Attributes:
+        weights: `terms.LossWeights`, the lambdas of equation 4.
+        target_weight: Weight of the L1 distance to target spheres, for samples that have them
+            (fits of `tfhand.fitting`, or labels). Not in the paper.
+        negative_elbo: The frozen prior's `negative_elbo`, or None where its weight is zero.
+        spec: `crop.CropSpec`.
+        clamp_mm: Largest difference of the data terms.
+        stride: The data terms use every stride-th row and column.
+        multi_view: Whether estimates are moved into the other views (section 3.4.1); otherwise
+            only each view's own depth map counts, and no consistency.
+        augment: `augmentation.AugmentationConfig`, or None.
+    """
+
+    weights: terms.LossWeights
+    target_weight: float
+    negative_elbo: object
+    spec: crop.CropSpec
+    clamp_mm: float = 50.0
+    stride: int = 2
+    multi_view: bool = True
+    augment: augmentation.AugmentationConfig | None = None
+
+    def __call__(self, network, batch, rng):
+        """Evaluates the loss.
+
+        Args:
+            network: Pose network, see `models.pose_network`.
+            batch: Dict of `depth_mm` [B, V, S, S], `ref_from_crop` [B, V, 4, 4],
+                `target_mm` [B, V, 41, 3] (crop frames) and `target_mask` [B, V, 41].
+            rng: `tf.random.Generator` for the augmentation.
+
+        Returns:
+            (loss [B], dict of float32 [B] for the logs).
+        """
+        estimate = self._estimate(network, batch["depth_mm"], rng)
+        callables = self._terms(estimate, batch)
+        total, values = terms.weighted_sum(callables, self.weights)
+        total = total / _UNIT_MM
+        if self.target_weight > 0.0:
+            flat = [views.fold_views(v) for v in (estimate, batch["target_mm"])]
+            mask = views.fold_views(batch["target_mask"])
+            distance = supervised.coordinate_l1(*flat, mask)
+            distance = tf.reduce_mean(views.unfold_views(distance, estimate.shape[1]), axis=1)
+            values["target"] = distance
+            total += self.target_weight * distance / _UNIT_MM
+        return total, values
+
+    def _estimate(self, network, depth_mm, rng):
+        """Returns spheres in the crops' own frames, [B, V, 41, 3]."""
+        folded = views.fold_views(depth_mm)
+        motion = None
+        if self.augment is not None:
+            motion = augmentation.sample_motion(rng, tf.shape(folded)[0], self.augment)
+            folded = augmentation.apply(motion, folded, self.spec, rng, self.augment)
+        output = network(crop.normalize(folded, self.spec.cube_mm), training=True)["spheres_mm"]
+        if motion is not None:
+            output = augmentation.undo(motion, output)
+        return views.unfold_views(output, depth_mm.shape[1])
+
+    def _terms(self, estimate, batch):
+        """Returns the terms of equation 4 by name, each a function without arguments."""
+        depth_mm, ref_from_crop = batch["depth_mm"], batch["ref_from_crop"]
+        cube_mm, num_views = self.spec.cube_mm, depth_mm.shape[1]
+        # crop_j_from_crop_i[b,i,j] = inverse(ref_from_crop[b,j]) ref_from_crop[b,i]
+        crop_j_from_crop_i = rigid.compose(
+            rigid.inverse(ref_from_crop)[:, None], ref_from_crop[:, :, None]
+        )
+        pair_weights = None if self.multi_view else tf.eye(num_views)[None]
+        projected = projection.project_to_views(estimate, crop_j_from_crop_i)
+        dense, dense_radii = spheres.dense_spheres(projected, spheres.load().radii_mm)
+        options = dict(cube_mm=cube_mm, clamp_mm=self.clamp_mm, pair_weights=pair_weights)
+        length_pairs = skeleton.LENGTH_PAIRS
+
+        @functools.cache
+        def kept_points():
+            return _not_forearm(projected, depth_mm, self.spec)
+
+        return {
+            "model_to_data": lambda: data_terms.model_to_data(
+                dense, dense_radii, depth_mm, stride=self.stride, **options
+            ),
+            "data_to_model": lambda: data_terms.data_to_model(
+                dense,
+                dense_radii,
+                depth_mm,
+                point_mask=kept_points(),
+                stride=self.stride,
+                **options,
+            ),
+            "multi_view_consistency": lambda: multi_view.multi_view_consistency(
+                rigid.apply(ref_from_crop, estimate),
+                tf.ones(tf.shape(estimate)[:2]) * (1.0 if self.multi_view else 0.0),
+            ),
+            "pose_prior": lambda: priors.pose_prior(estimate, self.negative_elbo),
+            "bone_length": lambda: priors.bone_length(
+                estimate, length_pairs, *statistics.length_ranges()
+            ),
+            "collision": lambda: priors.collision(
+                estimate, skeleton.COLLISION_PAIRS, statistics.collision_distances()
+            ),
+            "silhouette": lambda: silhouette.silhouette(projected, depth_mm, **options),
+        }
+
+
+def _not_forearm(projected, depth_mm, spec):
+    """Points of every view on the hand's side of each estimate's wrist, bool [B, V, V, S * S]."""
+    points = crop.points_from_crop(depth_mm, spec)[:, None]
+    wrist = tf.reduce_mean(tf.gather(projected, skeleton.WRIST_SPHERES, axis=3), axis=3)
+    palm = projected[..., skeleton.PALM_CENTER_SPHERE, :]
+    return data_terms.forearm_point_mask(points, wrist, palm)

@@ -1,0 +1,145 @@
+"""Input pipelines: synthetic samples made on the fly, recorded samples from records."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfhand.geometry import rigid
+from tfhand.hand import skeleton
+from tfhand.synthesis import samples
+
+__all__ = ["RecordedSamples", "label_targets", "read_recording", "recorded_dataset", "synthetic_dataset", "targets_in_views"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedSamples:
+    """A split of a recording in memory, NumPy.
+
+    Attributes:
+        depth_mm: float32 [n, V, S, S], crop depth.
+        ref_from_crop: float32 [n, V, 4, 4].
+        joints_mm: float32 [n, V, 36, 3], crop frames; only for scoring and for training with
+            labels.
+        joint_mask: float32 [n, V, 36].
+        group: int [n], samples of one subject share a number from 0.
+        frame: int64 [n].
+    """
+
+    depth_mm: np.ndarray
+    ref_from_crop: np.ndarray
+    joints_mm: np.ndarray
+    joint_mask: np.ndarray
+    group: np.ndarray
+    frame: np.ndarray
+
+    def __len__(self):
+        return len(self.depth_mm)
+
+    @property
+    def num_views(self):
+        """V."""
+        return self.depth_mm.shape[1]
+
+
+def read_recording(dataset):
+    """Reads a split.
+
+    Args:
+        dataset: `tf.data.Dataset` of `data_prep.records.load_dataset`, one sample an element.
+
+    Returns:
+        `RecordedSamples`.
+
+    Raises:
+        ValueError: If there is no sample.
+    """
+    rows = list(dataset.as_numpy_iterator())
+    if not rows:
+        raise ValueError("Expected at least one recorded sample, found none.")
+
+    def column(name, dtype=np.float32):
+        return np.stack([row[name] for row in rows]).astype(dtype)
+
+    centers = column("center_mm")
+    subjects = [row["subject"] for row in rows]
+    names = sorted(set(subjects))
+    mask = column("joint_mask")
+    return RecordedSamples(
+        depth_mm=column("depth_mm"),
+        ref_from_crop=rigid.ref_from_crop(column("ref_from_view"), centers).numpy(),
+        joints_mm=(column("joints_mm") - centers[:, :, None]) * mask[..., None],
+        joint_mask=mask,
+        group=np.array([names.index(subject) for subject in subjects]),
+        frame=column("frame", np.int64),
+    )
+
+
+def targets_in_views(spheres_ref_mm, ref_from_crop):
+    """Moves spheres from the reference frame to every view's crop frame.
+
+    Args:
+        spheres_ref_mm: float32 [n, 41, 3].
+        ref_from_crop: float32 [n, V, 4, 4].
+
+    Returns:
+        float32 [n, V, 41, 3].
+    """
+    return rigid.apply(rigid.inverse(ref_from_crop), spheres_ref_mm[:, None]).numpy()
+
+
+def label_targets(recording):
+    """Targets from labels, for training with supervision.
+
+    Args:
+        recording: `RecordedSamples`.
+
+    Returns:
+        (target_mm [n, V, 41, 3], target_mask [n, V, 41]); spheres that are no joint have mask 0.
+    """
+    shape = recording.joints_mm.shape[:2] + (len(skeleton.SPHERE_NAMES),)
+    target, mask = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
+    target[:, :, skeleton.SPHERE_FROM_JOINT] = recording.joints_mm
+    mask[:, :, skeleton.SPHERE_FROM_JOINT] = recording.joint_mask
+    return target, mask
+
+
+def synthetic_dataset(spec, batch_size, config, seed):
+    """Endless labeled synthetic samples.
+
+    Args:
+        spec: `crop.CropSpec`.
+        batch_size: Samples a batch.
+        config: `samples.SyntheticConfig`.
+        seed: Seed of the stream.
+
+    Returns:
+        `tf.data.Dataset` of what `samples.sample_batch` returns.
+    """
+    rng = tf.random.Generator.from_seed(seed)
+    once = tf.data.Dataset.range(1).repeat()
+    return once.map(lambda _: samples.sample_batch(rng, batch_size, spec, config))
+
+
+def recorded_dataset(recording, target_mm, target_mask, batch_size, seed):
+    """Endless shuffled batches of recorded samples with their targets.
+
+    Args:
+        recording: `RecordedSamples`.
+        target_mm: float32 [n, V, 41, 3], crop frames; zeros where there is no target.
+        target_mask: float32 [n, V, 41].
+        batch_size: Samples a batch; a smaller recording is repeated to fill it.
+        seed: Seed of the order.
+
+    Returns:
+        `tf.data.Dataset` of dicts for `objectives.RecordedObjective`.
+    """
+    tensors = {
+        "depth_mm": recording.depth_mm,
+        "ref_from_crop": recording.ref_from_crop,
+        "target_mm": target_mm,
+        "target_mask": target_mask,
+    }
+    dataset = tf.data.Dataset.from_tensor_slices(tensors)
+    dataset = dataset.shuffle(len(recording), seed=seed).repeat()
+    return dataset.batch(batch_size, drop_remainder=True)
