@@ -5,8 +5,9 @@ Run as
     python benchmarks/data_terms.py --output=data_terms.json
 
 Each case renders `samples x views x views` sets of random spheres at 64 x 64 pixels and evaluates
-equations 5 and 9 with gradients to the sphere centers. Time is the median over runs. Memory is the
-peak of the resident set during the runs above its level before them, after compilation (Linux).
+equations 5 and 9 with gradients to the sphere centers. Time is the median over runs, and the CPU
+time of all threads, which other load on the machine disturbs less. Memory (Linux) is the peak of
+the resident set during the runs, after compilation, above its level before the first of them.
 """
 
 import ctypes
@@ -109,23 +110,26 @@ def measure(variant, case, repeats, pipe):
             total = tf.reduce_sum(m2d + d2m)
         return m2d, d2m, tape.gradient(total, centers)
 
+    before = _status_mb("VmRSS")
     start = time.perf_counter()
     m2d, d2m, _ = (x.numpy() for x in step(centers))
     first = time.perf_counter() - start
-    before = _reset_peak_mb()
-    times = []
+    resettable = _reset_peak()
+    times, cpu = [], time.process_time()
     for _ in range(repeats):
         start = time.perf_counter()
         step(centers)[2].numpy()
         times.append(time.perf_counter() - start)
-    peak = _status_mb("VmHWM")
+    cpu = (time.process_time() - cpu) / repeats
+    peak = _status_mb("VmHWM") - before if resettable else None
     pipe.send(
         {
             "variant": variant,
             "seconds": statistics.median(times),
             "fastest_seconds": min(times),
+            "cpu_seconds": cpu,
             "first_call_seconds": first,
-            "peak_extra_mb": None if before is None or peak is None else peak - before,
+            "peak_extra_mb": peak,
             "model_to_data_mm": float(m2d.mean()),
             "data_to_model_mm": float(d2m.mean()),
         }
@@ -141,14 +145,14 @@ def _status_mb(field):
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field + ":"))
 
 
-def _reset_peak_mb():
-    """Gives freed memory back, sets the peak to the present level and returns it."""
+def _reset_peak():
+    """Gives freed memory back and sets the peak to the present level, where the system can."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
         pathlib.Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError):
-        return None
-    return _status_mb("VmRSS")
+        return False
+    return True
 
 
 def run_case(case, variant, repeats):
@@ -168,7 +172,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     results = []
-    columns = ("case", "renders", "variant", "ms", "peak MB", "m2d mm", "d2m mm")
+    columns = ("case", "renders", "variant", "ms", "CPU ms", "peak MB", "m2d mm", "d2m mm")
     print(" ".join(f"{column:>9}" for column in columns))
     for name in _CASES.value:
         case = tuple(int(number) for number in name.split("x"))
@@ -184,6 +188,7 @@ def main(argv):
                 result["renders"],
                 variant,
                 f"{1e3 * result['seconds']:.1f}",
+                f"{1e3 * result['cpu_seconds']:.1f}",
                 "-" if memory is None else f"{memory:.0f}",
                 f"{result['model_to_data_mm']:.3f}",
                 f"{result['data_to_model_mm']:.3f}",

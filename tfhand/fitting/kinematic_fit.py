@@ -48,7 +48,7 @@ class FitConfig:
     data_to_model: float = 1.0
     silhouette: float = 0.5
     estimate: float = 0.1
-    shape: float = 0.05
+    shape: float = 0.02
     limits: float = 20.0
     stride: int = 2
     clamp_mm: float = 40.0

@@ -4,7 +4,7 @@ The hand is taken to be the end of the nearest connected surface. The nearest so
 flood over neighboring readings without a jump in depth, so that a body behind the hand stays out;
 the free end of what it reached is told from the end where the arm goes on; and the center is the
 mean of what lies within a hand's length of that end. All of it runs in the graph, on the image
-reduced to about a hundred pixels a side.
+reduced to some eighty pixels a side.
 """
 
 import numpy as np
@@ -15,24 +15,26 @@ from tfhand.geometry import camera, rigid
 __all__ = ["find_hand_center", "fuse_centers"]
 
 # The image is reduced until its longer side has no more pixels than this.
-_COARSE_SIDE = 110
+_COARSE_SIDE = 80
 # Readings beyond are never the hand, mm.
 _MAX_RANGE_MM = 2000.0
-# Neighboring coarse pixels (8 mm apart at arm's length) with a larger jump are two surfaces, mm.
-_JUMP_MM = 30.0
+# Neighboring coarse pixels (10 mm apart at arm's length) with a larger jump are two surfaces, mm.
+_JUMP_MM = 40.0
 # How far behind the nearest surface the cluster may lie, and how far from the seed, mm.
-_CLUSTER_DEPTH_MM, _CLUSTER_REACH_MM = 220.0, 420.0
+_CLUSTER_DEPTH_MM, _CLUSTER_REACH_MM = 380.0, 420.0
 # A flood along rows and columns that turns around more corners than this is stopped.
 _SWEEPS = 6
 # A smaller surface is a finger before the palm and takes in what is near it; a smaller one still
 # is no hand, mm^2. (A fist measures some 5,000, a hand seen from the tips 3,000.)
 _FINGER_MM2, _NO_HAND_MM2 = 3000.0, 1200.0
 _FINGER_REACH_MM = 100.0
+# A larger one is the person's body with the arm: only what is near the seed is kept then, mm^2.
+_BODY_MM2, _BODY_REACH_MM = 75000.0, 200.0
 # Beyond this distance from the middle of a hand there is only arm, mm. A hand has hardly
 # anything there: where more than this share of the ring is filled, it is a wall or a table.
 _HAND_REACH_MM, _ARM_REACH_MM = 120.0, 200.0
 _WALL_SHARE = 0.6
-_HAND_LENGTH_MM = 135.0
+_HAND_LENGTH_MM = 150.0
 # The ends of the cluster are what lies within this distance of the extremes, mm.
 _END_MM = 40.0
 
@@ -45,11 +47,11 @@ def _masked_mean(points, mask):
 
 
 def _quantile(values, mask, share):
-    """Value below which `share` of the masked values lie, [B]; halves an interval 12 times."""
+    """Value below which `share` of the masked values lie, [B]; halves the range nine times."""
     low = tf.reduce_min(tf.where(mask, values, values.dtype.max), axis=1)
     high = tf.reduce_max(tf.where(mask, values, values.dtype.min), axis=1)
     wanted = share * tf.reduce_sum(tf.cast(mask, tf.float32), axis=1)
-    for _ in range(12):
+    for _ in range(9):
         middle = 0.5 * low + 0.5 * high
         below = tf.cast(mask & (values <= middle[:, None]), tf.float32)
         enough = tf.reduce_sum(below, axis=1) >= wanted
@@ -83,10 +85,12 @@ def find_hand_center(depth_mm, intrinsics):
     reachable = (z > 0.0) & (z < nearest[:, None] + _CLUSTER_DEPTH_MM)
     reachable &= distance < _CLUSTER_REACH_MM
     flood = _Flood(coarse, tf.reshape(reachable, shape))
-    cluster = flood.spread(reachable & (distance < 1.0))
+    cluster = flood.spread(reachable & (distance == 0.0))
     is_finger = _sum(area, cluster) < _FINGER_MM2
     around = reachable & (distance < _FINGER_REACH_MM) & is_finger[:, None]
     cluster = flood.spread(cluster | around)
+    is_body = _sum(area, cluster) > _BODY_MM2
+    cluster &= (distance < _BODY_REACH_MM) | ~is_body[:, None]
     center = _free_end(points, cluster, _near_border(coarse))
     for _ in range(2):
         center = _move_to_end(points, cluster, center)

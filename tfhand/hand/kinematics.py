@@ -137,7 +137,8 @@ def bone_motion(angles, shape):
     Raises:
         ValueError: If the last dimensions are not those of the template.
     """
-    angles, shape = tf.convert_to_tensor(angles), tf.convert_to_tensor(shape)
+    angles = tf.convert_to_tensor(angles, tf.float32)
+    shape = tf.convert_to_tensor(shape, tf.float32)
     for name, tensor, size in (
         ("angles", angles, len(template.ANGLE_NAMES)),
         ("shape", shape, len(template.SHAPE_NAMES)),

@@ -38,10 +38,15 @@ _STRAIGHT_DEG = {"1_FLEX": -6.0, "2_FLEX": 2.0, "3_FLEX": 1.0}
 _SPREAD_DEG = {"INDEX": 12.0, "MIDDLE": 2.0, "RING": -8.0, "PINKY": -15.0}
 _THUMB_OPEN_DEG = (-8.0, 4.0, 0.0, 4.0, 0.0)
 _THUMB_CLOSED_DEG = (30.0, -6.0, 18.0, 36.0, 40.0)
-# Thumb and one finger so that the tips meet, degrees.
-_PINCH_FINGER_DEG = (48.0, 54.0, 28.0)
-_PINCH_THUMB_DEG = (18.0, -4.0, 24.0, 22.0, 26.0)
-_NOISE_DEG = 6.0
+# One finger (its three flexions) and the thumb so that their tips touch, degrees.
+_PINCH_DEG = {
+    "INDEX": ((54.0, 56.0, 28.0), (23.0, -5.0, 21.0, 22.0, 25.0)),
+    "MIDDLE": ((63.0, 55.0, 27.0), (32.0, -12.0, 23.0, 22.0, 30.0)),
+    "RING": ((55.0, 58.0, 29.0), (39.0, -24.0, 13.0, 25.0, 26.0)),
+    "PINKY": ((62.0, 58.0, 30.0), (42.0, -28.0, 20.0, 32.0, 34.0)),
+}
+# A pinch is a touch: more noise would take the tips apart.
+_NOISE_DEG, _PINCH_NOISE_DEG = 6.0, 3.0
 # Share of poses whose angles are all drawn uniformly from their ranges.
 _UNIFORM_SHARE = 0.10
 
@@ -81,7 +86,9 @@ def _finger_angles(rng, curl, pinched):
         name: _STRAIGHT_DEG[name] + (_CURLED_DEG[name] - _STRAIGHT_DEG[name]) * value
         for name, value in amount.items()
     }
-    target = tf.constant(_PINCH_FINGER_DEG)
+    # target[i,f]: flexion i of finger f.
+    target = tf.constant([_PINCH_DEG[f][0] for f in skeleton.FINGERS[:4]])
+    target = tf.transpose(target)
     flex = {
         name: value * (1 - pinched) + target[i] * pinched
         for i, (name, value) in enumerate(flex.items())
@@ -92,8 +99,8 @@ def _finger_angles(rng, curl, pinched):
     return tf.stack([flex["1_FLEX"], abduct, flex["2_FLEX"], flex["3_FLEX"]], axis=-1)
 
 
-def _thumb_angles(rng, curl, is_pinch):
-    """Returns degrees [B, 5] of the thumb from its curl [B]."""
+def _thumb_angles(rng, curl, pinched):
+    """Returns degrees [B, 5] of the thumb from its curl [B] and the finger it touches [B, 4]."""
     open_, closed = tf.constant(_THUMB_OPEN_DEG), tf.constant(_THUMB_CLOSED_DEG)
     # Opposition (the first three) and bending (the last two) are partly independent.
     batch = tf.shape(curl)[0]
@@ -101,7 +108,8 @@ def _thumb_angles(rng, curl, is_pinch):
     bend = 0.6 * curl + 0.4 * _uniform(rng, [batch])
     amount = tf.concat([tf.tile(opposition[:, None], [1, 3]), tf.tile(bend[:, None], [1, 2])], 1)
     angles = open_ + (closed - open_) * amount
-    return angles + is_pinch[:, None] * (tf.constant(_PINCH_THUMB_DEG) - angles)
+    touching = tf.matmul(pinched, tf.constant([_PINCH_DEG[f][1] for f in skeleton.FINGERS[:4]]))
+    return tf.where(tf.reduce_any(pinched > 0, axis=1, keepdims=True), touching, angles)
 
 
 def _candidate(rng, batch):
@@ -109,9 +117,10 @@ def _candidate(rng, batch):
     finger = tf.cast(_uniform(rng, [batch]) * 4.0, tf.int32)
     pinched = tf.one_hot(finger, 4) * is_pinch[:, None]
     fingers = tf.reshape(_finger_angles(rng, curl, pinched), [batch, 16])
-    thumb = _thumb_angles(rng, curl[:, 4], is_pinch)
+    thumb = _thumb_angles(rng, curl[:, 4], pinched)
     wrist = rng.normal([batch, 2]) * tf.constant([16.0, 8.0])
-    noise = rng.normal([batch, 21]) * _NOISE_DEG
+    noise_deg = _NOISE_DEG + (_PINCH_NOISE_DEG - _NOISE_DEG) * is_pinch
+    noise = rng.normal([batch, 21]) * noise_deg[:, None]
     degrees = tf.concat([tf.concat([fingers, thumb], axis=1) + noise, wrist], axis=1)
     angles = degrees * (np.pi / 180.0)
     low, high = template.ANGLE_RANGES_RAD[:, 0], template.ANGLE_RANGES_RAD[:, 1]

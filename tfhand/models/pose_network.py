@@ -27,6 +27,7 @@ _STEM_STRIDE = 4
 # Keeps the sum of a rectified heatmap away from zero: a map without any positive value decodes to
 # the middle of the crop. 256 cells of it are 1e-4 of a target heatmap's sum.
 _FLOOR = 1e-6
+_HEAD_STDDEV = 1e-3
 # Under the root of the spread, in half cubes squared: a bound of 0.15 mm at 300 mm.
 _SPREAD_EPSILON = 1e-6
 
@@ -178,13 +179,19 @@ def _predict_maps(features, config, name):
     """Regresses heatmaps and latent depth maps (in half cubes) from features, `[B, h, h, N]`."""
     # A rectified heatmap learns only where it is positive, so it starts there.
     start = 0.1 if config.decoder == "normalized" else 0.0
+    # Small weights: all heatmaps start flat and all points in the middle of the crop. A softmax
+    # that starts saturated hardly learns.
+    small = keras.initializers.RandomNormal(stddev=_HEAD_STDDEV)
     heatmaps = layers.Conv2D(
         config.num_spheres,
         1,
+        kernel_initializer=small,
         bias_initializer=keras.initializers.Constant(start),
         name=f"{name}_heatmaps",
     )(features)
-    latent_depth = layers.Conv2D(config.num_spheres, 1, name=f"{name}_latent_depth")(features)
+    latent_depth = layers.Conv2D(
+        config.num_spheres, 1, kernel_initializer=small, name=f"{name}_latent_depth"
+    )(features)
     return heatmaps, latent_depth
 
 

@@ -37,6 +37,8 @@ class PoseTrainer(keras.Model):
         self.synthetic_weight = synthetic_weight
         self._rng = tf.random.Generator.from_seed(seed)
         self._trackers = {}
+        # The network is built; Keras need not call this model to find out.
+        self.built = True
 
     def call(self, depth, training=False):
         """Estimates, as the network does."""

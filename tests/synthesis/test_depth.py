@@ -1,0 +1,103 @@
+"""The z-buffer against a loop over points."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand.geometry import crop
+from tfhand.synthesis import depth
+
+
+def loop_nearest(depth_mm, pixel, valid, num_pixels, empty):
+    image = np.full((len(depth_mm), num_pixels), np.inf)
+    for b in range(len(depth_mm)):
+        for z, p, ok in zip(depth_mm[b], pixel[b], valid[b], strict=True):
+            if ok:
+                image[b, p] = min(image[b, p], z)
+    return np.where(np.isinf(image), empty, image).astype(np.float32)
+
+
+def test_nearest_depth_agrees_with_a_loop(rng):
+    depth_mm = rng.normal(0, 50, (3, 400)).astype(np.float32)
+    pixel = rng.integers(0, 60, (3, 400)).astype(np.int32)
+    valid = rng.random((3, 400)) < 0.4
+    nearest = depth.nearest_depth(tf.constant(depth_mm), pixel, valid, 60, 150.0)
+    np.testing.assert_array_equal(nearest, loop_nearest(depth_mm, pixel, valid, 60, 150.0))
+
+
+def test_without_points_everything_is_empty():
+    nearest = depth.nearest_depth(
+        tf.zeros([2, 5]), tf.zeros([2, 5], tf.int32), tf.zeros([2, 5], tf.bool), 9, 0.0
+    )
+    np.testing.assert_array_equal(nearest, np.zeros((2, 9)))
+
+
+@pytest.mark.parametrize("size", [1, 16, 64])
+def test_point_on_the_ray_of_a_pixel_lands_in_it(size):
+    spec = crop.CropSpec(image_size=size)
+    centers = crop.pixel_centers_mm(spec).numpy()
+    row, column = size // 3, size // 2
+    point = np.array([centers[column], centers[row], -12.5], np.float32)
+    image = depth.splat_orthographic(point[None, :, None], spec).numpy()[0]
+    assert image[row, column] == -12.5
+    image[row, column] = spec.far_mm
+    assert (image == spec.far_mm).all()
+
+
+def test_orthographic_splat_agrees_with_a_loop(rng):
+    spec = crop.CropSpec(image_size=16)
+    points = rng.uniform(-190, 190, (2, 3, 300)).astype(np.float32)
+    image = depth.splat_orthographic(tf.constant(points), spec).numpy()
+    expected = np.full((2, 16, 16), 150.0, np.float32)
+    for b in range(2):
+        for x, y, z in points[b].T:
+            u, v = int(np.floor((x + 150) / 18.75)), int(np.floor((y + 150) / 18.75))
+            if 0 <= u < 16 and 0 <= v < 16 and -150 <= z < 149.95:
+                expected[b, v, u] = min(expected[b, v, u], z)
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_points_just_before_the_far_face_are_background():
+    spec = crop.CropSpec(image_size=8)
+    points = np.array([[0.0, 0.0, 149.97], [40.0, 0.0, 149.9]], np.float32).T[None]
+    mask = crop.foreground_mask(depth.splat_orthographic(points, spec), spec.cube_mm)
+    assert np.count_nonzero(mask) == 1
+
+
+INTRINSICS = np.array([[500.0, 480.0, 10.0, 8.0], [400.0, 410.0, 9.5, 7.0]], np.float32)
+
+
+@pytest.mark.parametrize("footprint", [1, 2, 3])
+def test_perspective_splat_covers_its_footprint(footprint):
+    # Integer coordinates are pixel centers: this point projects to u = 12, v = 5.
+    z = 700.0
+    point = np.array([(12 - 10) * z / 500, (5 - 8) * z / 480, z], np.float32)
+    image = depth.splat_perspective(
+        point[None, :, None], INTRINSICS[:1], 20, 24, footprint=footprint
+    ).numpy()[0]
+    rows, columns = np.nonzero(image)
+    assert image.shape == (20, 24) and len(rows) == footprint**2
+    assert (image[image > 0] == 700.0).all()
+    # An even square straddles the point; rounding may put it on either side.
+    assert abs(columns.mean() - 12) <= 0.5 and abs(rows.mean() - 5) <= 0.5
+
+
+def test_perspective_splat_agrees_with_a_loop(rng):
+    low, high = [-20, -15, -50], [20, 15, 900]
+    points = rng.uniform(low, high, (2, 500, 3)).astype(np.float32)
+    image = depth.splat_perspective(points.transpose(0, 2, 1), INTRINSICS, 16, 20).numpy()
+    expected = np.zeros((2, 16, 20), np.float32)
+    for b in range(2):
+        fx, fy, cx, cy = INTRINSICS[b]
+        for x, y, z in points[b]:
+            if z <= 1:
+                continue
+            u, v = int(np.floor(fx * x / z + cx + 0.5)), int(np.floor(fy * y / z + cy + 0.5))
+            if 0 <= u < 20 and 0 <= v < 16 and (expected[b, v, u] == 0 or z < expected[b, v, u]):
+                expected[b, v, u] = z
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_points_behind_the_camera_leave_no_trace():
+    point = np.array([[0.0, 0.0, -500.0]], np.float32).T[None]
+    assert not depth.splat_perspective(point, INTRINSICS[:1], 16, 20).numpy().any()

@@ -1,0 +1,112 @@
+"""Synthetic crops: labels lie in the hand that is seen, faults stay within bounds."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand.geometry import crop
+from tfhand.hand import skeleton, spheres
+from tfhand.synthesis import samples
+
+SPEC = crop.CropSpec(image_size=32)
+CLEAN = samples.SyntheticConfig(points=4000, noise=False)
+NOISY = samples.SyntheticConfig(points=4000)
+
+
+def generator(seed=4):
+    return tf.random.Generator.from_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    batch = samples.sample_batch(generator(), 48, SPEC, CLEAN)
+    return {name: value.numpy() for name, value in batch.items()}
+
+
+def test_shapes_and_background(clean):
+    assert clean["depth_mm"].shape == (48, 32, 32)
+    assert clean["spheres_mm"].shape == (48, 41, 3)
+    assert clean["depth_mm"].dtype == clean["spheres_mm"].dtype == np.float32
+    foreground = crop.foreground_mask(clean["depth_mm"], SPEC.cube_mm).numpy()
+    assert (clean["depth_mm"][~foreground] == SPEC.far_mm).all()
+    assert (clean["depth_mm"] >= -SPEC.far_mm).all()
+    assert (foreground.mean(axis=(1, 2)) > 0.04).all()
+
+
+def test_labels_lie_behind_the_surface_that_is_seen(clean):
+    centers = clean["spheres_mm"]
+    inside = (np.abs(centers) < SPEC.far_mm).all(axis=-1)
+    assert inside.mean() > 0.97
+    pixel = np.floor((centers + SPEC.far_mm) / SPEC.pixel_mm).astype(int).clip(0, 31)
+    sample = np.arange(48)[:, None]
+    seen = clean["depth_mm"][sample, pixel[..., 1], pixel[..., 0]]
+    ahead = centers[..., 2] - seen
+    # The surface over a center is nearer by about the radius; another finger may be nearer still.
+    assert (ahead[inside] > -2.0).mean() > 0.98
+    in_the_open = inside & (ahead < 30.0)
+    assert in_the_open.mean() > 0.5
+    radii = np.broadcast_to(spheres.load().radii_mm, ahead.shape)
+    assert abs(np.median((ahead - radii)[in_the_open])) < 3.0
+
+
+def test_surface_without_holes():
+    depth_mm = samples.sample_batch(generator(), 16, crop.CropSpec(), CLEAN_64)["depth_mm"].numpy()
+    mask = crop.foreground_mask(depth_mm, 300.0).numpy()
+    around = sum(np.roll(mask, s, axis) for s in (1, -1) for axis in (1, 2))
+    holes = ~mask & (around == 4)
+    assert holes.sum() < 0.003 * mask.sum()
+
+
+CLEAN_64 = samples.SyntheticConfig(noise=False)
+
+
+def test_mean_of_the_spheres_is_near_the_center(clean):
+    offset = clean["spheres_mm"].mean(axis=1)
+    # A normal cut off at two deviations has 0.88 of its deviation.
+    np.testing.assert_allclose(offset.std(), 0.88 * CLEAN.center_stddev_mm, rtol=0.2)
+    assert np.abs(offset).max() <= 2.001 * CLEAN.center_stddev_mm
+
+
+def test_faults_keep_most_of_the_surface_where_it_was(clean):
+    noisy = samples.noisy_depth(clean["depth_mm"], generator(), SPEC, tf.fill([48], 800.0)).numpy()
+    before, after = (crop.foreground_mask(d, SPEC.cube_mm).numpy() for d in (clean["depth_mm"], noisy))
+    assert (noisy[~after] == SPEC.far_mm).all() and np.isfinite(noisy).all()
+    kept = (before & after).sum() / before.sum()
+    assert 0.75 < kept < 0.99
+    moved = np.abs(noisy - clean["depth_mm"])[before & after]
+    assert 0.2 < np.median(moved) < 3.0
+    assert ((moved > 20.0).mean()) < 0.1, "edges alone move far"
+
+
+def test_noise_makes_samples_of_the_same_hands_differ():
+    a = samples.sample_batch(generator(), 8, SPEC, CLEAN)
+    b = samples.sample_batch(generator(), 8, SPEC, NOISY)
+    np.testing.assert_allclose(a["spheres_mm"], b["spheres_mm"], atol=1e-3)
+    assert (a["depth_mm"].numpy() != b["depth_mm"].numpy()).any()
+
+
+def test_samples_follow_the_seed():
+    a, b, c = (samples.sample_batch(generator(s), 8, SPEC, NOISY) for s in (1, 1, 2))
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+        assert (a[name].numpy() != c[name].numpy()).any()
+
+
+def test_a_pipeline_can_draw_them():
+    noise = generator()
+
+    @tf.function
+    def step():
+        return samples.sample_batch(noise, 8, SPEC, NOISY)
+
+    first, second = step(), step()
+    assert (first["depth_mm"].numpy() != second["depth_mm"].numpy()).any()
+
+
+def test_no_finger_is_left_behind(clean):
+    # The palm is near the mean, tips are farther: names and order of the labels survive.
+    centers = clean["spheres_mm"]
+    for finger in skeleton.FINGERS:
+        chain = centers[:, skeleton.FINGER_SPHERES[finger]]
+        bone = np.linalg.norm(np.diff(chain, axis=1), axis=-1)
+        assert (bone > 5.0).all() and (bone < 45.0).all()

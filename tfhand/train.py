@@ -1,0 +1,155 @@
+"""Trains a pose network: prior, synthetic initialization, fine-tuning on a recording, report.
+
+    python -m tfhand.train --flagfile=configs/selfsup.flags --data_dir=OUT --workdir=W
+
+Without --data_dir the embedded recording is made in the working directory first. Stages that are
+in the working directory are not done again.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags, logging
+
+from data_prep import records, synthetic
+from tfhand import commands
+from tfhand.evaluation import predictions, qualitative, real_frame, report
+from tfhand.geometry import crop
+from tfhand.losses import terms
+from tfhand.models import exporting, pose_network
+from tfhand.training import options, pipeline, stages
+
+__all__ = ["define_flags", "main", "make_strategy"]
+
+
+def define_flags(flag_values):
+    """Defines the flags of this command."""
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of records; none: the embedded recording.", flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "workdir", None, "Folder for stages and report.", required=True, flag_values=flag_values
+    )
+    flags.DEFINE_integer("seed", 1, "Seed of the training.", flag_values=flag_values)
+    flags.DEFINE_integer(
+        "recording_samples", 1200, "Samples of the embedded recording.", 24, flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "num_devices", 0, "Devices to train on; 0: all GPUs, or the CPU.", 0, flag_values=flag_values
+    )
+    options.define_flags(flag_values)
+
+
+def make_strategy(num_devices):
+    """Returns the strategy for `num_devices` devices (0: all GPUs, or one CPU).
+
+    Raises:
+        ValueError: If there are fewer devices.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
+    if count > len(devices):
+        raise ValueError(f"Expected at most {len(devices)} devices on this machine, asked {count}.")
+    return tf.distribute.MirroredStrategy([device.name for device in devices[:count]])
+
+
+def _find_data(values, workdir, spec):
+    """Returns the folder of records, making the embedded recording where none is given."""
+    if values.data_dir:
+        info = records.read_info(values.data_dir)
+        found = (info.spec.image_size, info.spec.cube_mm)
+        if found != (spec.image_size, spec.cube_mm):
+            raise ValueError(
+                f"Expected records of {spec.image_size} px in a cube of {spec.cube_mm:g} mm, as "
+                f"--image_size and --cube_mm say, found {found[0]} px and {found[1]:g} mm in "
+                f"{values.data_dir}."
+            )
+        return values.data_dir
+    folder = workdir.path / "recording"
+    if not (folder / records.INFO_NAME).exists() or len(records.read_info(folder).splits) < 2:
+        synthetic.write(folder, values.recording_samples, spec, overwrite=True)
+    return str(folder)
+
+
+def _predict(network, data_dir, spec):
+    dataset = records.load_dataset(data_dir, "test")
+    return predictions.predict_dataset(network, dataset, cube_mm=spec.cube_mm)
+
+
+def _scores(name, predicted):
+    """Scores the first view, as the field does, and all views."""
+    if not predicted.label_mask.any():
+        logging.warning("The test split has no labels: nothing to score.")
+        return {}
+    return {name: predicted.score([0]), f"{name}_all_views": predicted.score()}
+
+
+def main(values):
+    """Runs the command."""
+    network_options = options.from_flags(options.NetworkOptions, values)
+    init_options = options.from_flags(options.InitOptions, values)
+    tune_options = options.from_flags(options.FineTuneOptions, values)
+    weights = options.from_flags(terms.LossWeights, values)
+    spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
+    strategy = make_strategy(values.num_devices)
+    workdir = stages.Workdir(values.workdir)
+    (workdir.path / "resolved.flags").write_text(values.flags_into_string())
+    data_dir = _find_data(values, workdir, spec)
+    recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
+    start = stages.Workdir(init_options.from_workdir) if init_options.from_workdir else workdir
+    prior = stages.train_prior(start, options.from_flags(options.PriorOptions, values), values.seed)
+    network = stages.initialize(start, strategy, network_options, init_options, values.seed)
+    before = _predict(network, data_dir, spec)
+    scores = _scores("synthetic_only", before)
+    for name, score in scores.items():
+        logging.info("%s: %.2f mm", name, score.mean_joint_error_mm)
+    after = before
+    if tune_options.method != "none":
+        network = stages.fine_tune(
+            workdir, strategy, network, prior, recording, weights, tune_options, spec, values.seed
+        )
+        after = _predict(network, data_dir, spec)
+        name = "with_labels" if tune_options.method == "labels" else "self_supervised"
+        scores |= _scores(name, after)
+    _export(workdir, network, prior, spec)
+    _report(workdir, scores, after, network, data_dir, spec)
+
+
+def _export(workdir, network, prior, spec):
+    inference = pose_network.build_inference_network(network)
+    inference.save(workdir.path / "pose.keras")
+    exporting.export_pose(inference, str(workdir.path / "export" / "pose" / "1"), spec.cube_mm)
+    exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
+
+
+def _report(workdir, scores, predicted, network, data_dir, spec):
+    folder = workdir.path / "report"
+    extra = {"versions": {"tensorflow": tf.__version__, "keras": keras.__version__,
+                          "numpy": np.__version__}}
+    nyu = real_frame.find_folder()
+    if nyu is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        extra["nyu_real_frame"] = real_frame.score_real_frame(
+            network, nyu, spec, folder / "nyu_real_frame.png"
+        )
+    for stage, name in (("prior", "reconstruction"), ("tune", "fits")):
+        path = pathlib.Path(workdir.stage(stage)) / f"{name}.json"
+        if path.exists():
+            extra[f"{stage}_{name}"] = json.loads(path.read_text())
+    if scores:
+        report.write_report(folder, scores, title="Hand pose on the test split", extra=extra)
+        test = records.load_dataset(data_dir, "test")
+        qualitative.draw_best_and_worst(predicted, test, folder, cube_mm=spec.cube_mm)
+        print(report.markdown_table(scores))
+    before, after = (scores.get(n) for n in ("synthetic_only", "self_supervised"))
+    if before and after:
+        gain = 1.0 - after.mean_joint_error_mm / before.mean_joint_error_mm
+        print(f"\nSelf-supervision lowered the mean error by {100 * gain:.1f} %.")
+    print(f"Report: {folder}")
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)

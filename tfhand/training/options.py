@@ -1,0 +1,132 @@
+"""Settings of a training run, one frozen dataclass a stage, and the flags made from them."""
+
+import dataclasses
+
+from absl import flags
+
+from tfhand.losses.terms import LossWeights
+
+__all__ = [
+    "FineTuneOptions",
+    "InitOptions",
+    "NetworkOptions",
+    "PriorOptions",
+    "define_flags",
+    "from_flags",
+]
+
+
+def _field(default, text, choices=None):
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """The pose network, see `models.pose_network.PoseNetworkConfig`."""
+
+    image_size: int = _field(64, "Side of the depth crops, px.")
+    cube_mm: float = _field(300.0, "Side of the crop's cube, mm.")
+    num_stacks: int = _field(1, "Hourglasses, one after the other.")
+    features: int = _field(64, "Channels at the resolution of the heatmaps.")
+    growth: int = _field(32, "Channels added at each halving inside an hourglass.")
+    depth: int = _field(2, "Halvings inside an hourglass.")
+    block: str = _field("basic", "Residual unit.", ("basic", "bottleneck"))
+    normalization: str = _field("none", "Normalization of activations.", ("none", "group", "batch"))
+    decoder: str = _field("softmax", "Heatmap to coordinates.", ("softmax", "normalized"))
+    alpha: float = _field(10.0, "Annealing factor of the softmax, equation 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorOptions:
+    """Training of the pose prior (equation 13)."""
+
+    steps: int = _field(3000, "Steps of the prior.")
+    batch: int = _field(256, "Hands a step.")
+
+
+@dataclasses.dataclass(frozen=True)
+class InitOptions:
+    """Initialization on synthetic samples (section 3.3)."""
+
+    steps: int = _field(2100, "Steps on synthetic samples.")
+    batch: int = _field(72, "Synthetic samples a step, over all devices.")
+    learning_rate: float = _field(3e-3, "Highest learning rate.")
+    supervision: str = _field(
+        "coordinates", "What labels supervise: L1 of coordinates, or maps (equation 3).",
+        ("coordinates", "maps"),
+    )
+    noise: bool = _field(True, "Add a sensor's faults to synthetic samples.")
+    from_workdir: str = _field("", "Take the initialized network and the prior of another run.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneOptions:
+    """Fine-tuning on a recording (section 3.4)."""
+
+    method: str = _field(
+        "fit",
+        "gradient: the terms' gradient through the network, as in the paper; fit: that, and fitted "
+        "hands as targets; labels: the recording's labels, for comparison; none.",
+        ("gradient", "fit", "labels", "none"),
+    )
+    steps: int = _field(800, "Steps on the recording, over all rounds.")
+    batch: int = _field(16, "Recorded samples a step, over all devices.")
+    synthetic_batch: int = _field(24, "Synthetic samples mixed into a step, over all devices.")
+    synthetic_weight: float = _field(0.5, "Weight of the synthetic samples.")
+    learning_rate: float = _field(1e-3, "Highest learning rate.")
+    rounds: int = _field(2, "Rounds of fitting and training (method fit).")
+    target_weight: float = _field(1.0, "Weight of the distance to fitted hands or labels.")
+    keep_share: float = _field(0.75, "Share of the fits, the best by residual, to learn from.")
+    fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
+    clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
+    stride: int = _field(2, "The data terms use every stride-th row and column.")
+    multi_view: bool = _field(True, "Compare every view's estimate with all views.")
+    augment: bool = _field(True, "Turn, shift and thin out recorded crops.")
+
+
+# Flag prefix of each dataclass.
+PREFIXES = {
+    NetworkOptions: "",
+    PriorOptions: "prior_",
+    InitOptions: "init_",
+    FineTuneOptions: "tune_",
+    LossWeights: "weight_",
+}
+
+_DEFINERS = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_boolean,
+    str: flags.DEFINE_string,
+}
+
+
+def define_flags(flag_values):
+    """Defines one flag for each field of the dataclasses, named prefix + field.
+
+    Args:
+        flag_values: absl `FlagValues` to define them on.
+    """
+    for options, prefix in PREFIXES.items():
+        for field in dataclasses.fields(options):
+            text = field.metadata.get("help", f"Weight of the term {field.name}.")
+            name = prefix + field.name
+            choices = field.metadata.get("choices")
+            if choices:
+                flags.DEFINE_enum(name, field.default, choices, text, flag_values=flag_values)
+            else:
+                _DEFINERS[type(field.default)](
+                    name, field.default, text, flag_values=flag_values
+                )
+
+
+def from_flags(options, flag_values):
+    """Returns an instance of one of the dataclasses from parsed flags.
+
+    Args:
+        options: The dataclass.
+        flag_values: Parsed absl `FlagValues`.
+    """
+    prefix = PREFIXES[options]
+    names = [field.name for field in dataclasses.fields(options)]
+    return options(**{name: flag_values[prefix + name].value for name in names})
