@@ -109,7 +109,7 @@ def _look_at(position, target, roll):
 
 
 def _cameras(rng):
-    """Places three cameras: one in front of the hand, one on either side, view_from_ref [V, 4, 4]."""
+    """Places a camera in front of the hand and one on either side, view_from_ref [V, 4, 4]."""
     target = np.array([0.0, 0.0, 780.0])
     transforms = [np.eye(4)]
     for side in (-1.0, 1.0):
@@ -287,6 +287,8 @@ def write(output_dir, num_samples, spec, *, test_share=0.25, num_shards=4, seed=
     root = np.random.default_rng(seed)
     cameras = _cameras(root)
     num_test = max(round(num_samples * test_share), SUBJECTS["test"])
+    # One generator for all: a new one would have the graphs traced again.
+    noise = tf.random.Generator.from_seed(seed)
     written = {}
     for split, count in (("train", num_samples - num_test), ("test", num_test)):
         seeds = root.spawn(SUBJECTS[split])
@@ -305,7 +307,7 @@ def write(output_dir, num_samples, spec, *, test_share=0.25, num_shards=4, seed=
             for i, (rng, frames) in enumerate(zip(seeds, shares, strict=True)):
                 subject = sample_subject(rng, f"{split}-{i}")
                 recording = make_recording(rng, int(frames), cameras)
-                noise = tf.random.Generator.from_seed(int(rng.integers(2**31)))
+                noise.reset_from_seed(int(rng.integers(2**31)))
                 for sample in _samples(subject, recording, spec, noise):
                     writer.write(sample | {"subject": subject.name, "frame": frame})
                     frame += 1

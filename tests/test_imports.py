@@ -22,7 +22,7 @@ ALLOWED = {
     "tfhand": set(),
     "tfhand.commands": set(),
     "tfhand.geometry": FOUNDATION,
-    "tfhand.hand": FOUNDATION,
+    "tfhand.hand": FOUNDATION | {"tfhand.commands"},
     "tfhand.synthesis": FOUNDATION | {"tfhand.rendering"},
     "tfhand.rendering": FOUNDATION,
     "tfhand.models": FOUNDATION,

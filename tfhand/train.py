@@ -28,7 +28,7 @@ __all__ = ["define_flags", "main", "make_strategy"]
 def define_flags(flag_values):
     """Defines the flags of this command."""
     flags.DEFINE_string(
-        "data_dir", None, "Folder of records; none: the embedded recording.", flag_values=flag_values
+        "data_dir", None, "Records; none: the embedded recording.", flag_values=flag_values
     )
     flags.DEFINE_string(
         "workdir", None, "Folder for stages and report.", required=True, flag_values=flag_values
@@ -38,7 +38,7 @@ def define_flags(flag_values):
         "recording_samples", 1200, "Samples of the embedded recording.", 24, flag_values=flag_values
     )
     flags.DEFINE_integer(
-        "num_devices", 0, "Devices to train on; 0: all GPUs, or the CPU.", 0, flag_values=flag_values
+        "num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, flag_values=flag_values
     )
     options.define_flags(flag_values)
 
@@ -98,8 +98,16 @@ def main(values):
     workdir = stages.Workdir(values.workdir)
     (workdir.path / "resolved.flags").write_text(values.flags_into_string())
     data_dir = _find_data(values, workdir, spec)
+    # Whatever is wrong with either split is said before anything is trained.
+    records.list_shards(data_dir, "test")
     recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
-    start = stages.Workdir(init_options.from_workdir) if init_options.from_workdir else workdir
+    start = workdir
+    if init_options.from_workdir:
+        if not (pathlib.Path(init_options.from_workdir) / "init" / "done.json").is_file():
+            raise FileNotFoundError(
+                f"Expected a finished initialization in {init_options.from_workdir}, found none."
+            )
+        start = stages.Workdir(init_options.from_workdir)
     prior = stages.train_prior(start, options.from_flags(options.PriorOptions, values), values.seed)
     network = stages.initialize(start, strategy, network_options, init_options, values.seed)
     before = _predict(network, data_dir, spec)

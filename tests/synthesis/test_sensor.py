@@ -152,8 +152,8 @@ def test_running_maximum_agrees_with_numpy(rng):
 @pytest.mark.parametrize("share", [0.02, 0.2])
 def test_blobs_take_their_share(share, cells):
     faulty = sensor.missing_blobs(plane(800.0, (200, 40, 40)), generator(), share=share, cells=cells)
-    # Few independent patches: the share of 200 images scatters by some 5 %.
-    np.testing.assert_allclose((faulty.numpy() == 0).mean(), share, rtol=0.15)
+    # Few independent patches: the share of 200 images scatters by some 10 %.
+    np.testing.assert_allclose((faulty.numpy() == 0).mean(), share, rtol=0.3)
 
 
 def test_blobs_take_a_share_for_each_sample_and_are_connected():

@@ -1,5 +1,6 @@
 """A small recording of known hands, and a small network, for the tests of training."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -70,7 +71,7 @@ def make_network():
     """Builds the same small network on every call."""
 
     def make():
-        tf.keras.utils.set_random_seed(5)
+        keras.utils.set_random_seed(5)
         return pose_network.build_pose_network(
             pose_network.PoseNetworkConfig(
                 image_size=32, heatmap_size=8, features=8, growth=4, depth=1

@@ -131,7 +131,7 @@ def _data_terms(centers, radii, depth_mm, crop_from_ref, cube_mm, config):
     wrist = tf.reduce_mean(tf.gather(sparse, skeleton.WRIST_SPHERES, axis=3), axis=3)
     palm = sparse[..., skeleton.PALM_CENTER_SPHERE, :]
     keep = data_terms.forearm_point_mask(points, wrist[:, 0], palm[:, 0])[:, None]
-    options = dict(cube_mm=cube_mm, clamp_mm=config.clamp_mm, stride=config.stride)
+    options = {"cube_mm": cube_mm, "clamp_mm": config.clamp_mm, "stride": config.stride}
     # The image difference must not count the forearm as a surface that the hand failed to draw.
     size = depth_mm.shape[2]
     hand_only = tf.where(

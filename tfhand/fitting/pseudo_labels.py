@@ -85,6 +85,7 @@ def make_pseudo_labels(
     groups = int(group.max()) + 1
     if shape is None:
         shape = np.zeros([groups, len(template.SHAPE_NAMES)], np.float32)
+    shape = np.asarray(shape, np.float32)
     batch = min(_BATCH, max(len(depth_mm), 1))
     fitter = kinematic_fit.Fitter(batch, depth_mm.shape[1], groups, spec, config)
 

@@ -9,13 +9,13 @@ into triangles by marching cubes. Nothing in it comes from another hand model. N
 
 import h5py
 import numpy as np
-from absl import app, flags
+from absl import flags
 from skimage import measure
 
+from tfhand import commands
 from tfhand.hand import kinematics, sphere_fitting, template
 
-_OUTPUT = flags.DEFINE_string("output", "tfhand/hand/assets/hand.h5", "File to write.")
-_SPACING = flags.DEFINE_float("spacing_mm", 2.0, "Edge of a cell of the marching cubes, mm.")
+__all__ = ["blend_weights", "define_flags", "hand_distance", "main", "skin_mesh"]
 
 # Radii at the root, the two joints between and the tip of each finger, mm.
 _FINGER_RADII_MM = {
@@ -146,14 +146,23 @@ def blend_weights(vertices, rest):
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only, received {argv[1:]}.")
+def define_flags(flag_values):
+    """Defines the flags of this command."""
+    flags.DEFINE_string(
+        "output", "tfhand/hand/assets/hand.h5", "File to write.", flag_values=flag_values
+    )
+    flags.DEFINE_float(
+        "spacing_mm", 2.0, "Edge of a cell of the marching cubes, mm.", 0.5, flag_values=flag_values
+    )
+
+
+def main(values):
+    """Runs the command."""
     rest = kinematics.rest_pose()
-    vertices, faces = skin_mesh(rest, _SPACING.value)
+    vertices, faces = skin_mesh(rest, values.spacing_mm)
     weights = blend_weights(vertices, rest)
     spheres = sphere_fitting.fit(vertices, faces, weights, rest)
-    with h5py.File(_OUTPUT.value, "w") as file:
+    with h5py.File(values.output, "w") as file:
         skin = file.create_group("skin")
         for name, value, unit in (
             ("vertices_mm", vertices, "mm, hand frame at rest"),
@@ -166,10 +175,10 @@ def main(argv):
         for name, value in spheres.arrays().items():
             group.create_dataset(name, data=value)
         file.attrs["bones"] = [bone.name for bone in template.BONES]
-    print(f"{_OUTPUT.value}: {len(vertices)} vertices, {len(faces)} triangles")
+    print(f"{values.output}: {len(vertices)} vertices, {len(faces)} triangles")
     for line in spheres.summary:
         print(line)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main, define_flags)

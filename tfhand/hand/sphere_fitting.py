@@ -181,7 +181,9 @@ def fit(vertices, faces, weights, rest):
     """Fits radii, and places where they are free, to the skin.
 
     Args:
-        vertices, faces, weights: The skin mesh with its blend weights, see `make_asset`.
+        vertices: float [V, 3], the skin at rest, hand frame, mm.
+        faces: int [F, 3].
+        weights: float [V, K], blend weights.
         rest: `kinematics.RestPose`.
 
     Returns:

@@ -12,7 +12,9 @@ def nearest_depth(depth, pixel, valid, num_pixels, empty):
     """Returns the smallest depth of each pixel, [B, num_pixels].
 
     Args:
-        depth, pixel, valid: [B, M], depth of each point, its pixel and whether it has one.
+        depth: float32 [B, M], depth of each point, mm.
+        pixel: int32 [B, M], its pixel, row by row.
+        valid: bool [B, M], whether it has one.
         num_pixels: Pixels of an image.
         empty: Value of a pixel without points.
     """
@@ -70,7 +72,8 @@ def splat_perspective(points_mm, intrinsics, height, width, footprint=1):
     Args:
         points_mm: float32 [B, 3, M], camera frame, rows x, y and z.
         intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
-        height, width: Size of the image, px.
+        height: Rows of the image.
+        width: Columns of the image.
         footprint: Every point covers a square of that many pixels a side; 2 closes the holes
             that a sparse surface leaves near the camera.
 

@@ -68,15 +68,17 @@ def noisy_depth(depth_mm, rng, spec, distance_mm):
     return tf.where(inside, relative, far)
 
 
-@tf.function(jit_compile=True)
-def _posed_pixels(rng, batch, spec, config):
-    """Draws hands and finds the pixels of their skin; fused, since all of it is element-wise."""
-    skin = surface.sample_skin(config.points, arm_mm=ARM_MM)
+@tf.function(jit_compile=True, autograph=False)
+def _posed_pixels(rng, batch, spec, config, features, arm_y_mm):
+    """Draws hands and finds the pixels of their skin; fused, since all of it is element-wise.
+
+    The skin comes in as tensors: as constants, XLA would spend half a minute on folding them.
+    """
     angles = pose_sampling.sample_angles(rng, batch)
     shape = pose_sampling.sample_shape(rng, batch, config.shape_scale)
     rotation = pose_sampling.sample_rotation(rng, batch)
     centers, _ = spheres.pose_spheres(angles, shape)
-    points = surface.pose_points(surface.skinning_features(skin), angles, shape, rotation)
+    points = surface.pose_points(features, angles, shape, rotation)
     # camera[b,n] = rotation[b] hand[b,n]
     centers = tf.matmul(centers, rotation, transpose_b=True)
     offset = config.center_stddev_mm * rng.truncated_normal([batch, 1, 3])
@@ -88,7 +90,7 @@ def _posed_pixels(rng, batch, spec, config):
     arm_mm = tf.where(
         rng.uniform([batch, 1]) < 0.7, 1e3, rng.uniform([batch, 1], 0.0, ARM_MM)
     )
-    inside &= tf.constant(skin.points_mm[:, 1])[None] > -arm_mm
+    inside &= arm_y_mm[None] > -arm_mm
     return pixel, depth_mm, inside, centers - middle
 
 
@@ -106,7 +108,15 @@ def sample_batch(rng, batch, spec, config=SyntheticConfig()):
         (crop frame).
     """
     size = spec.image_size
-    pixel, depth_mm, inside, centers = _posed_pixels(rng, batch, spec, config)
+    skin = surface.sample_skin(config.points, arm_mm=ARM_MM)
+    pixel, depth_mm, inside, centers = _posed_pixels(
+        rng,
+        batch,
+        spec,
+        config,
+        tf.constant(surface.skinning_features(skin)),
+        tf.constant(skin.points_mm[:, 1]),
+    )
     crops = depth.nearest_depth(depth_mm, pixel, inside, size * size, spec.far_mm)
     crops = tf.reshape(crops, [batch, size, size])
     if config.noise:

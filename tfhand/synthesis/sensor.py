@@ -161,13 +161,14 @@ def add_background(depth_mm, background_mm, empty=0.0):
     """Puts a scene behind the hand: the nearer of two depth maps, pixel by pixel.
 
     Args:
-        depth_mm, background_mm: float32 [B, H, W], `empty` where there is no surface.
+        depth_mm: float32 [B, H, W], `empty` where there is no surface.
+        background_mm: float32 [B, H, W], likewise.
         empty: Value of pixels without a reading.
 
     Returns:
         float32 [B, H, W].
     """
-    far = depth_mm.dtype.max
+    far = tf.float32.max
     nearer = tf.minimum(
         tf.where(depth_mm == empty, far, depth_mm),
         tf.where(background_mm == empty, far, background_mm),

@@ -96,6 +96,13 @@ class RecordedObjective:
     multi_view: bool = True
     augment: augmentation.AugmentationConfig | None = None
 
+    def __post_init__(self):
+        # Sampled (once a process) now: not while a training step is traced, nor on a replica.
+        if self.weights.bone_length > 0.0:
+            statistics.length_ranges()
+        if self.weights.collision > 0.0:
+            statistics.collision_distances()
+
     def __call__(self, network, batch, rng):
         """Evaluates the loss.
 
@@ -109,9 +116,10 @@ class RecordedObjective:
             (loss [B], dict of float32 [B] for the logs).
         """
         estimate = self._estimate(network, batch["depth_mm"], rng)
-        callables = self._terms(estimate, batch)
-        total, values = terms.weighted_sum(callables, self.weights)
-        total = total / _UNIT_MM
+        total, values = tf.zeros(tf.shape(estimate)[:1]), {}
+        if any(dataclasses.astuple(self.weights)):
+            total, values = terms.weighted_sum(self._terms(estimate, batch), self.weights)
+            total = total / _UNIT_MM
         if self.target_weight > 0.0:
             flat = [views.fold_views(v) for v in (estimate, batch["target_mm"])]
             mask = views.fold_views(batch["target_mask"])
@@ -144,7 +152,7 @@ class RecordedObjective:
         pair_weights = None if self.multi_view else tf.eye(num_views)[None]
         projected = projection.project_to_views(estimate, crop_j_from_crop_i)
         dense, dense_radii = spheres.dense_spheres(projected, spheres.load().radii_mm)
-        options = dict(cube_mm=cube_mm, clamp_mm=self.clamp_mm, pair_weights=pair_weights)
+        options = {"cube_mm": cube_mm, "clamp_mm": self.clamp_mm, "pair_weights": pair_weights}
         length_pairs = skeleton.LENGTH_PAIRS
 
         @functools.cache

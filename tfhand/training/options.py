@@ -40,7 +40,7 @@ class NetworkOptions:
 class PriorOptions:
     """Training of the pose prior (equation 13)."""
 
-    steps: int = _field(3000, "Steps of the prior.")
+    steps: int = _field(1500, "Steps of the prior.")
     batch: int = _field(256, "Hands a step.")
 
 

@@ -9,7 +9,14 @@ from tfhand.geometry import rigid
 from tfhand.hand import skeleton
 from tfhand.synthesis import samples
 
-__all__ = ["RecordedSamples", "label_targets", "read_recording", "recorded_dataset", "synthetic_dataset", "targets_in_views"]
+__all__ = [
+    "RecordedSamples",
+    "label_targets",
+    "read_recording",
+    "recorded_dataset",
+    "synthetic_dataset",
+    "targets_in_views",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +125,13 @@ def synthetic_dataset(spec, batch_size, config, seed):
     """
     rng = tf.random.Generator.from_seed(seed)
     once = tf.data.Dataset.range(1).repeat()
-    return once.map(lambda _: samples.sample_batch(rng, batch_size, spec, config))
+
+    # Without autograph, which would convert the NumPy code behind the skin as well.
+    @tf.autograph.experimental.do_not_convert
+    def sample(_):
+        return samples.sample_batch(rng, batch_size, spec, config)
+
+    return once.map(sample)
 
 
 def recorded_dataset(recording, target_mm, target_mask, batch_size, seed):

@@ -118,7 +118,8 @@ def train_prior(workdir, options, seed):
             pose_prior.save_prior(prior, folder)
             held_out = statistics.sample_spheres(tf.random.Generator.from_seed(seed + 1), 2000)
             errors = prior.reconstruction_errors(held_out)
-            report.write_json(folder / "reconstruction.json", {k: float(v) for k, v in errors.items()})
+            errors = {name: float(value) for name, value in errors.items()}
+            report.write_json(folder / "reconstruction.json", errors)
     return pose_prior.load_prior(folder)
 
 
@@ -166,6 +167,8 @@ def initialize(workdir, strategy, network_options, options, seed):
     settings = {
         **dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed
     }
+    # Where the stage lies says nothing about how it was made.
+    del settings["from_workdir"]
     weights = workdir.stage("init") / "pose.weights.h5"
     done = workdir.is_done("init", settings)
     keras.utils.set_random_seed(seed)
@@ -205,6 +208,8 @@ def _objective(weights, options, spec, prior):
 def _targets(network, recording, options, spec, shape):
     """Returns (target_mm, target_mask, pseudo-labels or None) for a method."""
     if options.method == "labels":
+        if not recording.joint_mask.any():
+            raise ValueError("Expected labels in the recording to train with, found none.")
         return *pipeline.label_targets(recording), None
     count, num_views = recording.depth_mm.shape[:2]
     num_spheres = len(skeleton.SPHERE_NAMES)
@@ -252,28 +257,38 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
     with workdir.working("tune", settings) as folder:
         shape, summary = None, []
         for i in range(rounds):
-            kept = folder / f"round-{i + 1}.weights.h5"
+            kept = folder / f"round-{i + 1}"
+            if (kept / "shape.json").exists():
+                # An earlier run was interrupted after this round.
+                network.load_weights(kept / "pose.weights.h5")
+                state = json.loads((kept / "shape.json").read_text())
+                shape, summary = state["shape"], state["summary"]
+                continue
+            kept.mkdir(exist_ok=True)
             target, mask, labels = _targets(network, recording, options, spec, shape)
             if labels is not None:
                 shape = labels.shape
                 summary.append(_describe(labels, recording))
-                report.write_json(folder / "fits.json", summary)
+            # Before the scope: what it measures on sampled hands must not become a replica's.
+            objective = _objective(weights, options, spec, prior)
             with strategy.scope():
                 model = trainer.PoseTrainer(
                     network,
                     synthetic=objectives.SyntheticObjective(spec.cube_mm),
-                    recorded=_objective(weights, options, spec, prior),
+                    recorded=objective,
                     synthetic_weight=options.synthetic_weight,
                     seed=seed + 10 * i,
                 )
                 _compile(model, options.learning_rate, options.steps // rounds)
             dataset = _mixed(recording, target, mask, options, spec, seed + 100 * i)
-            _fit(
-                model, dataset, options.steps // rounds, folder, f"round-{i + 1}",
-                recording.depth_mm[:: max(len(recording) // 6, 1)][:6],
-            )
-            network.save_weights(kept)
-        shutil.copy(kept, stage / "pose.weights.h5")
+            pictured = recording.depth_mm[:: max(len(recording) // 6, 1)][:6]
+            _fit(model, dataset, options.steps // rounds, folder, f"round-{i + 1}", pictured)
+            network.save_weights(kept / "pose.weights.h5")
+            state = {"shape": None if shape is None else np.asarray(shape).tolist()}
+            report.write_json(kept / "shape.json", state | {"summary": summary})
+        if summary:
+            report.write_json(folder / "fits.json", summary)
+        shutil.copy(kept / "pose.weights.h5", stage / "pose.weights.h5")
     return network
 
 

@@ -30,7 +30,7 @@ class PoseTrainer(keras.Model):
     def __init__(self, network, synthetic=None, recorded=None, synthetic_weight=1.0, seed=0):
         super().__init__(name="pose_trainer")
         if synthetic is None and recorded is None:
-            raise ValueError("Expected an objective for synthetic or recorded samples, received none.")
+            raise ValueError("Expected an objective for synthetic or recorded samples, found none.")
         self.network = network
         self.synthetic = synthetic
         self.recorded = recorded

@@ -1,0 +1,175 @@
+"""The command `tfhand.train`, whole, on a tiny embedded recording."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_prep import records
+from tfhand import commands, train
+from tfhand.evaluation import report
+from tfhand.geometry import crop
+from tfhand.hand import skeleton
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = (
+    "--recording_samples=24", "--image_size=32", "--features=16", "--growth=8", "--prior_steps=4",
+    "--prior_batch=16", "--init_steps=4", "--init_batch=8", "--tune_steps=4", "--tune_batch=4",
+    "--tune_synthetic_batch=4", "--tune_fit_steps=3",
+)  # fmt: skip
+
+
+def run_process(*arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # The real frame beside the checkout has its own test.
+    environment["TFHAND_NYU_RESULTS"] = "absent"
+    start = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "tfhand.train", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result, time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The working directory of a run from nothing, and how long it took."""
+    workdir = tmp_path_factory.mktemp("train") / "run"
+    result, seconds = run_process("--flagfile=configs/selfsup.flags", *SMALL, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert "self_supervised" in result.stdout
+    return workdir, seconds
+
+
+def test_leaves_the_promised_files(finished):
+    workdir, _ = finished
+    for name in (
+        "pose.keras", "export/pose/1/saved_model.pb", "export/prior/1/saved_model.pb",
+        "resolved.flags", "report/metrics.json", "report/table.md", "report/success_curves.png",
+    ):  # fmt: skip
+        assert (workdir / name).is_file(), name
+    assert list((workdir / "init" / "logs").rglob("events.*"))
+    assert list((workdir / "tune" / "logs").rglob("events.*"))
+    assert not list(workdir.rglob("backup"))
+    metrics = json.loads((workdir / "report" / "metrics.json").read_text())
+    for name in ("synthetic_only", "self_supervised"):
+        assert 0.0 < metrics[name]["mean_joint_error_mm"] < 300.0
+        assert {"20", "40"} <= set(metrics[name]["success_rate"])
+    assert len(metrics["tune_fits"]) == 2
+    # A quarter of 18 fits is left out, in each round.
+    assert [fit["samples"] for fit in metrics["tune_fits"]] == [18, 18]
+    assert all(13 <= fit["kept"] <= 14 for fit in metrics["tune_fits"])
+
+
+def test_models_give_the_reported_estimates(finished):
+    workdir, _ = finished
+    network = keras.models.load_model(workdir / "pose.keras")
+    exported = tf.saved_model.load(str(workdir / "export" / "pose" / "1"))
+    errors, differences = [], []
+    for sample in records.load_dataset(workdir / "recording", "test"):
+        depth = sample["depth_mm"][:1]
+        estimate = network(crop.normalize(depth, 300.0))["spheres_mm"]
+        served = exported.signatures["serving_default"](depth)["spheres_mm"]
+        differences.append(np.abs(served - estimate).max())
+        truth = sample["joints_mm"][0] - sample["center_mm"][0]
+        truth = truth.numpy()[skeleton.EVALUATION_JOINTS]
+        found = estimate.numpy()[0, skeleton.EVALUATION_SPHERES]
+        errors.append(np.linalg.norm(found - truth, axis=-1))
+    # float32 of values up to 150 mm.
+    assert max(differences) < 1e-3
+    reported = report.read_metrics(workdir / "report" / "metrics.json")["self_supervised"]
+    np.testing.assert_allclose(np.mean(errors), reported.mean_joint_error_mm, rtol=1e-4)
+
+
+def test_resolved_flags_start_again_and_redo_nothing(finished):
+    workdir, first_seconds = finished
+    stages = ("prior", "init", "tune", "recording")
+    files = [path for stage in stages for path in (workdir / stage).rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    metrics = (workdir / "report" / "metrics.json").read_text()
+    result, seconds = run_process(f"--flagfile={workdir / 'resolved.flags'}")
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert (workdir / "report" / "metrics.json").read_text() == metrics
+    assert seconds < 0.8 * first_seconds
+
+
+def stop(capsys, *arguments):
+    """Runs the command on bad input in this process; returns the line that it ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        commands.run(train.main, train.define_flags, ["train.py", *map(str, arguments)])
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("train: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_misspelt_flag(tmp_path):
+    result, _ = run_process(f"--workdir={tmp_path / 'w'}", "--tune_stepps=3")
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("train: ")
+    assert "tune_stepps" in line
+    assert not (tmp_path / "w").exists()
+
+
+def test_other_settings(finished, capsys):
+    line = stop(capsys, *SMALL, f"--workdir={finished[0]}", "--init_steps=5")
+    assert "steps=4 (now 5)" in line
+
+
+def test_missing_data_dir(tmp_path, capsys):
+    line = stop(capsys, f"--workdir={tmp_path / 'w'}", f"--data_dir={tmp_path / 'nowhere'}")
+    assert "nowhere" in line
+
+
+def test_empty_data_dir(tmp_path, capsys):
+    (tmp_path / "void").mkdir()
+    line = stop(capsys, f"--workdir={tmp_path / 'w'}", f"--data_dir={tmp_path / 'void'}")
+    assert "void" in line
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_truncated_shard_is_found_before_training(finished, tmp_path, capsys, split):
+    data = tmp_path / "cut"
+    shutil.copytree(finished[0] / "recording", data)
+    shard = sorted(data.glob(f"{split}-*.tfrecord"))[1]
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    line = stop(capsys, *SMALL, f"--workdir={tmp_path / 'w'}", f"--data_dir={data}")
+    assert shard.name in line
+    assert not (tmp_path / "w" / "prior").exists()
+
+
+def test_records_of_another_image_size(finished, tmp_path, capsys):
+    data = finished[0] / "recording"
+    line = stop(capsys, f"--workdir={tmp_path / 'w'}", f"--data_dir={data}", "--image_size=64")
+    assert "64 px" in line
+    assert "32 px" in line
+
+
+def test_missing_initialization(tmp_path, finished, capsys):
+    line = stop(
+        capsys, *SMALL, f"--workdir={tmp_path / 'w'}", f"--data_dir={finished[0] / 'recording'}",
+        f"--init_from_workdir={tmp_path / 'nowhere'}",
+    )  # fmt: skip
+    assert "nowhere" in line
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_more_devices_than_there_are(tmp_path, capsys):
+    line = stop(capsys, f"--workdir={tmp_path / 'w'}", "--num_devices=99")
+    assert "99" in line

@@ -1,0 +1,147 @@
+"""Estimates the hand in one depth image or a folder of them.
+
+    python -m tfhand.predict --model=W/pose.keras --depth=FRAME.png [--intrinsics=fx,fy,cx,cy]
+
+Depth images are 16-bit PNG, 8-bit RGB PNG in the coding of the NYU data set, or `.npy`. The result
+is JSON: 41 spheres and 14 joints of every image in camera mm and in pixels, with a confidence.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from tfhand import commands, inference
+from tfhand.evaluation import report, sheets
+from tfhand.geometry import camera, crop, depth_image
+from tfhand.hand import skeleton
+
+__all__ = ["define_flags", "find_images", "main", "to_dict"]
+
+_SUFFIXES = (".png", ".npy")
+
+
+def define_flags(flag_values):
+    """Defines the flags of this command."""
+    flags.DEFINE_string(
+        "model", None, "Trained network, pose.keras.", required=True, flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "depth", None, "Depth image, or a folder of them.", required=True, flag_values=flag_values
+    )
+    flags.DEFINE_list(
+        "intrinsics",
+        [str(value) for value in camera.NYU_INTRINSICS],
+        "fx,fy,cx,cy of the camera in px.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_float(
+        "depth_scale", 1.0, "Factor from stored values to mm.", flag_values=flag_values
+    )
+    flags.DEFINE_enum(
+        "hand", "right", ("right", "left"), "Which hand is seen.", flag_values=flag_values
+    )
+    flags.DEFINE_float("cube_mm", 300.0, "Side of the crop's cube.", 50.0, flag_values=flag_values)
+    flags.DEFINE_string(
+        "output", None, "JSON file; none: standard output.", flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "overlay", None, "PNG with crop and joints of the first images.", flag_values=flag_values
+    )
+
+
+def find_images(path):
+    """Lists depth images.
+
+    Args:
+        path: A file, or a folder with PNG or `.npy` files.
+
+    Returns:
+        Sorted list of `pathlib.Path`.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or no image in the folder.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"Expected a depth image or a folder at {path}, found none.")
+    images = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+    if not images:
+        raise FileNotFoundError(f"Expected depth images (.png, .npy) in {path}, found none.")
+    return images
+
+
+def to_dict(hands, index):
+    """Returns the estimate of one image as plain types, names with every value."""
+    if not hands.found[index]:
+        return {"found_hand": False}
+
+    def points(names, indices):
+        return {
+            name: {
+                "mm": np.round(hands.spheres_mm[index, i], 2).tolist(),
+                "px": np.round(hands.spheres_px[index, i], 2).tolist(),
+                "confidence": round(float(hands.confidence[index, i]), 3),
+            }
+            for name, i in zip(names, indices, strict=True)
+        }
+
+    return {
+        "found_hand": True,
+        "center_mm": np.round(hands.center_mm[index], 2).tolist(),
+        "spheres": points(skeleton.SPHERE_NAMES, range(len(skeleton.SPHERE_NAMES))),
+        "joints": points(skeleton.EVALUATION_JOINT_NAMES, skeleton.EVALUATION_SPHERES),
+    }
+
+
+def _parse_intrinsics(values):
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4:
+        raise ValueError(f"Expected --intrinsics=fx,fy,cx,cy, received {','.join(values)!r}.")
+    return numbers
+
+
+def main(values):
+    """Runs the command."""
+    intrinsics = _parse_intrinsics(values.intrinsics)
+    images = find_images(values.depth)
+    network = inference.load_network(values.model)
+    spec = crop.CropSpec(network.input_shape[1], values.cube_mm)
+    results, pictured = {}, []
+    for path in tqdm(images, desc="predict", unit="image", disable=len(images) == 1):
+        depth_mm = depth_image.read_depth(path, values.depth_scale)[None]
+        hands = inference.estimate_hands(
+            network, depth_mm, intrinsics, spec, left_hand=values.hand == "left"
+        )
+        results[path.name] = to_dict(hands, 0)
+        if values.overlay and hands.found[0] and len(pictured) < 8:
+            pictured.append((depth_mm, hands))
+    if values.overlay and pictured:
+        _draw(pictured, intrinsics, spec, values.overlay)
+    if values.output:
+        report.write_json(values.output, results)
+    else:
+        print(json.dumps(results, indent=2))
+    missing = [name for name, result in results.items() if not result["found_hand"]]
+    if missing:
+        raise ValueError(f"No hand found in {len(missing)} of {len(images)} images: {missing[:5]}.")
+
+
+def _draw(pictured, intrinsics, spec, path):
+    crops, joints = [], []
+    for depth_mm, hands in pictured:
+        crops.append(crop.crop_depth(depth_mm, [intrinsics], hands.center_mm, spec).numpy())
+        joints.append(hands.joints()[0] - hands.center_mm[:, None])
+    crops, joints = np.stack(crops), np.stack(joints)
+    sheets.draw_picture_sheet(crops, crops, path, joints_mm=joints, cube_mm=spec.cube_mm)
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)
