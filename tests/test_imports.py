@@ -16,11 +16,12 @@ SOURCES = sorted(
 # What each part may import besides itself; the order is that of docs/architecture.md.
 FOUNDATION = {"tfhand.geometry", "tfhand.hand"}
 MIDDLE = FOUNDATION | {"tfhand.synthesis", "tfhand.rendering", "tfhand.models"}
-UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "data_prep"}
+UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_prep"}
 COMMANDS = UPPER | {"tfhand.training", "tfhand.evaluation", "tfhand.commands", "tfhand"}
 ALLOWED = {
     "tfhand": set(),
     "tfhand.commands": set(),
+    "tfhand.inference": FOUNDATION,
     "tfhand.geometry": FOUNDATION,
     "tfhand.hand": FOUNDATION | {"tfhand.commands"},
     "tfhand.synthesis": FOUNDATION | {"tfhand.rendering"},

@@ -109,7 +109,7 @@ def estimate_hands(network, depth_mm, intrinsics, spec, center_mm=None, left_han
         used = center
         if i < refinements:
             center = center + tf.reduce_mean(output["spheres_mm"], axis=1)
-    found = found.numpy() & tf.reduce_any(crops < spec.far_mm - 0.05, axis=[1, 2]).numpy()
+    found = found.numpy() & tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), [1, 2]).numpy()
     blank = np.where(found, 1.0, np.nan).astype(np.float32)
     spheres = (output["spheres_mm"] + used[:, None]).numpy() * flip * blank[:, None, None]
     pixels = camera.project(spheres, intrinsics).numpy()[..., :2]

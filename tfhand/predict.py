@@ -14,7 +14,7 @@ from absl import flags
 from tqdm import tqdm
 
 from tfhand import commands, inference
-from tfhand.evaluation import report, sheets
+from tfhand.evaluation import qualitative, report, sheets
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
 
@@ -83,8 +83,8 @@ def to_dict(hands, index):
     def points(names, indices):
         return {
             name: {
-                "mm": np.round(hands.spheres_mm[index, i], 2).tolist(),
-                "px": np.round(hands.spheres_px[index, i], 2).tolist(),
+                "mm": _rounded(hands.spheres_mm[index, i]),
+                "px": _rounded(hands.spheres_px[index, i]),
                 "confidence": round(float(hands.confidence[index, i]), 3),
             }
             for name, i in zip(names, indices, strict=True)
@@ -92,10 +92,14 @@ def to_dict(hands, index):
 
     return {
         "found_hand": True,
-        "center_mm": np.round(hands.center_mm[index], 2).tolist(),
+        "center_mm": _rounded(hands.center_mm[index]),
         "spheres": points(skeleton.SPHERE_NAMES, range(len(skeleton.SPHERE_NAMES))),
         "joints": points(skeleton.EVALUATION_JOINT_NAMES, skeleton.EVALUATION_SPHERES),
     }
+
+
+def _rounded(vector):
+    return np.round(vector.astype(np.float64), 2).tolist()
 
 
 def _parse_intrinsics(values):
@@ -135,12 +139,16 @@ def main(values):
 
 
 def _draw(pictured, intrinsics, spec, path):
-    crops, joints = [], []
+    crops, spheres = [], []
     for depth_mm, hands in pictured:
         crops.append(crop.crop_depth(depth_mm, [intrinsics], hands.center_mm, spec).numpy())
-        joints.append(hands.joints()[0] - hands.center_mm[:, None])
-    crops, joints = np.stack(crops), np.stack(joints)
-    sheets.draw_picture_sheet(crops, crops, path, joints_mm=joints, cube_mm=spec.cube_mm)
+        spheres.append(hands.spheres_mm - hands.center_mm[:, None])
+    crops, spheres = np.stack(crops), np.stack(spheres)
+    rendered = qualitative.render_own_views(
+        spheres, image_size=spec.image_size, cube_mm=spec.cube_mm
+    )
+    joints = spheres[:, :, skeleton.EVALUATION_SPHERES]
+    sheets.draw_picture_sheet(crops, rendered, path, joints_mm=joints, cube_mm=spec.cube_mm)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ in the working directory are not done again.
 """
 
 import json
-import pathlib
 
 import keras
 import numpy as np
@@ -103,17 +102,13 @@ def main(values):
     recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
     start = workdir
     if init_options.from_workdir:
-        if not (pathlib.Path(init_options.from_workdir) / "init" / "done.json").is_file():
-            raise FileNotFoundError(
-                f"Expected a finished initialization in {init_options.from_workdir}, found none."
-            )
-        start = stages.Workdir(init_options.from_workdir)
+        start = stages.finished_workdir(init_options.from_workdir)
     prior = stages.train_prior(start, options.from_flags(options.PriorOptions, values), values.seed)
     network = stages.initialize(start, strategy, network_options, init_options, values.seed)
     before = _predict(network, data_dir, spec)
     scores = _scores("synthetic_only", before)
     for name, score in scores.items():
-        logging.info("%s: %.2f mm", name, score.mean_joint_error_mm)
+        print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
     after = before
     if tune_options.method != "none":
         network = stages.fine_tune(
@@ -123,7 +118,7 @@ def main(values):
         name = "with_labels" if tune_options.method == "labels" else "self_supervised"
         scores |= _scores(name, after)
     _export(workdir, network, prior, spec)
-    _report(workdir, scores, after, network, data_dir, spec)
+    _report(workdir, start, scores, after, network, data_dir, spec)
 
 
 def _export(workdir, network, prior, spec):
@@ -133,7 +128,7 @@ def _export(workdir, network, prior, spec):
     exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
 
 
-def _report(workdir, scores, predicted, network, data_dir, spec):
+def _report(workdir, start, scores, predicted, network, data_dir, spec):
     folder = workdir.path / "report"
     extra = {"versions": {"tensorflow": tf.__version__, "keras": keras.__version__,
                           "numpy": np.__version__}}
@@ -143,11 +138,13 @@ def _report(workdir, scores, predicted, network, data_dir, spec):
         extra["nyu_real_frame"] = real_frame.score_real_frame(
             network, nyu, spec, folder / "nyu_real_frame.png"
         )
-    for stage, name in (("prior", "reconstruction"), ("tune", "fits")):
-        path = pathlib.Path(workdir.stage(stage)) / f"{name}.json"
+    for where, stage, name in ((start, "prior", "reconstruction"), (workdir, "tune", "fits")):
+        path = where.stage(stage) / f"{name}.json"
         if path.exists():
             extra[f"{stage}_{name}"] = json.loads(path.read_text())
-    if scores:
+    if not scores:
+        report.write_metrics(folder / "metrics.json", {}, extra)
+    else:
         report.write_report(folder, scores, title="Hand pose on the test split", extra=extra)
         test = records.load_dataset(data_dir, "test")
         qualitative.draw_best_and_worst(predicted, test, folder, cube_mm=spec.cube_mm)

@@ -4,10 +4,10 @@ import os
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 
+from tfhand import inference
 from tfhand.evaluation import published, qualitative, sheets
-from tfhand.geometry import camera, crop, depth_image, hand_center
+from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
 
 __all__ = ["find_folder", "score_real_frame"]
@@ -28,10 +28,10 @@ def find_folder():
 def score_real_frame(network, folder, spec, picture):
     """Estimates the first test frame of NYU's first camera and compares it with its label.
 
-    The crop's center is found in the depth, then moved to the middle of the first estimate.
+    The crop's center is found in the depth, see `inference.estimate_hands`.
 
     Args:
-        network: Pose network: normalized crops to a dict with `spheres_mm`.
+        network: Pose network: normalized crops to a dict of `spheres_mm` and `spread_mm`.
         folder: Folder of `find_folder`.
         spec: `crop.CropSpec`.
         picture: File to draw input, rendered spheres and overlay to.
@@ -40,22 +40,21 @@ def score_real_frame(network, folder, spec, picture):
         Dict for `metrics.json`: the error of each evaluation joint and their mean, mm.
     """
     depth_mm = depth_image.read_depth(folder / _FRAME)[None]
-    intrinsics = tf.constant([camera.NYU_INTRINSICS], tf.float32)
-    center, found = hand_center.find_hand_center(tf.constant(depth_mm), intrinsics)
-    if not bool(found[0]):
+    intrinsics = np.array([camera.NYU_INTRINSICS], np.float32)
+    hands = inference.estimate_hands(network, depth_mm, intrinsics, spec)
+    if not hands.found[0]:
         return {"found_hand": False}
-    for _ in range(2):
-        crops = crop.crop_depth(depth_mm, intrinsics, center, spec)
-        spheres = network(crop.normalize(crops, spec.cube_mm), training=False)["spheres_mm"]
-        used, center = center, center + tf.reduce_mean(spheres, axis=1)
-    label = published.xyz_from_uvd(published.read_joints_uvd(folder / _LABELS)[0])
     # Community scoring flips no axis: u right, v down, so labels are in camera axes already.
-    truth = label - used.numpy()[0]
-    estimate = tf.gather(spheres[0], skeleton.EVALUATION_SPHERES).numpy()
+    truth = published.xyz_from_uvd(published.read_joints_uvd(folder / _LABELS)[0])
+    estimate = hands.joints()[0][0]
     error = np.linalg.norm(estimate - truth, axis=-1)
+    crops = crop.crop_depth(depth_mm, intrinsics, hands.center_mm, spec)
     rendered = qualitative.render_own_views(
-        spheres.numpy()[:, None], image_size=spec.image_size, cube_mm=spec.cube_mm
+        (hands.spheres_mm - hands.center_mm[:, None])[:, None],
+        image_size=spec.image_size,
+        cube_mm=spec.cube_mm,
     )
+    estimate, truth = estimate - hands.center_mm[0], truth - hands.center_mm[0]
     sheets.draw_picture_sheet(
         crops.numpy()[:, None],
         rendered,

@@ -7,7 +7,6 @@ mean of what lies within a hand's length of that end. All of it runs in the grap
 reduced to some eighty pixels a side.
 """
 
-import numpy as np
 import tensorflow as tf
 
 from tfhand.geometry import camera, rigid
@@ -33,7 +32,7 @@ _BODY_MM2, _BODY_REACH_MM = 75000.0, 200.0
 # Beyond this distance from the middle of a hand there is only arm, mm. A hand has hardly
 # anything there: where more than this share of the ring is filled, it is a wall or a table.
 _HAND_REACH_MM, _ARM_REACH_MM = 120.0, 200.0
-_WALL_SHARE = 0.6
+_WALL_SHARE = 0.75
 _HAND_LENGTH_MM = 150.0
 # The ends of the cluster are what lies within this distance of the extremes, mm.
 _END_MM = 40.0
@@ -90,20 +89,30 @@ def find_hand_center(depth_mm, intrinsics):
     around = reachable & (distance < _FINGER_REACH_MM) & is_finger[:, None]
     cluster = flood.spread(cluster | around)
     is_body = _sum(area, cluster) > _BODY_MM2
-    cluster &= (distance < _BODY_REACH_MM) | ~is_body[:, None]
+    whole, cluster = cluster, cluster & ((distance < _BODY_REACH_MM) | ~is_body[:, None])
     center = _free_end(points, cluster, _near_border(coarse))
     for _ in range(2):
         center = _move_to_end(points, cluster, center)
     distance = tf.norm(points - center[:, None], axis=-1)
-    ring = cluster & (distance > _HAND_REACH_MM) & (distance < _ARM_REACH_MM)
-    ring_mm2 = np.pi * (_ARM_REACH_MM**2 - _HAND_REACH_MM**2)
     found = _sum(area, cluster & (distance < _HAND_REACH_MM)) >= _NO_HAND_MM2
-    found &= _sum(area, ring) < _WALL_SHARE * ring_mm2
+    found &= _ring_share(coarse, intrinsics, whole, center) < _WALL_SHARE
     return tf.where(found[:, None], center, 0.0), found
 
 
 def _sum(values, mask):
     return tf.reduce_sum(tf.where(mask, values, 0.0), axis=1)
+
+
+def _ring_share(coarse, intrinsics, cluster, center):
+    """Share of the ring around the center, as far as it lies in the picture, that is filled."""
+    rays = camera.depth_to_points(tf.ones_like(coarse), intrinsics)[..., :2]
+    # Where the rays meet the plane of the center.
+    lateral = center[:, None, None, 2:] * rays - center[:, None, None, :2]
+    distance = tf.reshape(tf.norm(lateral, axis=-1), tf.shape(cluster))
+    ring = (distance > _HAND_REACH_MM) & (distance < _ARM_REACH_MM)
+    size = tf.reduce_sum(tf.cast(ring, tf.float32), axis=1)
+    filled = tf.reduce_sum(tf.cast(ring & cluster, tf.float32), axis=1)
+    return tf.math.divide_no_nan(filled, size)
 
 
 def _reduce(depth_mm, intrinsics):

@@ -1,9 +1,11 @@
 """Forward kinematics: joint angles and shape to the motion of every bone.
 
-Letters in the index formulas: b batch, k bone, r and c rows and columns of a matrix.
+Letters in the index formulas: b batch, k bone, a angle, p parameter of the shape, r, c, d and s
+rows and columns of a matrix.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +50,7 @@ class BoneMotion:
     thickness: tf.Tensor
 
 
+@functools.lru_cache(maxsize=1)
 def rest_pose():
     """Returns the `RestPose` of the template."""
     origins, axes, parents = [], [], []
@@ -72,56 +75,83 @@ def rest_pose():
     )
 
 
-def _scales(shape):
-    """Returns the factors along x, y, z of every bone, [B, K, 3], from shape [B, P]."""
+@functools.lru_cache(maxsize=1)
+def _levels():
+    """Returns bones by their distance from the root: int arrays, each after its parents'."""
+    depth = []
+    for parent in rest_pose().parents:
+        depth.append(0 if parent < 0 else depth[parent] + 1)
+    return [np.flatnonzero(np.array(depth) == d) for d in range(max(depth) + 1)]
 
-    def factor(*names):
-        return tf.exp(tf.add_n([shape[:, template.shape_index(name)] for name in names]))
 
-    scales = []
-    for bone in template.BONES:
+@functools.lru_cache(maxsize=1)
+def _shape_table():
+    """Returns which parameters add up to the log factors along x, y, z, float32 [P, K, 3]."""
+    table = np.zeros((len(template.SHAPE_NAMES), len(template.BONES), 3), np.float32)
+    for k, bone in enumerate(template.BONES):
         if bone.name == "PALM":
-            x, y, z = (factor("SIZE", f"PALM_{n}") for n in ("WIDTH", "LENGTH", "THICKNESS"))
+            names = ["PALM_WIDTH"], ["PALM_LENGTH"], ["PALM_THICKNESS"]
         elif bone.name == "FOREARM":
-            x = z = factor("SIZE", "FOREARM_THICKNESS")
-            y = factor("SIZE")
+            names = ["FOREARM_THICKNESS"], [], ["FOREARM_THICKNESS"]
         else:
             finger, number = bone.name.split("_")
-            x = z = factor("SIZE", "FINGER_THICKNESS")
-            y = factor("SIZE", f"{finger}_LENGTH", f"BONE_{number}_LENGTH")
-        scales.append(tf.stack([x, y, z], axis=-1))
-    return tf.stack(scales, axis=1)
+            along = [f"{finger}_LENGTH", f"BONE_{number}_LENGTH"]
+            names = ["FINGER_THICKNESS"], along, ["FINGER_THICKNESS"]
+        for axis, added in enumerate(names):
+            for name in ["SIZE", *added]:
+                table[template.shape_index(name), k, axis] = 1.0
+    return table
 
 
-def _rotation(axis, angle):
-    """Returns the rotation by `angle` [B] about the bone's x, y or z axis, [B, 3, 3]."""
-    c, s, zero, one = tf.cos(angle), tf.sin(angle), tf.zeros_like(angle), tf.ones_like(angle)
-    rows = {
-        "x": [[one, zero, zero], [zero, c, -s], [zero, s, c]],
-        "y": [[c, zero, s], [zero, one, zero], [-s, zero, c]],
-        "z": [[c, -s, zero], [s, c, zero], [zero, zero, one]],
-    }[axis]
+@functools.lru_cache(maxsize=1)
+def _angle_table():
+    """Returns each angle's share in the turns about x, y, z of a bone, float32 [A, K, 3]."""
+    table = np.zeros((len(template.ANGLE_NAMES), len(template.BONES), 3), np.float32)
+    for k, bone in enumerate(template.BONES):
+        # The wrist's angles say how the hand bends on the arm; the arm turns the other way in
+        # the hand frame. Its y axis runs down the arm, so its x axis is mirrored too.
+        prefix, abduct = ("WRIST", 1.0) if bone.name == "FOREARM" else (bone.name, -1.0)
+        for axis, (suffix, sign) in enumerate((("FLEX", 1.0), ("TWIST", 1.0), ("ABDUCT", abduct))):
+            if f"{prefix}_{suffix}" in template.ANGLES:
+                table[template.angle_index(f"{prefix}_{suffix}"), k, axis] = sign
+    return table
+
+
+def _local_rotations(angles):
+    """Returns Rz Rx Ry, each bone's turn in its own axes: abduct, then flex, twist first."""
+    turns = tf.einsum("ba,akd->bkd", angles, _angle_table())
+    (cx, cy, cz), (sx, sy, sz) = (tf.unstack(f(turns), axis=-1) for f in (tf.cos, tf.sin))
+    # Rows of Rx Ry.
+    first, second = (cy, tf.zeros_like(cy), sy), (sx * sy, cx, -sx * cy)
+    rows = [
+        [cz * a - sz * b for a, b in zip(first, second, strict=True)],
+        [sz * a + cz * b for a, b in zip(first, second, strict=True)],
+        [-cx * sy, sx, cx * cy],
+    ]
     return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def _local_rotation(name, angles):
-    """Returns the turn of the bone about its joint in its own axes, [B, 3, 3], or None."""
+def _chain(turns, arms):
+    """Follows the chains from the root outwards, all bones of one level at a time.
 
-    def angle(suffix):
-        return angles[:, template.angle_index(suffix)]
+    Args:
+        turns: [B, K, 3, 3], of each bone about its joint, hand frame.
+        arms: [B, K, 3], from the parent's joint to its own, parent unturned; the root's is 0.
 
-    if name == "PALM":
-        return None
-    if name == "FOREARM":
-        # The wrist's angles say how the hand bends on the arm; the arm turns the other way in
-        # the hand frame. Its y axis runs down the arm, so its x axis is mirrored too.
-        return _rotation("z", angle("WRIST_ABDUCT")) @ _rotation("x", angle("WRIST_FLEX"))
-    rotation = _rotation("x", angle(f"{name}_FLEX"))
-    if f"{name}_ABDUCT" in template.ANGLES:
-        rotation = _rotation("z", -angle(f"{name}_ABDUCT")) @ rotation
-    if f"{name}_TWIST" in template.ANGLES:
-        rotation = rotation @ _rotation("y", angle(f"{name}_TWIST"))
-    return rotation
+    Returns:
+        (turns [B, K, 3, 3], origins [B, K, 3]) in the hand frame.
+    """
+    parents, levels = rest_pose().parents, _levels()
+    turn = [tf.gather(turns, levels[0], axis=1)]
+    origin = [tf.gather(arms, levels[0], axis=1)]
+    for above, level in zip(levels[:-1], levels[1:], strict=True):
+        place = np.searchsorted(above, parents[level])
+        parent_turn = tf.gather(turn[-1], place, axis=1)
+        reach = tf.linalg.matvec(parent_turn, tf.gather(arms, level, axis=1))
+        origin.append(tf.gather(origin[-1], place, axis=1) + reach)
+        turn.append(parent_turn @ tf.gather(turns, level, axis=1))
+    order = np.argsort(np.concatenate(levels))
+    return tuple(tf.gather(tf.concat(v, axis=1), order, axis=1) for v in (turn, origin))
 
 
 def bone_motion(angles, shape):
@@ -146,29 +176,17 @@ def bone_motion(angles, shape):
         if tensor.shape.rank != 2 or tensor.shape[-1] != size:
             raise ValueError(f"Expected {name} of shape [B, {size}], received {tensor.shape}.")
     rest = rest_pose()
-    scales = _scales(shape)
-    # Rotation of each bone's axes from rest, and its joint, both in the hand frame.
-    turns, origins = [], []
-    for k, bone in enumerate(template.BONES):
-        axes = tf.constant(rest.axes[k])
-        local = _local_rotation(bone.name, angles)
-        turn = axes @ local @ tf.transpose(axes) if local is not None else None
-        parent = rest.parents[k]
-        if parent < 0:
-            turns.append(tf.eye(3, batch_shape=[tf.shape(angles)[0]]))
-            origins.append(tf.zeros_like(angles[:, :3]) + rest.origins_mm[k])
-            continue
-        # How far this joint lies from the parent's, stretched along the parent's axes.
-        parent_axes = tf.constant(rest.axes[parent])
-        arm = rest.origins_mm[k] - rest.origins_mm[parent]
-        stretched = scales[:, parent] * tf.linalg.matvec(parent_axes, arm, transpose_a=True)
-        offset = tf.linalg.matvec(turns[parent] @ parent_axes, stretched)
-        origins.append(origins[parent] + offset)
-        turns.append(turns[parent] @ turn)
-    turns, origins = tf.stack(turns, axis=1), tf.stack(origins, axis=1)
-    # matrices[b,k] = turns[b,k] axes[k] diag(scales[b,k]) axes[k]^T
     axes = tf.constant(rest.axes)
+    scales = tf.exp(tf.einsum("bp,pkd->bkd", shape, _shape_table()))
+    # stretch[b,k] = axes[k] diag(scales[b,k]) axes[k]^T
     stretch = tf.einsum("krc,bkc,ksc->bkrs", axes, scales, axes)
+    # turns[b,k] = axes[k] local[b,k] axes[k]^T
+    turns = tf.einsum("krc,bkcd,ksd->bkrs", axes, _local_rotations(angles), axes)
+    # How far each joint lies from its parent's, stretched as the parent is.
+    parents = np.maximum(rest.parents, 0)
+    arms = rest.origins_mm - np.where(rest.parents[:, None] < 0, 0, rest.origins_mm[parents])
+    arms = tf.einsum("bkrs,ks->bkr", tf.gather(stretch, parents, axis=1), arms)
+    turns, origins = _chain(turns, arms)
     matrices = turns @ stretch
     # offsets[b,k] = origins[b,k] - matrices[b,k] rest.origins[k]
     offsets = origins - tf.einsum("bkrc,kc->bkr", matrices, tf.constant(rest.origins_mm))

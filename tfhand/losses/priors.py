@@ -24,7 +24,7 @@ def pose_prior(spheres_mm, negative_elbo_fn):
         `tfhand.models.pose_prior.PosePrior.negative_elbo`. Its weights should not be trainable.
 
     Returns:
-      float32 `[B]`, mean over views, in the unit of `negative_elbo_fn` (nats).
+      float32 `[B]`, mean over views, in the unit of `negative_elbo_fn` (nats a coordinate).
 
     Raises:
       ValueError: if the shape does not fit.

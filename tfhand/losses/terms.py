@@ -29,7 +29,7 @@ TERMS: Mapping[str, Term] = {
     "model_to_data": Term(data_terms.model_to_data, "5", "mm"),
     "data_to_model": Term(data_terms.data_to_model, "9", "mm"),
     "multi_view_consistency": Term(multi_view.multi_view_consistency, "12", "mm^2"),
-    "pose_prior": Term(priors.pose_prior, "13", "nats"),
+    "pose_prior": Term(priors.pose_prior, "13", "nats a coordinate"),
     "bone_length": Term(priors.bone_length, "14", "mm^2"),
     "collision": Term(priors.collision, "16", "mm"),
     "silhouette": Term(silhouette.silhouette, "not in the paper", "mm"),

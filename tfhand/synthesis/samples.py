@@ -68,30 +68,16 @@ def noisy_depth(depth_mm, rng, spec, distance_mm):
     return tf.where(inside, relative, far)
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _posed_pixels(rng, batch, spec, config, features, arm_y_mm):
-    """Draws hands and finds the pixels of their skin; fused, since all of it is element-wise.
+@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+def _skin_pixels(features, arm_y_mm, angles, shape, rotation, middle_mm, arm_mm, spec):
+    """Poses the skin and finds its pixels; fused, since nearly all of it is element-wise.
 
-    The skin comes in as tensors: as constants, XLA would spend half a minute on folding them.
+    The skin comes in as tensors: XLA would spend long on folding such constants. What is drawn
+    comes in too: every random draw adds half a second to the compilation.
     """
-    angles = pose_sampling.sample_angles(rng, batch)
-    shape = pose_sampling.sample_shape(rng, batch, config.shape_scale)
-    rotation = pose_sampling.sample_rotation(rng, batch)
-    centers, _ = spheres.pose_spheres(angles, shape)
     points = surface.pose_points(features, angles, shape, rotation)
-    # camera[b,n] = rotation[b] hand[b,n]
-    centers = tf.matmul(centers, rotation, transpose_b=True)
-    offset = config.center_stddev_mm * rng.truncated_normal([batch, 1, 3])
-    middle = tf.reduce_mean(centers, axis=1, keepdims=True) + offset
-    pixel, depth_mm, inside = depth.orthographic_pixels(
-        points - tf.transpose(middle, [0, 2, 1]), spec
-    )
-    # Most recordings show the arm to the border of the crop, some a sleeve or a dark cuff.
-    arm_mm = tf.where(
-        rng.uniform([batch, 1]) < 0.7, 1e3, rng.uniform([batch, 1], 0.0, ARM_MM)
-    )
-    inside &= arm_y_mm[None] > -arm_mm
-    return pixel, depth_mm, inside, centers - middle
+    pixel, depth_mm, inside = depth.orthographic_pixels(points - middle_mm[..., None], spec)
+    return pixel, depth_mm, inside & (arm_y_mm > -arm_mm[:, None])
 
 
 def sample_batch(rng, batch, spec, config=SyntheticConfig()):
@@ -108,15 +94,28 @@ def sample_batch(rng, batch, spec, config=SyntheticConfig()):
         (crop frame).
     """
     size = spec.image_size
+    angles = pose_sampling.sample_angles(rng, batch)
+    shape = pose_sampling.sample_shape(rng, batch, config.shape_scale)
+    rotation = pose_sampling.sample_rotation(rng, batch)
+    centers, _ = spheres.pose_spheres(angles, shape)
+    # camera[b,n] = rotation[b] hand[b,n]
+    centers = tf.matmul(centers, rotation, transpose_b=True)
+    offset = config.center_stddev_mm * rng.truncated_normal([batch, 3])
+    middle = tf.reduce_mean(centers, axis=1) + offset
+    # Most recordings show the arm to the border of the crop, some a sleeve or a dark cuff.
+    arm_mm = tf.where(rng.uniform([batch]) < 0.7, 1e3, rng.uniform([batch], 0.0, ARM_MM))
     skin = surface.sample_skin(config.points, arm_mm=ARM_MM)
-    pixel, depth_mm, inside, centers = _posed_pixels(
-        rng,
-        batch,
-        spec,
-        config,
+    pixel, depth_mm, inside = _skin_pixels(
         tf.constant(surface.skinning_features(skin)),
         tf.constant(skin.points_mm[:, 1]),
+        angles,
+        shape,
+        rotation,
+        middle,
+        arm_mm,
+        spec,
     )
+    centers -= middle[:, None]
     crops = depth.nearest_depth(depth_mm, pixel, inside, size * size, spec.far_mm)
     crops = tf.reshape(crops, [batch, size, size])
     if config.noise:

@@ -4,8 +4,8 @@
     init/           the network trained on synthetic samples (section 3.3)
     tune/           the network fine-tuned on the recording (section 3.4)
 
-A finished stage leaves `done.json` with the settings it was made with. A stage that was made
-with other settings is never taken silently.
+A stage keeps the settings it was started with in `settings.json`, and `done.json` once it is
+finished. One that was started with other settings is never taken silently.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from tfhand.evaluation import report
 from tfhand.fitting import kinematic_fit, pseudo_labels
@@ -28,8 +27,16 @@ from tfhand.models import pose_network, pose_prior
 from tfhand.synthesis import samples
 from tfhand.training import augmentation, callbacks, objectives, pipeline, trainer
 
-__all__ = ["Workdir", "build_network", "fine_tune", "initialize", "train_prior"]
+__all__ = [
+    "Workdir",
+    "build_network",
+    "fine_tune",
+    "finished_workdir",
+    "initialize",
+    "train_prior",
+]
 
+_SETTINGS, _DONE = "settings.json", "done.json"
 _WARMUP_STEPS = 60
 _STEPS_PER_EPOCH = 100
 
@@ -50,15 +57,15 @@ class Workdir:
         return self.path / name
 
     def is_done(self, name, settings):
-        """Whether a stage is there.
+        """Whether a stage is there, finished.
 
         Raises:
-            ValueError: If it is, but was made with other settings.
+            ValueError: If it is there, finished or not, but was made with other settings.
         """
-        marker = self.stage(name) / "done.json"
-        if not marker.exists():
+        started = self.stage(name) / _SETTINGS
+        if not started.exists():
             return False
-        found = json.loads(marker.read_text())["settings"]
+        found = json.loads(started.read_text())
         expected = json.loads(json.dumps(settings))
         different = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
         if different:
@@ -66,20 +73,33 @@ class Workdir:
             raise ValueError(
                 f"{self.stage(name)} was made with {changes}: use another --workdir, or delete it."
             )
-        return True
+        return (self.stage(name) / _DONE).exists()
 
     @contextlib.contextmanager
     def working(self, name, settings):
         """Context in which a stage is made; marks it as done at the end."""
         folder = self.stage(name)
         folder.mkdir(parents=True, exist_ok=True)
+        report.write_json(folder / _SETTINGS, settings)
         start = time.time()
         yield folder
         seconds = round(time.time() - start, 1)
         # Intermediate states are of no use any more.
         shutil.rmtree(folder / "backup", ignore_errors=True)
-        report.write_json(folder / "done.json", {"settings": settings, "seconds": seconds})
-        logging.info("Stage %s took %.0f s.", name, seconds)
+        report.write_json(folder / _DONE, {"seconds": seconds})
+        print(f"Stage {name} took {seconds:.0f} s.", flush=True)
+
+
+def finished_workdir(path):
+    """Returns the `Workdir` of another run, to take its prior and its initialized network.
+
+    Raises:
+        FileNotFoundError: If that run has not finished both.
+    """
+    for name in ("prior", "init"):
+        if not (pathlib.Path(path) / name / _DONE).is_file():
+            raise FileNotFoundError(f"Expected a finished stage {name} in {path}, found none.")
+    return Workdir(path)
 
 
 def build_network(options):
@@ -136,7 +156,8 @@ def _compile(model, learning_rate, steps, warmup=_WARMUP_STEPS):
 def _fit(model, dataset, steps, folder, name, image_batch=None):
     """Runs `steps` steps, with a progress bar, TensorBoard logs and a backup every epoch."""
     epochs = max(steps // _STEPS_PER_EPOCH, 1)
-    extra = [callbacks.Pictures(folder / "logs", image_batch)] if image_batch is not None else []
+    logs = folder / "logs" / name
+    extra = [callbacks.Pictures(logs, image_batch)] if image_batch is not None else []
     model.fit(
         dataset,
         epochs=epochs,
@@ -144,7 +165,7 @@ def _fit(model, dataset, steps, folder, name, image_batch=None):
         shuffle=False,
         verbose="auto",
         callbacks=[
-            keras.callbacks.TensorBoard(str(folder / "logs"), update_freq="epoch"),
+            keras.callbacks.TensorBoard(str(logs), update_freq="epoch"),
             keras.callbacks.BackupAndRestore(str(folder / "backup" / name)),
             *extra,
         ],
