@@ -116,9 +116,7 @@ def _cameras(rng):
         angle = np.radians(side * rng.uniform(38.0, 62.0))
         distance = rng.uniform(680.0, 850.0)
         height = rng.uniform(-180.0, 80.0)
-        position = target + np.array(
-            [distance * np.sin(angle), height, -distance * np.cos(angle)]
-        )
+        position = target + np.array([distance * np.sin(angle), height, -distance * np.cos(angle)])
         transforms.append(_look_at(position, target, np.radians(rng.uniform(-5.0, 5.0))))
     return np.array(transforms, np.float32)
 
@@ -286,6 +284,8 @@ def write(output_dir, num_samples, spec, *, test_share=0.25, num_shards=4, seed=
     """
     root = np.random.default_rng(seed)
     cameras = _cameras(root)
+    # One generator, seeded anew for every subject: another one would be traced again.
+    noise = tf.random.Generator.from_seed(0)
     num_test = max(round(num_samples * test_share), SUBJECTS["test"])
     # One generator for all: a new one would have the graphs traced again.
     noise = tf.random.Generator.from_seed(seed)

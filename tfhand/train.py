@@ -130,8 +130,13 @@ def _export(workdir, network, prior, spec):
 
 def _report(workdir, start, scores, predicted, network, data_dir, spec):
     folder = workdir.path / "report"
-    extra = {"versions": {"tensorflow": tf.__version__, "keras": keras.__version__,
-                          "numpy": np.__version__}}
+    extra = {
+        "versions": {
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        }
+    }
     nyu = real_frame.find_folder()
     if nyu is not None:
         folder.mkdir(parents=True, exist_ok=True)

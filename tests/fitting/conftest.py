@@ -34,7 +34,7 @@ class SeenHands:
     shape: np.ndarray
 
     def noisy(self, rng, per_axis_mm):
-        """Sphere centers with independent noise, and with one shift and turn a finger as well."""
+        """Sphere centers with independent noise."""
         noise = rng.normal(0.0, per_axis_mm, self.spheres_mm.shape)
         return (self.spheres_mm + noise).astype(np.float32)
 

@@ -37,9 +37,7 @@ def test_five_palm_spheres_have_no_joint():
 def test_evaluation_joints_are_those_of_the_field():
     expected = [0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32]
     np.testing.assert_array_equal(skeleton.EVALUATION_JOINTS, expected)
-    np.testing.assert_array_equal(
-        skeleton.EVALUATION_SPHERES, skeleton.SPHERE_FROM_JOINT[expected]
-    )
+    np.testing.assert_array_equal(skeleton.EVALUATION_SPHERES, skeleton.SPHERE_FROM_JOINT[expected])
 
 
 def test_fingers_read_from_root_to_tip():

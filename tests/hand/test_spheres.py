@@ -57,9 +57,11 @@ def test_spheres_lie_where_their_names_say():
         chain = centers[skeleton.FINGER_SPHERES[finger]]
         along = np.linalg.norm(chain - chain[0], axis=-1)
         assert (np.diff(along) > 5.0).all(), f"{finger} does not read from root to tip"
-    assert centers[skeleton.sphere_index("PALM_1"), 0] < 0 < centers[
-        skeleton.sphere_index("PALM_2"), 0
-    ]
+    assert (
+        centers[skeleton.sphere_index("PALM_1"), 0]
+        < 0
+        < centers[skeleton.sphere_index("PALM_2"), 0]
+    )
 
 
 def test_radii_are_those_of_an_adult():

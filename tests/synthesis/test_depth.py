@@ -101,3 +101,23 @@ def test_perspective_splat_agrees_with_a_loop(rng):
 def test_points_behind_the_camera_leave_no_trace():
     point = np.array([[0.0, 0.0, -500.0]], np.float32).T[None]
     assert not depth.splat_perspective(point, INTRINSICS[:1], 16, 20).numpy().any()
+
+
+def test_pinholes_are_closed_and_gaps_are_not():
+    image = np.full((1, 9, 9), 150.0, np.float32)
+    image[0, 1:8, 1:8] = np.arange(7)  # a slanted surface
+    image[0, 3, 3] = 60.0  # the far side shows
+    image[0, 5, 5] = 150.0  # the background shows
+    gap = image.copy()
+    gap[0, 2:7, 4] = 150.0  # between two fingers
+    closed = depth.fill_pinholes(tf.constant(image)).numpy()
+    assert closed[0, 3, 3] == 3.0 and closed[0, 5, 5] == 5.0
+    image[0, 3, 3], image[0, 5, 5] = 3.0, 5.0
+    np.testing.assert_array_equal(closed, image)
+    np.testing.assert_array_equal(depth.fill_pinholes(tf.constant(gap))[0, 2:7, 4], gap[0, 2:7, 4])
+
+
+def test_small_pits_and_border_pixels_are_no_pinholes(rng):
+    image = rng.uniform(0, 9, (2, 12, 12)).astype(np.float32)
+    image[:, 0, 5] = 150.0
+    np.testing.assert_array_equal(depth.fill_pinholes(tf.constant(image)), image)

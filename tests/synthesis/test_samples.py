@@ -9,6 +9,7 @@ from tfhand.hand import skeleton, spheres
 from tfhand.synthesis import samples
 
 SPEC = crop.CropSpec(image_size=32)
+CLEAN_64 = samples.SyntheticConfig(noise=False)
 CLEAN = samples.SyntheticConfig(points=4000, noise=False)
 NOISY = samples.SyntheticConfig(points=4000)
 
@@ -57,9 +58,6 @@ def test_surface_without_holes():
     assert holes.sum() < 0.003 * mask.sum()
 
 
-CLEAN_64 = samples.SyntheticConfig(noise=False)
-
-
 def test_mean_of_the_spheres_is_near_the_center(clean):
     offset = clean["spheres_mm"].mean(axis=1)
     # A normal cut off at two deviations has 0.88 of its deviation.
@@ -68,12 +66,13 @@ def test_mean_of_the_spheres_is_near_the_center(clean):
 
 
 def test_faults_keep_most_of_the_surface_where_it_was(clean):
-    noisy = samples.noisy_depth(clean["depth_mm"], generator(), SPEC, tf.fill([48], 800.0)).numpy()
-    before, after = (crop.foreground_mask(d, SPEC.cube_mm).numpy() for d in (clean["depth_mm"], noisy))
+    depth_mm = clean["depth_mm"]
+    noisy = samples.noisy_depth(depth_mm, generator(), SPEC, tf.fill([48], 800.0)).numpy()
+    before, after = (crop.foreground_mask(d, SPEC.cube_mm).numpy() for d in (depth_mm, noisy))
     assert (noisy[~after] == SPEC.far_mm).all() and np.isfinite(noisy).all()
     kept = (before & after).sum() / before.sum()
     assert 0.75 < kept < 0.99
-    moved = np.abs(noisy - clean["depth_mm"])[before & after]
+    moved = np.abs(noisy - depth_mm)[before & after]
     assert 0.2 < np.median(moved) < 3.0
     assert ((moved > 20.0).mean()) < 0.1, "edges alone move far"
 

@@ -151,7 +151,8 @@ def test_running_maximum_agrees_with_numpy(rng):
 @pytest.mark.parametrize("cells", [10, 24])
 @pytest.mark.parametrize("share", [0.02, 0.2])
 def test_blobs_take_their_share(share, cells):
-    faulty = sensor.missing_blobs(plane(800.0, (200, 40, 40)), generator(), share=share, cells=cells)
+    depth_mm = plane(800.0, (200, 40, 40))
+    faulty = sensor.missing_blobs(depth_mm, generator(), share=share, cells=cells)
     # Few independent patches: the share of 200 images scatters by some 10 %.
     np.testing.assert_allclose((faulty.numpy() == 0).mean(), share, rtol=0.3)
 
@@ -164,7 +165,10 @@ def test_blobs_take_a_share_for_each_sample_and_are_connected():
     assert (lost[1][:, 1:] == lost[1][:, :-1]).mean() > 0.9
 
 
-@pytest.mark.parametrize(("slope", "lost_share"), [(0.0, 0.0), (2.0, 0.0625), (4.0, 0.5), (8.0, 1.0)])
+# Half of (slope / steep)^3, at most all.
+@pytest.mark.parametrize(
+    ("slope", "lost_share"), [(0.0, 0.0), (2.0, 0.0625), (4.0, 0.5), (8.0, 1.0)]
+)
 def test_grazing_surfaces_lose_their_share(slope, lost_share):
     pixel_mm = 1.4
     column = np.arange(50) * slope * pixel_mm + 800.0

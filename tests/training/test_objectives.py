@@ -25,7 +25,7 @@ class Fixed:
 
 
 def make(spec, **changes):
-    fields = dict(weights=WEIGHTS, target_weight=1.0, negative_elbo=None, spec=spec)
+    fields = {"weights": WEIGHTS, "target_weight": 1.0, "negative_elbo": None, "spec": spec}
     return objectives.RecordedObjective(**(fields | changes))
 
 
@@ -177,8 +177,12 @@ def test_synthetic_objective(make_network, batch, spec, supervision):
     spheres = network(samples["depth_mm"][..., None] / 150.0)["spheres_mm"]
     error = np.linalg.norm(spheres - samples["spheres_mm"], axis=-1).mean(axis=1)
     np.testing.assert_allclose(logs["synthetic_error_mm"], error, rtol=1e-3)
-    other = {**samples, "spheres_mm": tf.concat([samples["spheres_mm"][:1] + 5.0,
-                                                 samples["spheres_mm"][1:]], axis=0)}
+    other = {
+        **samples,
+        "spheres_mm": tf.concat(
+            [samples["spheres_mm"][:1] + 5.0, samples["spheres_mm"][1:]], axis=0
+        ),
+    }
     changed, _ = objective(network, other)
     assert abs(changed[0] - loss[0]) > 1e-4
     np.testing.assert_allclose(changed[1:], loss[1:], rtol=FLOAT_RTOL)

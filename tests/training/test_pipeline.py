@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from data_prep import records
 from tfhand.geometry import crop
@@ -107,8 +106,6 @@ def test_synthetic_dataset():
     first, second = list(dataset.take(2).as_numpy_iterator())
     assert first["depth_mm"].shape == (4, 16, 16)
     assert np.abs(first["spheres_mm"] - second["spheres_mm"]).max() > 1.0
-    again = next(iter(pipeline.synthetic_dataset(SPEC, 4, config, seed=3)))
-    np.testing.assert_array_equal(again["spheres_mm"], first["spheres_mm"])
 
 
 def test_empty_recording_is_an_error(dataset):

@@ -98,8 +98,15 @@ def test_overfits_one_batch_and_logs_every_term(make_network, spec, batches):
     model = make_trainer(make_network(), spec, objective=make_objective(spec, weights=weights))
     compiled(model, keras.optimizers.Adam(5e-3))
     expected = {
-        "loss", "gradient_norm", "synthetic_error_mm", "target", "model_to_data", "data_to_model",
-        "multi_view_consistency", "bone_length", "silhouette",
+        "loss",
+        "gradient_norm",
+        "synthetic_error_mm",
+        "target",
+        "model_to_data",
+        "data_to_model",
+        "multi_view_consistency",
+        "bone_length",
+        "silhouette",
     }
     assert set(model.metric_names()) == expected
     assert {m.name for m in model.metrics} == expected

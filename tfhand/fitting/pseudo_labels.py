@@ -93,8 +93,12 @@ def make_pseudo_labels(
         # Every batch has the same size: the last one is filled up with its first samples.
         filled = np.resize(indices, batch)
         result = fitter.fit(
-            estimate[filled], depth_mm[filled], ref_from_crop[filled], group[filled],
-            shape, fit_shape,
+            estimate[filled],
+            depth_mm[filled],
+            ref_from_crop[filled],
+            group[filled],
+            shape,
+            fit_shape,
         )
         return result, len(indices)
 

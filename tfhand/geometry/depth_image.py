@@ -50,7 +50,7 @@ def _read_npy(path):
         depth = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"Expected a NumPy array in {path}, found none: {error}") from error
-    if depth.ndim != 2 or not np.issubdtype(depth.dtype, np.number):
+    if depth.ndim != 2 or depth.dtype.kind not in "iuf":
         raise ValueError(
             f"Expected a number array [H, W] in {path}, found {depth.dtype} {list(depth.shape)}."
         )

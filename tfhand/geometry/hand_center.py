@@ -22,7 +22,7 @@ _JUMP_MM = 40.0
 # How far behind the nearest surface the cluster may lie, and how far from the seed, mm.
 _CLUSTER_DEPTH_MM, _CLUSTER_REACH_MM = 380.0, 420.0
 # A flood along rows and columns that turns around more corners than this is stopped.
-_SWEEPS = 6
+_SWEEPS = 4
 # A smaller surface is a finger before the palm and takes in what is near it; a smaller one still
 # is no hand, mm^2. (A fist measures some 5,000, a hand seen from the tips 3,000.)
 _FINGER_MM2, _NO_HAND_MM2 = 3000.0, 1200.0

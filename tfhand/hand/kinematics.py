@@ -64,9 +64,7 @@ def rest_pose():
         if bone.origin_mm is not None:
             origins.append(np.array(bone.origin_mm))
         else:
-            origins.append(
-                origins[parent] + axes[parent][:, 1] * template.BONES[parent].length_mm
-            )
+            origins.append(origins[parent] + axes[parent][:, 1] * template.BONES[parent].length_mm)
     return RestPose(
         np.array(origins, np.float32),
         np.array(axes, np.float32),

@@ -144,11 +144,7 @@ def _collision_pairs():
     for i, first in enumerate(FINGERS):
         for second in FINGERS[i + 1 :]:
             # The two roots are rigid neighbors in the palm and cannot collide.
-            pairs += [
-                (a, b)
-                for a in FINGER_SPHERES[first][1:]
-                for b in FINGER_SPHERES[second][1:]
-            ]
+            pairs += [(a, b) for a in FINGER_SPHERES[first][1:] for b in FINGER_SPHERES[second][1:]]
         pairs += [(p, a) for p in PALM_SPHERES for a in FINGER_SPHERES[first][3:]]
     return np.array(sorted({(int(min(p)), int(max(p))) for p in pairs}), dtype=np.int32)
 

@@ -141,9 +141,7 @@ def _minimize(variables, centers_and_radii, skin, directions):
         with tf.GradientTape() as tape:
             forward, backward = _both_distances(skin, *centers_and_radii(), directions)
             loss = forward + 0.5 * backward
-        optimizer.apply_gradients(
-            zip(tape.gradient(loss, variables), variables, strict=True)
-        )
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
     for _ in range(_STEPS):
         step()

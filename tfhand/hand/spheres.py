@@ -97,5 +97,3 @@ def dense_spheres(centers_mm, radii_mm):
 def joints_from_spheres(spheres_mm):
     """Picks NYU's 36 joints from the spheres, [..., 41, 3] -> [..., 36, 3]."""
     return tf.gather(spheres_mm, skeleton.SPHERE_FROM_JOINT, axis=-2)
-
-

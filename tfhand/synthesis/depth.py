@@ -3,9 +3,17 @@
 Points are dense enough that every pixel the surface covers receives some; the nearest one wins.
 """
 
+import functools
+
 import tensorflow as tf
 
-__all__ = ["nearest_depth", "orthographic_pixels", "splat_orthographic", "splat_perspective"]
+__all__ = [
+    "fill_pinholes",
+    "nearest_depth",
+    "orthographic_pixels",
+    "splat_orthographic",
+    "splat_perspective",
+]
 
 
 def nearest_depth(depth, pixel, valid, num_pixels, empty):
@@ -22,9 +30,7 @@ def nearest_depth(depth, pixel, valid, num_pixels, empty):
     first = tf.range(batch)[:, None] * num_pixels
     # The minimum over a segment skips negative indices.
     index = tf.reshape(tf.where(valid, pixel + first, -1), [-1])
-    nearest = tf.math.unsorted_segment_min(
-        tf.reshape(depth, [-1]), index, batch * num_pixels
-    )
+    nearest = tf.math.unsorted_segment_min(tf.reshape(depth, [-1]), index, batch * num_pixels)
     nearest = tf.where(nearest < depth.dtype.max, nearest, empty)
     return tf.reshape(nearest, [batch, num_pixels])
 
@@ -66,6 +72,27 @@ def splat_orthographic(points_mm, spec):
     return tf.reshape(nearest, [-1, size, size])
 
 
+def fill_pinholes(depth_mm, step_mm=10.0):
+    """Closes single pixels through which a farther surface or the background shows.
+
+    Points scattered over the skin miss a pixel now and then. A pixel that lies deeper than all of
+    its four neighbors takes the depth of the deepest of them; a gap between fingers does not, for
+    it goes on in one direction.
+
+    Args:
+        depth_mm: float32 [B, H, W], the background farther than any surface.
+        step_mm: Smaller pits are left alone.
+
+    Returns:
+        float32 [B, H, W].
+    """
+    # Beyond the border there is no surface, so border pixels stay.
+    padded = tf.pad(depth_mm, [[0, 0], [1, 1], [1, 1]], constant_values=depth_mm.dtype.max)
+    across = tf.maximum(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
+    deepest = tf.maximum(across, tf.maximum(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]))
+    return tf.where(depth_mm > deepest + step_mm, deepest, depth_mm)
+
+
 def splat_perspective(points_mm, intrinsics, height, width, footprint=1):
     """Renders points into the depth image of a pinhole camera.
 
@@ -85,14 +112,18 @@ def splat_perspective(points_mm, intrinsics, height, width, footprint=1):
     in_front = z > 1.0
     safe_z = tf.where(in_front, z, 1.0)
     # Integer coordinates index pixel centers; an even footprint starts half a pixel earlier.
-    start = 0.5 * (footprint - 1)
-    u = tf.cast(tf.floor(fx * x / safe_z + cx + 0.5 - start), tf.int32)
-    v = tf.cast(tf.floor(fy * y / safe_z + cy + 0.5 - start), tf.int32)
+    # One pixel a point in a picture with room for squares that reach in from outside; then each
+    # pixel takes the nearest of those whose squares cover it, the same as drawing them all.
+    room = footprint - 1
+    u = tf.cast(tf.floor(fx * x / safe_z + cx + 0.5 + 0.5 * room), tf.int32)
+    v = tf.cast(tf.floor(fy * y / safe_z + cy + 0.5 + 0.5 * room), tf.int32)
+    rows, columns = height + room, width + room
+    valid = in_front & (u >= 0) & (u < columns) & (v >= 0) & (v < rows)
+    far = z.dtype.max
+    image = nearest_depth(z, v * columns + u, valid, rows * columns, far)
+    image = tf.reshape(image, [-1, rows, columns])
     shifts = [(i, j) for i in range(footprint) for j in range(footprint)]
-    us = tf.concat([u + i for i, _ in shifts], axis=1)
-    vs = tf.concat([v + j for _, j in shifts], axis=1)
-    depth = tf.tile(z, [1, len(shifts)])
-    valid = tf.tile(in_front, [1, len(shifts)])
-    valid &= (us >= 0) & (us < width) & (vs >= 0) & (vs < height)
-    nearest = nearest_depth(depth, vs * width + us, valid, height * width, 0.0)
-    return tf.reshape(nearest, [-1, height, width])
+    nearest = functools.reduce(
+        tf.minimum, [image[:, i : i + height, j : j + width] for i, j in shifts]
+    )
+    return tf.where(nearest < far, nearest, 0.0)

@@ -117,7 +117,7 @@ def sample_batch(rng, batch, spec, config=SyntheticConfig()):
     )
     centers -= middle[:, None]
     crops = depth.nearest_depth(depth_mm, pixel, inside, size * size, spec.far_mm)
-    crops = tf.reshape(crops, [batch, size, size])
+    crops = depth.fill_pinholes(tf.reshape(crops, [batch, size, size]))
     if config.noise:
         crops = noisy_depth(crops, rng, spec, rng.uniform([batch], *config.distance_mm))
     return {"depth_mm": crops, "spheres_mm": tf.ensure_shape(centers, [batch, 41, 3])}

@@ -71,7 +71,8 @@ def edge_jitter(depth_mm, rng, sigma_px=0.7):
 def _running_max(x):
     """Maximum of each row up to each pixel, [..., W]."""
     width, shift = x.shape[-1] or tf.shape(x)[-1], 1
-    for _ in range(11):  # rows of up to 2,048 px
+    # Reach doubles each time; rows of unknown length may have up to 2,048 px.
+    for _ in range(((x.shape[-1] or 2048) - 1).bit_length()):
         padded = tf.pad(x, [[0, 0], [0, 0], [shift, 0]], constant_values=x.dtype.min)
         x = tf.maximum(x, padded[..., :width])
         shift *= 2

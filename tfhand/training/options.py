@@ -16,8 +16,9 @@ __all__ = [
 ]
 
 
-def _field(default, text, choices=None):
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+def _field(default, text, choices=None, *, high=None):
+    metadata = {"help": text, "choices": choices, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ class InitOptions:
     batch: int = _field(72, "Synthetic samples a step, over all devices.")
     learning_rate: float = _field(3e-3, "Highest learning rate.")
     supervision: str = _field(
-        "coordinates", "What labels supervise: L1 of coordinates, or maps (equation 3).",
+        "coordinates",
+        "What labels supervise: L1 of coordinates, or maps (equation 3).",
         ("coordinates", "maps"),
     )
     noise: bool = _field(True, "Add a sensor's faults to synthetic samples.")
@@ -76,7 +78,9 @@ class FineTuneOptions:
     learning_rate: float = _field(1e-3, "Highest learning rate.")
     rounds: int = _field(2, "Rounds of fitting and training (method fit).")
     target_weight: float = _field(1.0, "Weight of the distance to fitted hands or labels.")
-    keep_share: float = _field(0.75, "Share of the fits, the best by residual, to learn from.")
+    keep_share: float = _field(
+        0.75, "Share of the fits, the best by residual, to learn from.", high=1.0
+    )
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
     clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
     stride: int = _field(2, "The data terms use every stride-th row and column.")
@@ -99,6 +103,8 @@ _DEFINERS = {
     bool: flags.DEFINE_boolean,
     str: flags.DEFINE_string,
 }
+# Numbers count something, or weigh or measure it.
+_LOWEST = {int: 1, float: 0.0}
 
 
 def define_flags(flag_values):
@@ -114,10 +120,13 @@ def define_flags(flag_values):
             choices = field.metadata.get("choices")
             if choices:
                 flags.DEFINE_enum(name, field.default, choices, text, flag_values=flag_values)
-            else:
-                _DEFINERS[type(field.default)](
-                    name, field.default, text, flag_values=flag_values
-                )
+                continue
+            bounds = {}
+            if type(field.default) in _LOWEST:
+                bounds["lower_bound"] = _LOWEST[type(field.default)]
+                bounds["upper_bound"] = field.metadata.get("high")
+            definer = _DEFINERS[type(field.default)]
+            definer(name, field.default, text, flag_values=flag_values, **bounds)
 
 
 def from_flags(options, flag_values):

@@ -14,6 +14,7 @@ import json
 import pathlib
 import shutil
 import time
+import zlib
 
 import keras
 import numpy as np
@@ -148,7 +149,9 @@ def _compile(model, learning_rate, steps, warmup=_WARMUP_STEPS):
     schedule = keras.optimizers.schedules.CosineDecay(
         0.01 * learning_rate, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
     )
-    model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=1e-4))
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4)
+    # XLA compiles the element-wise parts by themselves; its convolutions are slower on a CPU.
+    model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.network.trainable_variables)
     model.track(model.metric_names())
 
@@ -185,9 +188,7 @@ def initialize(workdir, strategy, network_options, options, seed):
     Returns:
         The pose network, made in the strategy's scope.
     """
-    settings = {
-        **dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed
-    }
+    settings = {**dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed}
     # Where the stage lies says nothing about how it was made.
     del settings["from_workdir"]
     weights = workdir.stage("init") / "pose.weights.h5"
@@ -269,7 +270,13 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
     Returns:
         The network.
     """
-    settings = {**dataclasses.asdict(options), "seed": seed, "weights": dataclasses.asdict(weights)}
+    settings = {
+        **dataclasses.asdict(options),
+        "seed": seed,
+        "weights": dataclasses.asdict(weights),
+        "recording": _checksum([recording.depth_mm]),
+        "start": _checksum(network.get_weights()),
+    }
     stage = workdir.stage("tune")
     if workdir.is_done("tune", settings):
         network.load_weights(stage / "pose.weights.h5")
@@ -311,6 +318,14 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
             report.write_json(folder / "fits.json", summary)
         shutil.copy(kept / "pose.weights.h5", stage / "pose.weights.h5")
     return network
+
+
+def _checksum(arrays):
+    """Returns a number that tells recordings, or networks, apart."""
+    checksum = 0
+    for array in arrays:
+        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+    return checksum
 
 
 def _mixed(recording, target, mask, options, spec, seed):

@@ -1,0 +1,115 @@
+"""Which fits become targets; batches, groups and the gate, with fits replaced by bookkeeping."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand.fitting import kinematic_fit, pseudo_labels
+from tfhand.geometry import crop, rigid
+
+SPEC = crop.CropSpec(image_size=8, cube_mm=300.0)
+COUNT, VIEWS = 17, 2
+FLOAT_MM = 1e-3
+
+
+class Bookkeeper:
+    """Stands in for `Fitter`: a "fit" is the estimate moved by 1 mm, its residual is marked in
+    the depth map, and a subject's shape counts the samples that it was found from."""
+
+    made = None
+
+    def __init__(self, batch, num_views, num_groups, spec, config):
+        del spec, config
+        type(self).made = self
+        self.batch, self.num_views, self.num_groups = batch, num_views, num_groups
+        self.calls = []
+
+    def fit(self, estimate_mm, depth_mm, ref_from_crop, group, shape, fit_shape):
+        assert len(estimate_mm) == len(depth_mm) == len(ref_from_crop) == len(group) == self.batch
+        self.calls.append((fit_shape, depth_mm[:, 0, 0, 0].copy(), np.array(shape)))
+        if fit_shape:
+            counts = np.bincount(group, minlength=self.num_groups)
+            shape = np.tile(counts[:, None], (1, 14)).astype(np.float32)
+        return kinematic_fit.FitResult(
+            estimate_mm + 1.0, np.ones([self.batch, 41]), depth_mm[:, 0, 0, 0], shape
+        )
+
+
+@pytest.fixture
+def inputs(monkeypatch):
+    """Depth maps numbered in shuffled order; the estimate of a sample holds its number."""
+    monkeypatch.setattr(kinematic_fit, "Fitter", Bookkeeper)
+    monkeypatch.setattr(pseudo_labels, "_BATCH", 6)
+    number = np.random.default_rng(1).permutation(COUNT).astype(np.float32)
+    estimate = np.tile(number[:, None, None], (1, 41, 3))
+    monkeypatch.setattr(pseudo_labels, "estimate_in_ref", lambda *args: estimate)
+    depth = np.tile(number[:, None, None, None], (1, VIEWS, 8, 8))
+    ref_from_crop = np.tile(np.eye(4, dtype=np.float32), (COUNT, VIEWS, 1, 1))
+    group = np.arange(COUNT) % 3
+    return number, (None, depth, ref_from_crop, group, SPEC, kinematic_fit.FitConfig())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_the_gate_keeps_its_share_of_the_smallest_residuals(inputs, share):
+    number, arguments = inputs
+    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=share)
+    np.testing.assert_array_equal(labels.residual_mm, number)
+    # Quantiles between samples are interpolated: the smallest is always kept.
+    assert labels.kept.sum() == int(share * (COUNT - 1)) + 1
+    assert number[labels.kept].max() < number[~labels.kept].min(initial=COUNT)
+
+
+def test_every_sample_gets_its_own_fit(inputs):
+    number, arguments = inputs
+    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)
+    assert labels.spheres_ref_mm.shape == (COUNT, 41, 3)
+    np.testing.assert_array_equal(labels.spheres_ref_mm[:, 0, 0], number + 1.0)
+
+
+def test_shape_is_found_first_and_from_every_subject(inputs):
+    _, arguments = inputs
+    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)
+    calls = Bookkeeper.made.calls
+    assert [fit_shape for fit_shape, _, _ in calls] == [True, False, False, False]
+    assert not calls[0][2].any()
+    np.testing.assert_array_equal(labels.shape[:, 0], [2, 2, 2])
+    for _, _, shape in calls[1:]:
+        np.testing.assert_array_equal(shape, labels.shape)
+
+
+def test_a_known_shape_is_the_start(inputs):
+    _, arguments = inputs
+    start = np.full([3, 14], 0.25)
+    pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5, shape=start.tolist())
+    np.testing.assert_array_equal(Bookkeeper.made.calls[0][2], start)
+
+
+def test_more_subjects_than_fit_a_batch(inputs):
+    number, (network, depth, ref_from_crop, _, spec, config) = inputs
+    labels = pseudo_labels.make_pseudo_labels(
+        network, depth, ref_from_crop, np.arange(COUNT), spec, config, keep_share=1.0
+    )
+    assert labels.shape.shape == (COUNT, 14)
+    np.testing.assert_array_equal(labels.residual_mm, number)
+
+
+def test_estimates_are_the_median_in_the_reference_frame():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0.0, 40.0, (70, 41, 3)).astype(np.float32)
+    turns = rigid.random_rotation(70 * 3, seed=[1, 2])
+    shifts = rng.normal(0.0, 20.0, (70 * 3, 3)).astype(np.float32)
+    ref_from_crop = tf.reshape(rigid.from_rotation_translation(turns, shifts), [70, 3, 4, 4])
+    in_crops = rigid.apply(rigid.inverse(ref_from_crop), truth[:, None]).numpy()
+    # One view of three is far off, another one for each sample.
+    in_crops[np.arange(70), np.arange(70) % 3] += 100.0
+    depth = np.zeros([70, 3, 8, 8], np.float32)
+    depth[:, :, 0, 0] = np.arange(210).reshape(70, 3) / 2
+
+    def network(normalized, training):
+        assert not training
+        index = tf.cast(tf.round(normalized[:, 0, 0, 0] * 150.0 * 2), tf.int32)
+        return {"spheres_mm": tf.gather(in_crops.reshape(210, 41, 3), index)}
+
+    found = pseudo_labels.estimate_in_ref(network, depth, ref_from_crop.numpy(), 300.0)
+    # Two right views enclose the median, coordinate by coordinate.
+    np.testing.assert_allclose(found, truth, atol=FLOAT_MM)

@@ -1,0 +1,79 @@
+"""Flags and the dataclasses they fill."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+
+from tfhand.losses import terms
+from tfhand.models import pose_network
+from tfhand.training import options
+
+CLASSES = (*options.PREFIXES,)
+
+
+def parse(*arguments):
+    values = flags.FlagValues()
+    options.define_flags(values)
+    values(["program", *arguments])
+    return values
+
+
+def test_every_field_is_a_flag_and_nothing_else_is():
+    values = parse()
+    expected = {
+        prefix + field.name
+        for cls, prefix in options.PREFIXES.items()
+        for field in dataclasses.fields(cls)
+    }
+    built_in = set(flags.FlagValues())
+    assert set(values) - built_in - {"flagfile", "undefok"} == expected
+    assert all(values[name].help for name in expected)
+
+
+def test_weights_are_the_terms():
+    names = [field.name for field in dataclasses.fields(terms.LossWeights)]
+    assert names == list(terms.TERMS)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_defaults_agree(cls):
+    assert options.from_flags(cls, parse()) == cls()
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_flag_reaches_its_field(cls):
+    prefix = options.PREFIXES[cls]
+    other = {}
+    for field in dataclasses.fields(cls):
+        choices = field.metadata.get("choices")
+        if choices:
+            other[field.name] = next(c for c in choices if c != field.default)
+        elif isinstance(field.default, bool):
+            other[field.name] = not field.default
+        elif isinstance(field.default, str):
+            other[field.name] = "elsewhere"
+        else:
+            other[field.name] = field.default + 2
+            if field.metadata.get("high"):
+                other[field.name] = 0.5 * field.metadata["high"]
+    assert all(getattr(cls(), name) != value for name, value in other.items())
+    values = parse(*(f"--{prefix}{name}={value}" for name, value in other.items()))
+    assert dataclasses.asdict(options.from_flags(cls, values)) == other
+
+
+def test_network_options_are_those_of_the_network():
+    fields = dataclasses.asdict(options.NetworkOptions())
+    config = pose_network.PoseNetworkConfig(**fields)
+    # The number of spheres is the hand's, the heatmap's size follows from the image's.
+    assert set(config.to_dict()) - set(fields) == {"num_spheres", "heatmap_size"}
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["--tune_keep_share=1.5", "--init_steps=0", "--tune_learning_rate=-1", "--tune_method=guess",
+     "--prior_batch=many"],
+)  # fmt: skip
+def test_bad_values(argument):
+    with pytest.raises(flags.IllegalFlagValueError, match=argument.split("=")[0].lstrip("-")):
+        parse(argument)
