@@ -36,7 +36,7 @@ def test_a_finished_stage_is_done(workdir):
 def test_other_settings_are_refused(workdir, other):
     with workdir.working("init", {"steps": 3}):
         pass
-    with pytest.raises(ValueError, match="init was made with .*workdir"):
+    with pytest.raises(ValueError, match=r"init was made with .*workdir"):
         workdir.is_done("init", other)
 
 
