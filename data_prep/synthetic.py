@@ -284,8 +284,6 @@ def write(output_dir, num_samples, spec, *, test_share=0.25, num_shards=4, seed=
     """
     root = np.random.default_rng(seed)
     cameras = _cameras(root)
-    # One generator, seeded anew for every subject: another one would be traced again.
-    noise = tf.random.Generator.from_seed(0)
     num_test = max(round(num_samples * test_share), SUBJECTS["test"])
     # One generator for all: a new one would have the graphs traced again.
     noise = tf.random.Generator.from_seed(seed)
