@@ -77,3 +77,7 @@ def test_network_options_are_those_of_the_network():
 def test_bad_values(argument):
     with pytest.raises(flags.IllegalFlagValueError, match=argument.split("=")[0].lstrip("-")):
         parse(argument)
+
+
+def test_an_hourglass_need_not_grow():
+    assert options.from_flags(options.NetworkOptions, parse("--growth=0")).growth == 0

@@ -16,8 +16,8 @@ __all__ = [
 ]
 
 
-def _field(default, text, choices=None, *, high=None):
-    metadata = {"help": text, "choices": choices, "high": high}
+def _field(default, text, choices=None, *, low=None, high=None):
+    metadata = {"help": text, "choices": choices, "low": low, "high": high}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -29,7 +29,7 @@ class NetworkOptions:
     cube_mm: float = _field(300.0, "Side of the crop's cube, mm.")
     num_stacks: int = _field(1, "Hourglasses, one after the other.")
     features: int = _field(64, "Channels at the resolution of the heatmaps.")
-    growth: int = _field(32, "Channels added at each halving inside an hourglass.")
+    growth: int = _field(32, "Channels added at each halving inside an hourglass.", low=0)
     depth: int = _field(2, "Halvings inside an hourglass.")
     block: str = _field("basic", "Residual unit.", ("basic", "bottleneck"))
     normalization: str = _field("none", "Normalization of activations.", ("none", "group", "batch"))
@@ -103,7 +103,7 @@ _DEFINERS = {
     bool: flags.DEFINE_boolean,
     str: flags.DEFINE_string,
 }
-# Numbers count something, or weigh or measure it.
+# Numbers count something, or weigh or measure it, unless a field has a bound of its own.
 _LOWEST = {int: 1, float: 0.0}
 
 
@@ -123,7 +123,8 @@ def define_flags(flag_values):
                 continue
             bounds = {}
             if type(field.default) in _LOWEST:
-                bounds["lower_bound"] = _LOWEST[type(field.default)]
+                low = field.metadata.get("low")
+                bounds["lower_bound"] = _LOWEST[type(field.default)] if low is None else low
                 bounds["upper_bound"] = field.metadata.get("high")
             definer = _DEFINERS[type(field.default)]
             definer(name, field.default, text, flag_values=flag_values, **bounds)
