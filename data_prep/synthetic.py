@@ -32,7 +32,7 @@ _FOCAL_PX = 588.0
 _SKIN_POINTS = 55000
 _BATCH = 12
 # Frames from one gesture to the next.
-_FRAMES_PER_GESTURE = 8
+_FRAMES_PER_GESTURE = 5
 _WALL_BEHIND_MM = 500.0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfhand.fitting import kinematic_fit
-from tfhand.hand import skeleton
+from tfhand.hand import skeleton, spheres
 
 # Per axis; 12.6 mm from the truth on average.
 START_NOISE_MM = 8.0
@@ -46,6 +46,21 @@ def test_fit_lands_within_a_few_mm(fitted, seen, start):
     assert after.mean() < MEAN_ERROR_MM
     assert after.max() < LARGEST_ERROR_MM
     assert np.isfinite(fitted.residual_mm).all() and (fitted.residual_mm > 0).all()
+
+
+def test_angles_and_rotation_are_those_of_the_spheres(fitted, seen):
+    posed, _ = spheres.pose_spheres(fitted.angles, fitted.shape[seen.group])
+    # turned[b,n] = ref_from_hand[b] posed[b,n]
+    turned = np.einsum("brc,bnc->bnr", fitted.ref_from_hand, posed)
+    shift = fitted.spheres_mm - turned
+    np.testing.assert_allclose(shift, np.tile(shift[:, :1], (1, 41, 1)), atol=1e-2)
+
+
+def test_without_the_margin_of_a_pixel_fits_are_worse(fitted, seen, spec, start):
+    config = kinematic_fit.FitConfig(margin_px=0.0)
+    without = fit(kinematic_fit.Fitter(len(seen.group), 3, 2, spec, config), seen, start)
+    error = seen.errors_mm(without.spheres_mm).mean()
+    assert error > seen.errors_mm(fitted.spheres_mm).mean() + 0.3
 
 
 def test_samples_of_a_subject_share_a_shape(fitted, seen):

@@ -30,9 +30,11 @@ class Bookkeeper:
         if fit_shape:
             counts = np.bincount(group, minlength=self.num_groups)
             shape = np.tile(counts[:, None], (1, 14)).astype(np.float32)
-        return kinematic_fit.FitResult(
-            estimate_mm + 1.0, np.ones([self.batch, 41]), depth_mm[:, 0, 0, 0], shape
-        )
+        number = depth_mm[:, 0, 0, 0]
+        angles = np.tile(number[:, None], (1, 23))
+        turns = number[:, None, None] * np.eye(3)
+        radii = np.ones([self.batch, 41])
+        return kinematic_fit.FitResult(estimate_mm + 1.0, radii, angles, turns, number, shape)
 
 
 @pytest.fixture
@@ -40,7 +42,8 @@ def inputs(monkeypatch):
     """Depth maps numbered in shuffled order; the estimate of a sample holds its number."""
     monkeypatch.setattr(kinematic_fit, "Fitter", Bookkeeper)
     monkeypatch.setattr(pseudo_labels, "_BATCH", 6)
-    number = np.random.default_rng(1).permutation(COUNT).astype(np.float32)
+    # From 1: a residual of 0 means that nothing was seen.
+    number = 1.0 + np.random.default_rng(1).permutation(COUNT).astype(np.float32)
     estimate = np.tile(number[:, None, None], (1, 41, 3))
     monkeypatch.setattr(pseudo_labels, "estimate_in_ref", lambda *args: estimate)
     depth = np.tile(number[:, None, None, None], (1, VIEWS, 8, 8))
@@ -56,7 +59,7 @@ def test_the_gate_keeps_its_share_of_the_smallest_residuals(inputs, share):
     np.testing.assert_array_equal(labels.residual_mm, number)
     # Quantiles between samples are interpolated: the smallest is always kept.
     assert labels.kept.sum() == int(share * (COUNT - 1)) + 1
-    assert number[labels.kept].max() < number[~labels.kept].min(initial=COUNT)
+    assert number[labels.kept].max() < number[~labels.kept].min(initial=COUNT + 1)
 
 
 def test_every_sample_gets_its_own_fit(inputs):
@@ -64,6 +67,16 @@ def test_every_sample_gets_its_own_fit(inputs):
     labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)
     assert labels.spheres_ref_mm.shape == (COUNT, 41, 3)
     np.testing.assert_array_equal(labels.spheres_ref_mm[:, 0, 0], number + 1.0)
+    np.testing.assert_array_equal(labels.angles[:, 5], number)
+    np.testing.assert_array_equal(labels.ref_from_hand[:, 1, 1], number)
+
+
+def test_a_sample_without_anything_to_see_is_not_kept(inputs):
+    _, (network, depth, *rest) = inputs
+    depth = depth.copy()
+    depth[3] = 0.0
+    labels = pseudo_labels.make_pseudo_labels(network, depth, *rest, keep_share=1.0)
+    np.testing.assert_array_equal(labels.kept, np.arange(COUNT) != 3)
 
 
 def test_shape_is_found_first_and_from_every_subject(inputs):

@@ -30,10 +30,10 @@ def hand_skin(count=3000):
 
 
 def mean_skin_distance(features, centers, radii, angles, shape):
-    """Mean distance from the skin to the nearest sphere surface, [B], float64."""
+    """Mean distance from the skin to the union of the spheres, [B], float64."""
     points = np.transpose(surface.pose_points(tf.constant(features), angles, shape), [0, 2, 1])
     away = np.linalg.norm(points[:, :, None] - np.asarray(centers, float)[:, None], axis=-1)
-    return np.abs(away - np.asarray(radii, float)[:, None]).min(axis=2).mean(axis=1)
+    return np.abs((away - np.asarray(radii, float)[:, None]).min(axis=2)).mean(axis=1)
 
 
 def test_rest_pose_returns_the_asset():

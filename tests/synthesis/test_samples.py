@@ -50,6 +50,56 @@ def test_labels_lie_behind_the_surface_that_is_seen(clean):
     assert abs(np.median((ahead - radii)[in_the_open])) < 3.0
 
 
+def fingers_straight(share, pose_share=1.0):
+    """A recording of flat hands that point up before one camera and down before another."""
+    turns = np.stack([np.diag([1.0, -1.0, -1.0]), np.diag([-1.0, 1.0, -1.0])])
+    angles = np.tile(np.float32(0.1), (3, 23))
+    return samples.KnownPoses(
+        angles,
+        np.tile(turns[None].astype(np.float32), (3, 1, 1, 1)),
+        share=share,
+        pose_share=pose_share,
+        angle_stddev=0.05,
+        turn_stddev=0.1,
+    )
+
+
+def middle_finger_directions(batch):
+    """Where the straight middle finger of each sample points in the image, [B, 2]."""
+    chain = batch["spheres_mm"].numpy()[:, skeleton.FINGER_SPHERES["MIDDLE"]]
+    along = chain[:, -1] - chain[:, 0]
+    return along[:, :2] / np.linalg.norm(along, axis=-1, keepdims=True)
+
+
+def test_known_poses_are_drawn_near_the_recording():
+    batch = samples.sample_batch(generator(), 64, SPEC, CLEAN, fingers_straight(1.0))
+    direction = middle_finger_directions(batch)
+    assert (np.abs(direction[:, 1]) > 0.8).all()
+    # Both cameras, about alike: 64 draws of 1/2 stay within 16 of 32 but once in 10,000.
+    assert 16 < (direction[:, 1] < 0).sum() < 48
+
+
+def test_viewpoints_of_a_recording_with_other_poses():
+    known = fingers_straight(1.0, pose_share=0.0)
+    batch = samples.sample_batch(generator(), 256, SPEC, CLEAN, known)
+    bent = np.abs(middle_finger_directions(batch)[:, 1]) < 0.9
+    assert 0.2 < bent.mean() < 0.95
+    # The palm still faces or shows its back: wrist to palm center runs up or down.
+    spheres_mm = batch["spheres_mm"].numpy()
+    palm = spheres_mm[:, 2] - 0.5 * (spheres_mm[:, 0] + spheres_mm[:, 1])
+    steep = np.abs(palm[:, 1]) / np.linalg.norm(palm, axis=-1)
+    assert (steep > 0.8).all()
+
+
+def test_share_of_known_poses():
+    batch = samples.sample_batch(generator(), 400, SPEC, CLEAN, fingers_straight(0.25))
+    near = np.abs(middle_finger_directions(batch)[:, 1]) > 0.9
+    everything = samples.sample_batch(generator(), 400, SPEC, CLEAN)
+    chance = (np.abs(middle_finger_directions(everything)[:, 1]) > 0.9).mean()
+    # 400 draws: three standard deviations of a share are 0.07.
+    assert abs(near.mean() - (0.25 + 0.75 * chance)) < 0.1
+
+
 def test_surface_without_holes():
     depth_mm = samples.sample_batch(generator(), 16, crop.CropSpec(), CLEAN_64)["depth_mm"].numpy()
     mask = crop.foreground_mask(depth_mm, 300.0).numpy()

@@ -19,7 +19,8 @@ def rng():
 
 
 def moved(motion, points_mm):
-    return tf.matmul(points_mm, motion.rotation, transpose_b=True) + motion.shift_mm[:, None]
+    turned = tf.matmul(points_mm, motion.rotation, transpose_b=True)
+    return motion.scale[:, None, None] * turned + motion.shift_mm[:, None]
 
 
 def render(centers_mm, radii_mm):
@@ -42,6 +43,9 @@ def test_motion_has_the_asked_spread(rng):
     np.testing.assert_allclose(turn.std(), 30.0, rtol=0.04)
     np.testing.assert_allclose(np.std(motion.shift_mm, axis=0), [8.0] * 3, rtol=0.04)
     np.testing.assert_array_equal(motion.rotation[:, 2], np.tile([0.0, 0.0, 1.0], (4000, 1)))
+    # A normal distribution cut off at two standard deviations keeps 0.88 of its spread.
+    np.testing.assert_allclose(np.log(motion.scale).std(), 0.88 * 0.06, rtol=0.04)
+    assert np.abs(np.log(motion.scale)).max() <= 2 * 0.06 + 1e-6
 
 
 def test_depth_moves_with_the_points(rng):
@@ -49,7 +53,7 @@ def test_depth_moves_with_the_points(rng):
     radii = tf.constant([24.0, 18.0, 14.0])
     motion = augmentation.sample_motion(rng, 6, STILL)
     result = augmentation.apply(motion, render(centers, radii), SPEC, rng, STILL).numpy()
-    expected = render(moved(motion, centers), radii).numpy()
+    expected = render(moved(motion, centers), motion.scale[:, None] * radii).numpy()
     surface, wanted = result < 149.0, expected < 149.0
     # Nearest pixels are taken, so outlines differ by up to a pixel: a tenth of these discs.
     assert (surface != wanted).sum() < 0.12 * wanted.sum()
@@ -63,7 +67,7 @@ def test_depth_moves_with_the_points(rng):
 
 
 def test_no_motion_changes_nothing(rng):
-    config = augmentation.AugmentationConfig(turn_deg=0.0, shift_mm=0.0, dropout=0.0)
+    config = augmentation.AugmentationConfig(turn_deg=0.0, shift_mm=0.0, log_scale=0.0, dropout=0.0)
     depth = render(tf.constant([[[0.0, 10.0, -20.0]]]), tf.constant([60.0]))
     motion = augmentation.sample_motion(rng, 1, config)
     result = augmentation.apply(motion, depth, SPEC, rng, config)
@@ -73,7 +77,7 @@ def test_no_motion_changes_nothing(rng):
 def test_what_leaves_the_cube_is_background(rng):
     plane = tf.fill([2, 64, 64], 140.0)
     shift = tf.constant([[0.0, 0.0, 20.0], [150.0, 0.0, 0.0]])
-    motion = augmentation.CropMotion(tf.eye(3, batch_shape=[2]), shift)
+    motion = augmentation.CropMotion(tf.eye(3, batch_shape=[2]), tf.ones([2]), shift)
     config = augmentation.AugmentationConfig(dropout=0.0)
     result = augmentation.apply(motion, plane, SPEC, rng, config).numpy()
     np.testing.assert_array_equal(result[0], np.full([64, 64], 150.0))
@@ -82,7 +86,7 @@ def test_what_leaves_the_cube_is_background(rng):
 
 
 def test_dropout_removes_up_to_its_share(rng):
-    config = augmentation.AugmentationConfig(turn_deg=0.0, shift_mm=0.0, dropout=0.4)
+    config = augmentation.AugmentationConfig(turn_deg=0.0, shift_mm=0.0, log_scale=0.0, dropout=0.4)
     motion = augmentation.sample_motion(rng, 50, config)
     result = augmentation.apply(motion, tf.zeros([50, 64, 64]), SPEC, rng, config).numpy()
     missing = (result == 150.0).mean(axis=(1, 2))

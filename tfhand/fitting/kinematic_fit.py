@@ -39,11 +39,13 @@ class FitConfig:
         limits: Weight per rad beyond an anatomical range.
         stride: Uses every stride-th row and column of the depth maps.
         clamp_mm: Largest difference that counts.
+        margin_px: How much larger the data terms take the dense spheres' radii, see
+            `data_terms.grow_radii`.
     """
 
     align_steps: int = 40
     steps: int = 60
-    learning_rate: float = 0.03
+    learning_rate: float = 0.05
     model_to_data: float = 1.0
     data_to_model: float = 1.0
     silhouette: float = 0.5
@@ -52,6 +54,7 @@ class FitConfig:
     limits: float = 20.0
     stride: int = 2
     clamp_mm: float = 40.0
+    margin_px: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +64,17 @@ class FitResult:
     Attributes:
         spheres_mm: float32 [B, 41, 3], reference frame.
         radii_mm: float32 [B, 41].
+        angles: float32 [B, 23], radians, see `template.ANGLE_NAMES`. Those of the wrist, which
+            move only the forearm, are not found.
+        ref_from_hand: float32 [B, 3, 3], rotation.
         residual_mm: float32 [B], mean of both data terms over the views: what to gate by.
         shape: float32 [G, 14], one for each group of samples.
     """
 
     spheres_mm: np.ndarray
     radii_mm: np.ndarray
+    angles: np.ndarray
+    ref_from_hand: np.ndarray
     residual_mm: np.ndarray
     shape: np.ndarray
 
@@ -114,6 +122,10 @@ class _Hands(tf.Module):
         moved = rigid.apply(self.start, turned)
         return moved + _TRANSLATION_UNIT_MM * self.shift[:, None], radii
 
+    def rotation(self):
+        """Returns the rotation from the hand frame to the reference frame, [B, 3, 3]."""
+        return self.start[:, :3, :3] @ rigid.rotation_from_axis_angle(self.turn)
+
     def beyond_limits(self):
         """Returns how far the angles leave their ranges, rad, [B]."""
         low, high = template.ANGLE_RANGES_RAD[:, 0], template.ANGLE_RANGES_RAD[:, 1]
@@ -124,10 +136,12 @@ class _Hands(tf.Module):
 def _data_terms(centers, radii, depth_mm, crop_from_ref, cube_mm, config):
     """Returns (model to data, data to model, silhouette), each [B], mean over the views."""
     dense, dense_radii = spheres.dense_spheres(centers, radii)
+    spec = crop.CropSpec(depth_mm.shape[2], cube_mm)
+    dense_radii = data_terms.grow_radii(dense_radii, spec, config.margin_px)
     # One hand seen by V cameras: a single "view i" in the terms' convention.
     projected = rigid.apply(crop_from_ref, dense[:, None])[:, None]
     sparse = rigid.apply(crop_from_ref, centers[:, None])[:, None]
-    points = crop.points_from_crop(depth_mm, crop.CropSpec(depth_mm.shape[2], cube_mm))
+    points = crop.points_from_crop(depth_mm, spec)
     wrist = tf.reduce_mean(tf.gather(sparse, skeleton.WRIST_SPHERES, axis=3), axis=3)
     palm = sparse[..., skeleton.PALM_CENTER_SPHERE, :]
     keep = data_terms.forearm_point_mask(points, wrist[:, 0], palm[:, 0])[:, None]
@@ -198,9 +212,9 @@ class Fitter:
         self._run(self._align_step, fit_shape, self._config.align_steps, 2.0)
         self._run(self._depth_step, fit_shape, self._config.steps, 1.0)
         centers, radii, residual = self._measure()
-        return FitResult(
-            centers.numpy(), radii.numpy(), residual.numpy(), self._hands.shapes().numpy()
-        )
+        hands = self._hands
+        found = (centers, radii, hands.angles, hands.rotation(), residual, hands.shapes())
+        return FitResult(*(value.numpy() for value in found))
 
     def _run(self, step, fit_shape, steps, factor):
         for variable in self._optimizer.variables:

@@ -29,12 +29,16 @@ class PseudoLabels:
 
     Attributes:
         spheres_ref_mm: float32 [n, 41, 3], reference frame.
+        angles: float32 [n, 23], radians; those of the wrist mean nothing.
+        ref_from_hand: float32 [n, 3, 3], rotation.
         residual_mm: float32 [n].
         kept: bool [n], whether the fit agrees with the depth well enough to learn from.
         shape: float32 [G, 14], one for each subject.
     """
 
     spheres_ref_mm: np.ndarray
+    angles: np.ndarray
+    ref_from_hand: np.ndarray
     residual_mm: np.ndarray
     kept: np.ndarray
     shape: np.ndarray
@@ -103,15 +107,16 @@ def make_pseudo_labels(
         return result, len(indices)
 
     shape = run(_some_of_each(group, min(_SHAPE_SAMPLES, batch // groups)), shape, True)[0].shape
-    fitted, residual = [], []
+    parts = []
     starts = range(0, len(depth_mm), batch)
     for start in tqdm(starts, desc="fitting hands", unit="batch"):
         result, count = run(np.arange(start, min(start + batch, len(depth_mm))), shape, False)
-        fitted.append(result.spheres_mm[:count])
-        residual.append(result.residual_mm[:count])
-    fitted, residual = np.concatenate(fitted), np.concatenate(residual)
-    limit = np.quantile(residual, keep_share)
-    return PseudoLabels(fitted, residual, residual <= limit, shape)
+        found = (result.spheres_mm, result.angles, result.ref_from_hand, result.residual_mm)
+        parts.append([value[:count] for value in found])
+    fitted, angles, ref_from_hand, residual = map(np.concatenate, zip(*parts, strict=True))
+    # A residual of 0 is that of a sample without any surface.
+    kept = (residual > 0.0) & (residual <= np.quantile(residual, keep_share))
+    return PseudoLabels(fitted, angles, ref_from_hand, residual, kept, shape)
 
 
 def _some_of_each(group, count):

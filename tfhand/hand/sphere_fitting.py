@@ -117,8 +117,9 @@ def _directions(count):
 
 def _both_distances(skin, centers, radii, directions):
     """Mean distance skin to spheres, and exposed sphere surface (above the wrist) to skin, mm."""
-    to_surface = tf.norm(skin[:, None] - centers[None], axis=-1) - radii
-    forward = tf.reduce_mean(tf.reduce_min(tf.abs(to_surface), axis=1))
+    # The distance to a union is the smallest signed one: a point inside of any sphere is inside.
+    to_union = tf.reduce_min(tf.norm(skin[:, None] - centers[None], axis=-1) - radii, axis=1)
+    forward = tf.reduce_mean(tf.abs(to_union))
     surface = tf.reshape(centers[:, None] + radii[:, None, None] * directions, [-1, 3])
     inside = tf.reduce_min(tf.norm(surface[:, None] - centers[None], axis=-1) - radii, axis=1)
     exposed = tf.cast((inside > -0.01) & (surface[:, 1] > 0.0), tf.float32)

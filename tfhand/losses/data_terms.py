@@ -13,7 +13,7 @@ from tfhand.geometry import crop
 from tfhand.losses import pairs
 from tfhand.rendering import distance, spheres
 
-__all__ = ["data_to_model", "forearm_point_mask", "model_to_data"]
+__all__ = ["data_to_model", "forearm_point_mask", "grow_radii", "model_to_data"]
 
 _EPSILON_MM2 = 1e-6
 
@@ -122,6 +122,26 @@ def data_to_model(
     return pairs.mean_over_pairs(
         _clamped_mean(distances, keep, float(clamp_mm)), tf.reduce_any(keep, axis=3), pair_weights
     )
+
+
+def grow_radii(radii_mm, spec, margin_px=0.5):
+    """Enlarges spheres to what a crop shows of them.
+
+    Not in the paper. A pixel of a crop holds the nearest of all readings that fall anywhere in its
+    square, and is surface as soon as one does. Against the rays through pixel centers, which
+    `render_depth` draws, silhouettes are wider by half a pixel and slopes nearer by half of what
+    they rise across one. Spheres of the true size would be fitted too near, and fingers pulled
+    towards their outlines.
+
+    Args:
+      radii_mm: float32 `[...]`, mm.
+      spec: `crop.CropSpec` of the depth maps.
+      margin_px: float, pixels.
+
+    Returns:
+      float32 `[...]`, mm.
+    """
+    return radii_mm + margin_px * spec.pixel_mm
 
 
 def forearm_point_mask(points_mm, wrist_mm, palm_mm, margin_mm=10.0):

@@ -2,17 +2,20 @@
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
-from tfhand.geometry import crop
-from tfhand.hand import pose_sampling, spheres, surface
+from tfhand.geometry import crop, rigid
+from tfhand.hand import pose_sampling, spheres, surface, template
 from tfhand.synthesis import depth, sensor
 
-__all__ = ["SyntheticConfig", "noisy_depth", "sample_batch"]
+__all__ = ["KnownPoses", "SyntheticConfig", "noisy_depth", "sample_batch"]
 
 
 # The longest forearm that reaches into a crop around the hand, mm.
 ARM_MM = 150.0
+# The last angles, in the order of `template.ANGLE_NAMES`.
+_WRIST = ("WRIST_FLEX", "WRIST_ABDUCT")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,30 @@ class SyntheticConfig:
     center_stddev_mm: float = 14.0
     distance_mm: tuple[float, float] = (500.0, 1100.0)
     noise: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownPoses:
+    """Poses and viewpoints of a recording, for example fitted ones, to draw synthetic hands near.
+
+    Not in the paper. Synthetic hands come with exact labels and any shape; drawn near the fits of
+    a recording they show what its cameras see.
+
+    Attributes:
+        angles: float32 [n, 23], radians.
+        camera_from_hand: float32 [n, V, 3, 3], rotation of the hand before each camera.
+        share: Share of the samples that are seen from the recording's viewpoints.
+        pose_share: Share of those whose fingers are posed as in the recording.
+        angle_stddev: Spread around the angles, rad.
+        turn_stddev: Spread around the rotation, rad about each axis.
+    """
+
+    angles: np.ndarray
+    camera_from_hand: np.ndarray
+    share: float = 0.8
+    pose_share: float = 0.6
+    angle_stddev: float = 0.15
+    turn_stddev: float = 0.2
 
 
 def noisy_depth(depth_mm, rng, spec, distance_mm):
@@ -80,7 +107,28 @@ def _skin_pixels(features, arm_y_mm, angles, shape, rotation, middle_mm, arm_mm,
     return pixel, depth_mm, inside & (arm_y_mm > -arm_mm[:, None])
 
 
-def sample_batch(rng, batch, spec, config=SyntheticConfig()):
+def _sample_pose(rng, batch, known):
+    """Draws joint angles [B, 23] and rotations camera from hand [B, 3, 3]."""
+    angles = pose_sampling.sample_angles(rng, batch)
+    rotation = pose_sampling.sample_rotation(rng, batch)
+    if known is None:
+        return angles, rotation
+    frame = rng.uniform([batch], maxval=len(known.angles), dtype=tf.int32)
+    view = rng.uniform([batch], maxval=known.camera_from_hand.shape[1], dtype=tf.int32)
+    low, high = template.ANGLE_RANGES_RAD.T
+    near = tf.gather(tf.constant(known.angles), frame)
+    near = tf.clip_by_value(near + known.angle_stddev * rng.normal(tf.shape(near)), low, high)
+    # No fit knows the wrist's angles, which move only the forearm.
+    near = tf.concat([near[:, : -len(_WRIST)], angles[:, -len(_WRIST) :]], axis=1)
+    seen = tf.gather_nd(tf.constant(known.camera_from_hand), tf.stack([frame, view], axis=1))
+    turn = rigid.rotation_from_axis_angle(known.turn_stddev * rng.normal([batch, 3]))
+    is_seen = rng.uniform([batch]) < known.share
+    is_posed = is_seen & (rng.uniform([batch]) < known.pose_share)
+    angles = tf.where(is_posed[:, None], near, angles)
+    return angles, tf.where(is_seen[:, None, None], turn @ seen, rotation)
+
+
+def sample_batch(rng, batch, spec, config=SyntheticConfig(), known=None):
     """Draws labeled synthetic crops.
 
     Args:
@@ -88,15 +136,15 @@ def sample_batch(rng, batch, spec, config=SyntheticConfig()):
         batch: Number of samples B, int.
         spec: `crop.CropSpec`.
         config: `SyntheticConfig`.
+        known: Optional `KnownPoses` to draw near.
 
     Returns:
         Dict of `depth_mm` float32 [B, S, S] (crop depth) and `spheres_mm` float32 [B, 41, 3]
         (crop frame).
     """
     size = spec.image_size
-    angles = pose_sampling.sample_angles(rng, batch)
+    angles, rotation = _sample_pose(rng, batch, known)
     shape = pose_sampling.sample_shape(rng, batch, config.shape_scale)
-    rotation = pose_sampling.sample_rotation(rng, batch)
     centers, _ = spheres.pose_spheres(angles, shape)
     # camera[b,n] = rotation[b] hand[b,n]
     centers = tf.matmul(centers, rotation, transpose_b=True)

@@ -1,4 +1,4 @@
-"""Turns, shifts and thins out recorded crops before the network sees them.
+"""Turns, resizes, shifts and thins out recorded crops before the network sees them.
 
 The terms of the loss stay in the crop's own frame: `undo` brings estimates back.
 """
@@ -20,24 +20,29 @@ class AugmentationConfig:
     Attributes:
         turn_deg: Standard deviation of the turn in the image plane, degrees.
         shift_mm: Standard deviation of the shift along each axis, mm.
+        log_scale: Standard deviation of the logarithm of the size, cut off at two of it: the same
+            hand as that of a larger or smaller person.
         dropout: Largest share of readings that are removed.
     """
 
     turn_deg: float = 25.0
     shift_mm: float = 6.0
+    log_scale: float = 0.06
     dropout: float = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class CropMotion:
-    """A turn in the image plane and a shift of crops.
+    """A turn in the image plane, a change of size and a shift of crops.
 
     Attributes:
         rotation: float32 [B, 3, 3], about z.
-        shift_mm: float32 [B, 3]; a point p of the crop moves to `rotation p + shift_mm`.
+        scale: float32 [B].
+        shift_mm: float32 [B, 3]; a point p of the crop moves to `scale rotation p + shift_mm`.
     """
 
     rotation: tf.Tensor
+    scale: tf.Tensor
     shift_mm: tf.Tensor
 
 
@@ -55,7 +60,8 @@ def sample_motion(rng, batch, config):
     turn = rng.normal([batch]) * float(np.radians(config.turn_deg))
     zero = tf.zeros_like(turn)
     rotation = rigid.rotation_from_axis_angle(tf.stack([zero, zero, turn], axis=-1))
-    return CropMotion(rotation, rng.normal([batch, 3]) * config.shift_mm)
+    scale = tf.exp(config.log_scale * rng.truncated_normal([batch]))
+    return CropMotion(rotation, scale, rng.normal([batch, 3]) * config.shift_mm)
 
 
 def apply(motion, depth_mm, spec, rng, config):
@@ -77,8 +83,8 @@ def apply(motion, depth_mm, spec, rng, config):
     grid = crop.pixel_centers_mm(spec)
     x, y = tf.meshgrid(grid, grid)
     target = tf.stack([tf.reshape(x, [-1]), tf.reshape(y, [-1])], axis=-1)
-    # Where each pixel of the result comes from: R^T (target - shift).
-    offset = target[None] - motion.shift_mm[:, None, :2]
+    # Where each pixel of the result comes from: R^T (target - shift) / scale.
+    offset = (target[None] - motion.shift_mm[:, None, :2]) / motion.scale[:, None, None]
     source = tf.matmul(offset, motion.rotation[:, :2, :2])
     index = tf.cast(tf.floor((source + far) / spec.pixel_mm), tf.int32)
     inside = tf.reduce_all((index >= 0) & (index < size), axis=-1)
@@ -86,7 +92,7 @@ def apply(motion, depth_mm, spec, rng, config):
     flat = tf.reshape(depth_mm, [batch, size * size])
     moved = tf.gather(flat, index[..., 1] * size + index[..., 0], batch_dims=1)
     is_surface = inside & crop.foreground_mask(moved, spec.cube_mm)
-    shifted = moved + motion.shift_mm[:, 2:]
+    shifted = moved * motion.scale[:, None] + motion.shift_mm[:, 2:]
     kept = rng.uniform([batch, size * size]) >= rng.uniform([batch, 1], 0.0, config.dropout)
     kept &= is_surface & (shifted >= -far) & crop.foreground_mask(shifted, spec.cube_mm)
     return tf.reshape(tf.where(kept, shifted, far), [batch, size, size])
@@ -102,5 +108,6 @@ def undo(motion, points_mm):
     Returns:
         float32 [B, N, 3].
     """
-    # p = R^T (q - shift), row by row.
-    return tf.matmul(points_mm - motion.shift_mm[:, None], motion.rotation)
+    # p = R^T (q - shift) / scale, row by row.
+    moved = tf.matmul(points_mm - motion.shift_mm[:, None], motion.rotation)
+    return moved / motion.scale[:, None, None]

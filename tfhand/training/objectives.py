@@ -82,6 +82,7 @@ class RecordedObjective:
         spec: `crop.CropSpec`.
         clamp_mm: Largest difference of the data terms.
         stride: The data terms use every stride-th row and column.
+        margin_px: See `data_terms.grow_radii`.
         multi_view: Whether estimates are moved into the other views (section 3.4.1); otherwise
             only each view's own depth map counts, and no consistency.
         augment: `augmentation.AugmentationConfig`, or None.
@@ -93,6 +94,7 @@ class RecordedObjective:
     spec: crop.CropSpec
     clamp_mm: float = 50.0
     stride: int = 2
+    margin_px: float = 0.5
     multi_view: bool = True
     augment: augmentation.AugmentationConfig | None = None
 
@@ -152,6 +154,7 @@ class RecordedObjective:
         pair_weights = None if self.multi_view else tf.eye(num_views)[None]
         projected = projection.project_to_views(estimate, crop_j_from_crop_i)
         dense, dense_radii = spheres.dense_spheres(projected, spheres.load().radii_mm)
+        dense_radii = data_terms.grow_radii(dense_radii, self.spec, self.margin_px)
         options = {"cube_mm": cube_mm, "clamp_mm": self.clamp_mm, "pair_weights": pair_weights}
         length_pairs = skeleton.LENGTH_PAIRS
 

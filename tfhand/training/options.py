@@ -71,12 +71,12 @@ class FineTuneOptions:
         "hands as targets; labels: the recording's labels, for comparison; none.",
         ("gradient", "fit", "labels", "none"),
     )
-    steps: int = _field(800, "Steps on the recording, over all rounds.")
+    steps: int = _field(1200, "Steps on the recording, over all rounds.")
     batch: int = _field(16, "Recorded samples a step, over all devices.")
     synthetic_batch: int = _field(24, "Synthetic samples mixed into a step, over all devices.")
     synthetic_weight: float = _field(0.5, "Weight of the synthetic samples.")
-    learning_rate: float = _field(1e-3, "Highest learning rate.")
-    rounds: int = _field(2, "Rounds of fitting and training (method fit).")
+    learning_rate: float = _field(2e-3, "Highest learning rate.")
+    rounds: int = _field(1, "Rounds of fitting and training (method fit).")
     target_weight: float = _field(1.0, "Weight of the distance to fitted hands or labels.")
     keep_share: float = _field(
         0.75, "Share of the fits, the best by residual, to learn from.", high=1.0
@@ -85,7 +85,13 @@ class FineTuneOptions:
     clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
     stride: int = _field(2, "The data terms use every stride-th row and column.")
     multi_view: bool = _field(True, "Compare every view's estimate with all views.")
-    augment: bool = _field(True, "Turn, shift and thin out recorded crops.")
+    augment: bool = _field(True, "Turn, resize, shift and thin out recorded crops.")
+    margin_px: float = _field(
+        0.5, "How much nearer and wider than along its rays a crop shows a surface, pixels."
+    )
+    near_fits: float = _field(
+        0.8, "Share of the synthetic samples seen as in the recording (method fit).", high=1.0
+    )
 
 
 # Flag prefix of each dataclass.

@@ -11,6 +11,7 @@ from tfhand.synthesis import samples
 
 __all__ = [
     "RecordedSamples",
+    "known_poses",
     "label_targets",
     "read_recording",
     "recorded_dataset",
@@ -95,6 +96,22 @@ def targets_in_views(spheres_ref_mm, ref_from_crop):
     return rigid.apply(rigid.inverse(ref_from_crop), spheres_ref_mm[:, None]).numpy()
 
 
+def known_poses(angles, ref_from_hand, ref_from_crop, share):
+    """Poses and viewpoints of fitted hands, to draw synthetic hands near.
+
+    Args:
+        angles: float32 [n, 23], radians.
+        ref_from_hand: float32 [n, 3, 3], rotation.
+        ref_from_crop: float32 [n, V, 4, 4].
+        share: Share of the synthetic samples that are drawn near them.
+
+    Returns:
+        `samples.KnownPoses`.
+    """
+    crop_from_ref = np.swapaxes(ref_from_crop[..., :3, :3], -1, -2)
+    return samples.KnownPoses(angles, crop_from_ref @ ref_from_hand[:, None], share)
+
+
 def label_targets(recording):
     """Targets from labels, for training with supervision.
 
@@ -111,7 +128,7 @@ def label_targets(recording):
     return target, mask
 
 
-def synthetic_dataset(spec, batch_size, config, seed):
+def synthetic_dataset(spec, batch_size, config, seed, known=None):
     """Endless labeled synthetic samples.
 
     Args:
@@ -119,6 +136,7 @@ def synthetic_dataset(spec, batch_size, config, seed):
         batch_size: Samples a batch.
         config: `samples.SyntheticConfig`.
         seed: Seed of the stream.
+        known: Optional `samples.KnownPoses` to draw near.
 
     Returns:
         `tf.data.Dataset` of what `samples.sample_batch` returns.
@@ -129,7 +147,7 @@ def synthetic_dataset(spec, batch_size, config, seed):
     # Without autograph, which would convert the NumPy code behind the skin as well.
     @tf.autograph.experimental.do_not_convert
     def sample(_):
-        return samples.sample_batch(rng, batch_size, spec, config)
+        return samples.sample_batch(rng, batch_size, spec, config, known)
 
     return once.map(sample)
 

@@ -222,6 +222,7 @@ def _objective(weights, options, spec, prior):
         spec=spec,
         clamp_mm=options.clamp_mm,
         stride=options.stride,
+        margin_px=options.margin_px,
         multi_view=options.multi_view,
         augment=augmentation.AugmentationConfig() if options.augment else None,
     )
@@ -244,7 +245,7 @@ def _targets(network, recording, options, spec, shape):
         recording.ref_from_crop,
         recording.group,
         spec,
-        kinematic_fit.FitConfig(steps=options.fit_steps),
+        kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
         options.keep_share,
         shape,
     )
@@ -308,7 +309,8 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
                     seed=seed + 10 * i,
                 )
                 _compile(model, options.learning_rate, options.steps // rounds)
-            dataset = _mixed(recording, target, mask, options, spec, seed + 100 * i)
+            known = _known_poses(labels, recording, options.near_fits)
+            dataset = _mixed(recording, target, mask, known, options, spec, seed + 100 * i)
             pictured = recording.depth_mm[:: max(len(recording) // 6, 1)][:6]
             _fit(model, dataset, options.steps // rounds, folder, f"round-{i + 1}", pictured)
             network.save_weights(kept / "pose.weights.h5")
@@ -328,10 +330,20 @@ def _checksum(arrays):
     return checksum
 
 
-def _mixed(recording, target, mask, options, spec, seed):
+def _known_poses(labels, recording, share):
+    """Returns the poses of the fits that were kept, for synthetic samples, or None."""
+    if labels is None or share == 0.0:
+        return None
+    kept = labels.kept
+    return pipeline.known_poses(
+        labels.angles[kept], labels.ref_from_hand[kept], recording.ref_from_crop[kept], share
+    )
+
+
+def _mixed(recording, target, mask, known, options, spec, seed):
     recorded = pipeline.recorded_dataset(recording, target, mask, options.batch, seed)
     synthetic = pipeline.synthetic_dataset(
-        spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 1
+        spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 1, known
     )
     both = tf.data.Dataset.zip(synthetic, recorded)
     return both.map(lambda s, r: {"synthetic": s, "recorded": r}).prefetch(4)
