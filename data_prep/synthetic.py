@@ -1,6 +1,6 @@
 """Makes the embedded recording: moving hands seen by three cameras with a depth sensor's faults.
 
-    python -m data_prep.synthetic --output_dir=data --num_samples=1200
+    python -m data_prep.synthetic --output_dir=data --num_samples=4000
 
 The hands are people whom the synthetic stage of training never draws: their proportions lie in
 the outer part of the range, and their skin has bumps that the hand model does not know. Their
@@ -267,7 +267,7 @@ def _samples(subject, recording, spec, rng):
             yield sample
 
 
-def write(output_dir, num_samples, spec, *, test_share=0.25, num_shards=4, seed=1, overwrite=False):
+def write(output_dir, num_samples, spec, *, test_share=0.2, num_shards=4, seed=1, overwrite=False):
     """Makes both splits of the recording and writes them.
 
     Args:
@@ -320,10 +320,10 @@ def define_flags(flag_values):
         "output_dir", None, "Folder to write the shards to.", required=True, flag_values=flag_values
     )
     flags.DEFINE_integer(
-        "num_samples", 1200, "Samples of both splits together.", 8, flag_values=flag_values
+        "num_samples", 4000, "Samples of both splits together.", 8, flag_values=flag_values
     )
     flags.DEFINE_float(
-        "test_share", 0.25, "Share of the test split.", 0.0, 0.9, flag_values=flag_values
+        "test_share", 0.2, "Share of the test split.", 0.0, 0.9, flag_values=flag_values
     )
     flags.DEFINE_integer("image_size", 64, "Side of the crops, px.", 8, flag_values=flag_values)
     flags.DEFINE_integer("num_shards", 4, "Shards a split.", 1, flag_values=flag_values)

@@ -34,7 +34,7 @@ def define_flags(flag_values):
     )
     flags.DEFINE_integer("seed", 1, "Seed of the training.", flag_values=flag_values)
     flags.DEFINE_integer(
-        "recording_samples", 1200, "Samples of the embedded recording.", 24, flag_values=flag_values
+        "recording_samples", 4000, "Samples of the embedded recording.", 24, flag_values=flag_values
     )
     flags.DEFINE_integer(
         "num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, flag_values=flag_values

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.geometry import crop
 from tfhand.losses import data_terms, pairs, projection
+from tfhand.rendering import spheres
+from tfhand.synthesis import depth as splat
 
 CUBE_MM = 300.0
 SIZE = 16
@@ -45,6 +48,33 @@ def oracle_m2d(projected, radii, depth, clamp=50.0, weights=None):
             used.append(weights[b, i, j])
         result[b] = np.average(values, weights=used) if np.sum(used) > 0 else 0.0
     return result
+
+
+def splat_of_sphere(radius_mm, spec, points=400000):
+    """The crop of a sphere's surface seen by a sensor, from points all over it."""
+    direction = np.random.default_rng(0).normal(size=(points, 3))
+    direction *= radius_mm / np.linalg.norm(direction, axis=1, keepdims=True)
+    points = (direction + [1.1, -0.7, 0.0]).T[None].astype(np.float32)
+    return splat.splat_orthographic(points, spec).numpy()
+
+
+@pytest.mark.parametrize("radius_mm", [8.0, 20.0, 45.0])
+def test_grown_radii_draw_what_a_crop_shows(radius_mm):
+    spec = crop.CropSpec(64, CUBE_MM)
+    seen = splat_of_sphere(radius_mm, spec)
+
+    def mean_difference(margin_px):
+        radius = data_terms.grow_radii(tf.constant([radius_mm]), spec, margin_px)
+        drawn = spheres.render_depth(
+            tf.constant([[[1.1, -0.7, 0.0]]]), radius, image_size=64, cube_mm=CUBE_MM
+        ).numpy()
+        both = (drawn < FAR_MM - 0.05) & (seen < FAR_MM - 0.05)
+        either = (drawn < FAR_MM - 0.05) | (seen < FAR_MM - 0.05)
+        return np.where(both, np.abs(drawn - seen), 50.0)[either].mean(), either.sum() - both.sum()
+
+    (bare, bare_outline), (grown, grown_outline) = mean_difference(0.0), mean_difference(0.5)
+    assert grown < 0.6 * bare
+    assert grown_outline < 0.6 * bare_outline
 
 
 def oracle_d2m(projected, radii, depth, clamp=50.0, weights=None, mask=None):

@@ -108,12 +108,14 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path, make_network, ba
 @pytest.fixture
 def tuned(workdir, make_network, recording, monkeypatch):
     """Runs `fine_tune` with fitting and training replaced by notes of what they were asked."""
-    notes, stop_at = [], set()
+    notes, stop_at, known_poses = [], set(), []
 
     def make_pseudo_labels(network, depth, ref_from_crop, group, spec, config, share, shape=None):
         notes.append(("fit", None if shape is None else round(float(np.asarray(shape)[0, 0]), 3)))
         return pseudo_labels.PseudoLabels(
             np.zeros([len(group), 41, 3], np.float32),
+            np.zeros([len(group), 23], np.float32),
+            np.tile(np.eye(3, dtype=np.float32), (len(group), 1, 1)),
             np.ones(len(group), np.float32),
             np.arange(len(group)) < 3,
             np.full([2, 14], 0.1, np.float32),
@@ -132,11 +134,12 @@ def tuned(workdir, make_network, recording, monkeypatch):
     monkeypatch.setattr(stages, "_fit", fit)
     # Synthetic samples have their own tests; compiling them takes long.
     synthetic = {"depth_mm": tf.zeros([2, 32, 32]), "spheres_mm": tf.zeros([2, 41, 3])}
-    monkeypatch.setattr(
-        stages.pipeline,
-        "synthetic_dataset",
-        lambda *args: tf.data.Dataset.from_tensors(synthetic).repeat(),
-    )
+
+    def synthetic_dataset(spec, batch_size, config, seed, known):
+        known_poses.append(known)
+        return tf.data.Dataset.from_tensors(synthetic).repeat()
+
+    monkeypatch.setattr(stages.pipeline, "synthetic_dataset", synthetic_dataset)
 
     def run(network=None, **changes):
         fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2}
@@ -153,7 +156,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
         )
         return notes, result
 
-    run.notes, run.stop_at = notes, stop_at
+    run.notes, run.stop_at, run.known_poses = notes, stop_at, known_poses
     return run
 
 
@@ -177,6 +180,22 @@ def test_rounds_share_the_shape_and_the_steps(tuned, make_network, workdir):
     _, again = tuned()
     assert notes == []
     assert first_weight(again) == first_weight(network)
+
+
+def test_synthetic_samples_are_drawn_near_the_fits_that_were_kept(tuned, recording):
+    tuned(rounds=1, near_fits=0.6)
+    (known,) = tuned.known_poses
+    assert known.share == 0.6
+    assert known.angles.shape == (3, 23)
+    # The fits of `tuned` are not turned: cameras see the hand as they see the reference frame.
+    crop_from_ref = np.swapaxes(recording.ref_from_crop[:3, :, :3, :3], 2, 3)
+    np.testing.assert_allclose(known.camera_from_hand, crop_from_ref, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"near_fits": 0.0}, {"method": "labels"}])
+def test_synthetic_samples_are_drawn_anywhere(tuned, changes):
+    tuned(**({"rounds": 1} | changes))
+    assert tuned.known_poses == [None]
 
 
 def test_an_interrupted_second_round_goes_on(tuned, make_network):

@@ -71,7 +71,7 @@ class FineTuneOptions:
         "hands as targets; labels: the recording's labels, for comparison; none.",
         ("gradient", "fit", "labels", "none"),
     )
-    steps: int = _field(1200, "Steps on the recording, over all rounds.")
+    steps: int = _field(1600, "Steps on the recording, over all rounds.")
     batch: int = _field(16, "Recorded samples a step, over all devices.")
     synthetic_batch: int = _field(24, "Synthetic samples mixed into a step, over all devices.")
     synthetic_weight: float = _field(0.5, "Weight of the synthetic samples.")
