@@ -65,9 +65,9 @@ def test_leaves_the_promised_files(finished):
         assert 0.0 < metrics[name]["mean_joint_error_mm"] < 300.0
         assert {"20", "40"} <= set(metrics[name]["success_rate"])
     (fits,) = metrics["tune_fits"]
-    # A quarter of 19 fits is left out.
+    # 15 % of 19 fits are left out.
     assert fits["samples"] == 19
-    assert 14 <= fits["kept"] <= 15
+    assert 15 <= fits["kept"] <= 17
 
 
 def test_models_give_the_reported_estimates(finished):

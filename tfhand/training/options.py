@@ -72,14 +72,14 @@ class FineTuneOptions:
         ("gradient", "fit", "labels", "none"),
     )
     steps: int = _field(1600, "Steps on the recording, over all rounds.")
-    batch: int = _field(16, "Recorded samples a step, over all devices.")
-    synthetic_batch: int = _field(24, "Synthetic samples mixed into a step, over all devices.")
-    synthetic_weight: float = _field(0.5, "Weight of the synthetic samples.")
+    batch: int = _field(10, "Recorded samples a step, over all devices.")
+    synthetic_batch: int = _field(42, "Synthetic samples mixed into a step, over all devices.")
+    synthetic_weight: float = _field(1.0, "Weight of the synthetic samples.")
     learning_rate: float = _field(2e-3, "Highest learning rate.")
     rounds: int = _field(1, "Rounds of fitting and training (method fit).")
     target_weight: float = _field(1.0, "Weight of the distance to fitted hands or labels.")
     keep_share: float = _field(
-        0.75, "Share of the fits, the best by residual, to learn from.", high=1.0
+        0.85, "Share of the fits, the best by residual, to learn from.", high=1.0
     )
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
     clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
