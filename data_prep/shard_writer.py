@@ -22,7 +22,7 @@ from data_prep.examples import encode_example
 from data_prep.schema import check_sample, find_problem
 from tfhand.geometry.crop import CropSpec
 
-__all__ = ["ShardWriter"]
+__all__ = ["ShardWriter", "publish_split", "read_other_splits"]
 
 # Frames listed for each skip reason; enough to look at, few enough to read.
 _FRAMES_KEPT = 20
@@ -100,7 +100,9 @@ class ShardWriter:
 
     def __enter__(self) -> "ShardWriter":
         self._dir.mkdir(parents=True, exist_ok=True)
-        self._read_other_splits(self._overwrite)
+        read_other_splits(
+            self._dir, self._split, self._spec, self._num_views, overwrite=self._overwrite
+        )
         self._remove_partial()
         self._writers = [tf.io.TFRecordWriter(str(self._partial(name))) for name in self._names]
         return self
@@ -161,16 +163,13 @@ class ShardWriter:
                 f"No sample for split {self._split!r} of {self._dir}; skipped: {reasons or 'none'}."
             )
         self.info = self._describe()
-        others = self._read_other_splits(self._overwrite)
-        if (self._dir / INFO_NAME).exists():
-            # From here until the end the split does not exist, so no reader mixes old and new.
-            write_info(self._dir, DatasetInfo(self._spec, self._num_views, others))
-        for stale in self._dir.glob(f"{self._split}-?????-of-?????.tfrecord"):
-            stale.unlink()
-        for name in self._names:
-            os.replace(self._partial(name), self._dir / name)
-        splits = {**others, self._split: self.info}
-        write_info(self._dir, DatasetInfo(self._spec, self._num_views, splits))
+        publish_split(
+            self._dir,
+            self._split,
+            {name: self._partial(name) for name in self._names},
+            DatasetInfo(self._spec, self._num_views, {self._split: self.info}),
+            overwrite=self._overwrite,
+        )
 
     def _describe(self):
         count = len(self._names)
@@ -193,21 +192,62 @@ class ShardWriter:
             extra=self.extra,
         )
 
-    def _read_other_splits(self, overwrite):
-        """Returns the splits already in the folder but this one, after checking that they fit."""
-        if not (self._dir / INFO_NAME).exists():
-            return {}
-        info = read_info(self._dir)
-        splits = dict(info.splits)
-        if splits.pop(self._split, None) and not overwrite:
-            raise FileExistsError(f"Folder {self._dir} already has a split {self._split!r}.")
-        if splits:
-            info.check_same_layout(self._spec, self._num_views, self._dir)
-        return splits
-
     def _partial(self, name):
         return self._dir / f".{name}.partial"
 
     def _remove_partial(self):
         for path in self._dir.glob(f".{self._split}-*.tfrecord.partial"):
             path.unlink()
+
+
+def read_other_splits(
+    output_dir: Path, split: str, spec: CropSpec, num_views: int, *, overwrite: bool
+) -> dict[str, SplitInfo]:
+    """Returns the splits already in a folder but this one, after checking that they fit.
+
+    Args:
+      output_dir: folder of records; it may not exist yet.
+      split: name of the split that is to be written.
+      spec: size of its crops.
+      num_views: its V.
+      overwrite: whether it may be there already.
+
+    Raises:
+      FileExistsError: if the folder has the split and `overwrite` is False.
+      ValueError: if its other splits have another layout.
+    """
+    if not (output_dir / INFO_NAME).exists():
+        return {}
+    info = read_info(output_dir)
+    splits = dict(info.splits)
+    if splits.pop(split, None) and not overwrite:
+        raise FileExistsError(f"Folder {output_dir} already has a split {split!r}.")
+    if splits:
+        info.check_same_layout(spec, num_views, output_dir)
+    return splits
+
+
+def publish_split(
+    output_dir: Path, split: str, files: Mapping[str, Path], info: DatasetInfo, *, overwrite: bool
+) -> None:
+    """Makes a finished split visible: moves its shards in place, then names them.
+
+    Args:
+      output_dir: folder of records.
+      split: name of the split.
+      files: finished files outside of a reader's sight, by shard name.
+      info: description of the folder with this split alone.
+      overwrite: whether a split of that name may be replaced.
+
+    Raises:
+      As `read_other_splits`.
+    """
+    others = read_other_splits(output_dir, split, info.spec, info.num_views, overwrite=overwrite)
+    if (output_dir / INFO_NAME).exists():
+        # From here until the end the split does not exist, so no reader mixes old and new.
+        write_info(output_dir, DatasetInfo(info.spec, info.num_views, others))
+    for stale in output_dir.glob(f"{split}-?????-of-?????.tfrecord"):
+        stale.unlink()
+    for name, path in files.items():
+        os.replace(path, output_dir / name)
+    write_info(output_dir, DatasetInfo(info.spec, info.num_views, {**others, **info.splits}))

@@ -22,8 +22,18 @@ from tfhand.geometry import crop, hand_center, rigid
 from tfhand.hand import pose_sampling, spheres, surface, template
 from tfhand.synthesis import depth, sensor
 
-__all__ = ["Recording", "Subject", "make_recording", "render_views", "sample_subject", "write"]
+__all__ = [
+    "RECIPE",
+    "Recording",
+    "Subject",
+    "make_recording",
+    "render_views",
+    "sample_subject",
+    "write",
+]
 
+# Raised whenever the same arguments give another recording than before.
+RECIPE = 2
 NUM_VIEWS = 3
 SUBJECTS = {"train": 4, "test": 2}
 # A window of the sensor around the hand is rendered, at the sensor's own pixel pitch.

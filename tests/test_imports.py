@@ -21,7 +21,7 @@ COMMANDS = UPPER | {"tfhand.training", "tfhand.evaluation", "tfhand.commands", "
 ALLOWED = {
     "tfhand": set(),
     "tfhand.commands": set(),
-    "tfhand.inference": FOUNDATION,
+    "tfhand.inference": FOUNDATION | {"tfhand.models"},
     "tfhand.geometry": FOUNDATION,
     "tfhand.hand": FOUNDATION | {"tfhand.commands"},
     "tfhand.synthesis": FOUNDATION | {"tfhand.rendering"},
@@ -31,7 +31,7 @@ ALLOWED = {
     "tfhand.fitting": MIDDLE | {"tfhand.losses"},
     "tfhand.training": UPPER | {"tfhand.evaluation"},
     "tfhand.evaluation": UPPER,
-    "data_prep": FOUNDATION | {"tfhand.synthesis", "tfhand.commands"},
+    "data_prep": FOUNDATION | {"tfhand.synthesis", "tfhand.inference", "tfhand.commands"},
 }
 # Known by flags or by the network, never by what renders or compares depth.
 FORBIDDEN = {
@@ -39,7 +39,7 @@ FORBIDDEN = {
     "tfhand.losses": {"absl.flags", "keras"},
 }
 # Top-level modules that only `pip install '.[assets]'` brings.
-ASSETS_EXTRA = {"scipy", "skimage"}
+ASSETS_EXTRA = {"skimage"}
 
 
 def module_name(path):

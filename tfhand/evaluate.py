@@ -71,14 +71,13 @@ def _score_model(options):
     if not os.path.isfile(options.model):
         raise FileNotFoundError(f"Expected a model, found no file {options.model}.")
     # Text files are scored without TensorFlow, which takes seconds to import.
-    import keras
-
     from data_prep import records
+    from tfhand import inference
     from tfhand.evaluation import predictions, qualitative
 
     cube_mm = records.read_info(options.data_dir).spec.cube_mm
-    dataset = records.load_dataset(options.data_dir, options.split)
-    model = keras.models.load_model(options.model, compile=False)
+    dataset = records.load_dataset(options.data_dir, options.split, verify_checksums=True)
+    model = inference.load_network(options.model, cube_mm)
     predicted = predictions.predict_dataset(
         model,
         dataset,

@@ -23,7 +23,6 @@ def define_flags(flag_values):
     flags.DEFINE_string(
         "output_dir", None, "Folder of versions.", required=True, flag_values=flag_values
     )
-    flags.DEFINE_float("cube_mm", 300.0, "Side of the crop's cube.", 50.0, flag_values=flag_values)
 
 
 def main(values):
@@ -32,7 +31,7 @@ def main(values):
     folder = pathlib.Path(values.output_dir)
     versions = [int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()]
     target = folder / str(max(versions, default=0) + 1)
-    exporting.export_pose(network, str(target), values.cube_mm)
+    exporting.export_pose(network, str(target), inference.crop_spec_of(network).cube_mm)
     print(f"Exported {values.model} to {target}")
 
 

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tfhand.geometry import camera, crop, hand_center
 from tfhand.hand import skeleton
+from tfhand.models import pose_network
 
-__all__ = ["Hands", "estimate_hands", "load_network"]
+__all__ = ["Hands", "crop_spec_of", "estimate_hands", "load_network"]
 
 # The crop is centered on the first estimate's middle once more.
 _REFINEMENTS = 1
@@ -41,23 +42,41 @@ class Hands:
         return self.spheres_mm[:, index], self.spheres_px[:, index], self.confidence[:, index]
 
 
-def load_network(path):
+def load_network(path, cube_mm=None):
     """Loads `pose.keras`.
+
+    Args:
+        path: The file.
+        cube_mm: Side of the crops it will see, mm, if it is already known;
+            `pose_network.cube_mm_of` tells that of a network.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no pose network.
+        ValueError: If it is no pose network, or one for other crops.
     """
     if not tf.io.gfile.exists(str(path)):
         raise FileNotFoundError(f"Expected a trained network at {path}, found none.")
-    network = keras.models.load_model(str(path))
+    try:
+        network = keras.models.load_model(str(path), compile=False)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ValueError(f"Expected a Keras model in {path}, found none: {error}") from error
     outputs = network.output if isinstance(network.output, dict) else {}
     if not {"spheres_mm", "spread_mm"} <= set(outputs):
         raise ValueError(
             f"Expected a pose network with outputs spheres_mm and spread_mm in {path}, "
             f"found {sorted(outputs) or 'none'}."
         )
+    found_mm = pose_network.cube_mm_of(network)
+    if cube_mm is not None and cube_mm != found_mm:
+        raise ValueError(
+            f"Expected a network for crops of {cube_mm:g} mm in {path}, found {found_mm:g} mm."
+        )
     return network
+
+
+def crop_spec_of(network):
+    """Returns the `crop.CropSpec` of the crops that a pose network takes."""
+    return crop.CropSpec(network.input_shape[1], pose_network.cube_mm_of(network))
 
 
 def _mirror(depth_mm, intrinsics):

@@ -43,7 +43,6 @@ def define_flags(flag_values):
     flags.DEFINE_enum(
         "hand", "right", ("right", "left"), "Which hand is seen.", flag_values=flag_values
     )
-    flags.DEFINE_float("cube_mm", 300.0, "Side of the crop's cube.", 50.0, flag_values=flag_values)
     flags.DEFINE_string(
         "output", None, "JSON file; none: standard output.", flag_values=flag_values
     )
@@ -117,10 +116,16 @@ def main(values):
     intrinsics = _parse_intrinsics(values.intrinsics)
     images = find_images(values.depth)
     network = inference.load_network(values.model)
-    spec = crop.CropSpec(network.input_shape[1], values.cube_mm)
+    spec = inference.crop_spec_of(network)
     results, pictured = {}, []
     for path in tqdm(images, desc="predict", unit="image", disable=len(images) == 1):
-        depth_mm = depth_image.read_depth(path, values.depth_scale)[None]
+        try:
+            depth_mm = depth_image.read_depth(path, values.depth_scale)[None]
+        except ValueError as error:
+            if len(images) == 1:
+                raise
+            results[path.name] = {"found_hand": False, "error": str(error)}
+            continue
         hands = inference.estimate_hands(
             network, depth_mm, intrinsics, spec, left_hand=values.hand == "left"
         )

@@ -6,6 +6,7 @@ Without --data_dir the embedded recording is made in the working directory first
 in the working directory are not done again.
 """
 
+import dataclasses
 import json
 
 import keras
@@ -17,9 +18,11 @@ from data_prep import records, synthetic
 from tfhand import commands
 from tfhand.evaluation import predictions, qualitative, real_frame, report
 from tfhand.geometry import crop
+from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import exporting, pose_network
-from tfhand.training import options, pipeline, stages
+from tfhand.training import fine_tuning, loop, options, pipeline, stages
+from tfhand.training import workdir as stage_folders
 
 __all__ = ["define_flags", "main", "make_strategy"]
 
@@ -56,21 +59,32 @@ def make_strategy(num_devices):
 
 
 def _find_data(values, workdir, spec):
-    """Returns the folder of records, making the embedded recording where none is given."""
-    if values.data_dir:
-        info = records.read_info(values.data_dir)
-        found = (info.spec.image_size, info.spec.cube_mm)
-        if found != (spec.image_size, spec.cube_mm):
-            raise ValueError(
-                f"Expected records of {spec.image_size} px in a cube of {spec.cube_mm:g} mm, as "
-                f"--image_size and --cube_mm say, found {found[0]} px and {found[1]:g} mm in "
-                f"{values.data_dir}."
-            )
-        return values.data_dir
-    folder = workdir.path / "recording"
-    if not (folder / records.INFO_NAME).exists() or len(records.read_info(folder).splits) < 2:
-        synthetic.write(folder, values.recording_samples, spec, overwrite=True)
-    return str(folder)
+    """Returns the folder of records, making the embedded recording where none is given.
+
+    Whatever is wrong with either split is said here, before anything is trained.
+    """
+    folder = values.data_dir
+    if not folder:
+        folder = str(workdir.stage("recording"))
+        settings = {
+            "samples": values.recording_samples,
+            "image_size": spec.image_size,
+            "cube_mm": spec.cube_mm,
+            "recipe": synthetic.RECIPE,
+        }
+        if not workdir.is_done("recording", settings):
+            with workdir.working("recording", settings):
+                synthetic.write(folder, values.recording_samples, spec, overwrite=True)
+    info = records.read_info(folder)
+    found = (info.spec.image_size, info.spec.cube_mm)
+    if found != (spec.image_size, spec.cube_mm):
+        raise ValueError(
+            f"Expected records of {spec.image_size} px in a cube of {spec.cube_mm:g} mm, as "
+            f"--image_size and --cube_mm say, found {found[0]} px and {found[1]:g} mm in {folder}."
+        )
+    for split in ("train", "test"):
+        records.load_dataset(folder, split, verify_checksums=True)
+    return folder
 
 
 def _predict(network, data_dir, spec):
@@ -79,11 +93,13 @@ def _predict(network, data_dir, spec):
 
 
 def _scores(name, predicted):
-    """Scores the first view, as the field does, and all views."""
-    if not predicted.label_mask.any():
+    """Scores the first view, as the field does, and all views, as far as they have labels."""
+    joints = predicted.label_mask[:, :, skeleton.EVALUATION_JOINTS]
+    if not joints.any():
         logging.warning("The test split has no labels: nothing to score.")
         return {}
-    return {name: predicted.score([0]), f"{name}_all_views": predicted.score()}
+    scores = {name: predicted.score([0])} if joints[:, 0].any() else {}
+    return scores | {f"{name}_all_views": predicted.score()}
 
 
 def main(values):
@@ -94,24 +110,25 @@ def main(values):
     weights = options.from_flags(terms.LossWeights, values)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
     strategy = make_strategy(values.num_devices)
-    workdir = stages.Workdir(values.workdir)
-    (workdir.path / "resolved.flags").write_text(values.flags_into_string())
-    data_dir = _find_data(values, workdir, spec)
-    # Whatever is wrong with either split is said before anything is trained.
-    records.list_shards(data_dir, "test")
-    recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
+    _check(network_options, init_options, tune_options, weights, strategy.num_replicas_in_sync)
+    workdir = stage_folders.Workdir(values.workdir)
     start = workdir
     if init_options.from_workdir:
-        start = stages.finished_workdir(init_options.from_workdir)
+        start = stage_folders.finished_workdir(init_options.from_workdir)
+    data_dir = _find_data(values, workdir, spec)
+    recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
+    if tune_options.method == "labels" and not recording.joint_mask.any():
+        raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
     prior = stages.train_prior(start, options.from_flags(options.PriorOptions, values), values.seed)
     network = stages.initialize(start, strategy, network_options, init_options, values.seed)
+    report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
     before = _predict(network, data_dir, spec)
     scores = _scores("synthetic_only", before)
     for name, score in scores.items():
         print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
     after = before
     if tune_options.method != "none":
-        network = stages.fine_tune(
+        network = fine_tuning.fine_tune(
             workdir, strategy, network, prior, recording, weights, tune_options, spec, values.seed
         )
         after = _predict(network, data_dir, spec)
@@ -121,9 +138,29 @@ def main(values):
     _report(workdir, start, scores, after, network, data_dir, spec)
 
 
+def _check(network_options, init_options, tune_options, weights, num_devices):
+    """Says what is wrong with the settings before any time is spent."""
+    stages.network_config(network_options)
+    loop.check_batches(
+        num_devices,
+        init_batch=init_options.batch,
+        tune_batch=tune_options.batch,
+        tune_synthetic_batch=tune_options.synthetic_batch,
+    )
+    if tune_options.stride > network_options.image_size:
+        raise ValueError(
+            f"Expected --tune_stride of at most the image size {network_options.image_size}, "
+            f"found {tune_options.stride}."
+        )
+    if tune_options.method == "gradient" and not any(dataclasses.astuple(weights)):
+        raise ValueError("Expected a --weight_* above 0 for --tune_method=gradient, found none.")
+
+
 def _export(workdir, network, prior, spec):
     inference = pose_network.build_inference_network(network)
-    inference.save(workdir.path / "pose.keras")
+    partial = workdir.path / ".partial.keras"
+    inference.save(partial)
+    partial.replace(workdir.path / "pose.keras")
     exporting.export_pose(inference, str(workdir.path / "export" / "pose" / "1"), spec.cube_mm)
     exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
 
@@ -147,11 +184,12 @@ def _report(workdir, start, scores, predicted, network, data_dir, spec):
         path = where.stage(stage) / f"{name}.json"
         if path.exists():
             extra[f"{stage}_{name}"] = json.loads(path.read_text())
+    test = records.load_dataset(data_dir, "test")
     if not scores:
         report.write_metrics(folder / "metrics.json", {}, extra)
+        qualitative.draw_spread_out(predicted, test, folder, cube_mm=spec.cube_mm)
     else:
         report.write_report(folder, scores, title="Hand pose on the test split", extra=extra)
-        test = records.load_dataset(data_dir, "test")
         qualitative.draw_best_and_worst(predicted, test, folder, cube_mm=spec.cube_mm)
         print(report.markdown_table(scores))
     before, after = (scores.get(n) for n in ("synthetic_only", "self_supervised"))

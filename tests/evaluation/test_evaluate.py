@@ -40,12 +40,14 @@ def constant_model(tmp_path_factory):
     inputs = keras.Input((16, 16, 1))
     dense = keras.layers.Dense(123, kernel_initializer="zeros")
     flat = dense(keras.layers.Flatten()(inputs))
+    # As in `pose_network`, where it tells the crop's cube.
+    to_mm = keras.layers.Rescaling(150.0, name="spheres_to_mm")
     outputs = {
-        "spheres_mm": keras.layers.Reshape((41, 3))(flat),
+        "spheres_mm": to_mm(keras.layers.Reshape((41, 3))(flat)),
         "spread_mm": keras.layers.Dense(41, kernel_initializer="zeros")(flat),
     }
     model = keras.Model(inputs, outputs)
-    dense.set_weights([dense.get_weights()[0], spheres_mm.reshape(-1)])
+    dense.set_weights([dense.get_weights()[0], spheres_mm.reshape(-1) / 150.0])
     path = tmp_path_factory.mktemp("model") / "pose.keras"
     model.save(path)
     return path, spheres_mm

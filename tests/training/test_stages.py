@@ -10,14 +10,15 @@ import tensorflow as tf
 from tfhand.fitting import pseudo_labels
 from tfhand.geometry import crop
 from tfhand.losses import terms
-from tfhand.training import objectives, options, stages, trainer
+from tfhand.training import fine_tuning, loop, objectives, options, stages, trainer
+from tfhand.training import workdir as workdirs
 
 SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
 
 
 @pytest.fixture
 def workdir(tmp_path):
-    return stages.Workdir(tmp_path / "run")
+    return workdirs.Workdir(tmp_path / "run")
 
 
 def test_a_finished_stage_is_done(workdir):
@@ -55,14 +56,14 @@ def test_a_killed_stage_is_not_done(workdir):
 
 def test_finished_workdir(workdir, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        stages.finished_workdir(tmp_path / "nowhere")
+        workdirs.finished_workdir(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
     for name in ("prior", "init"):
         with pytest.raises(FileNotFoundError, match=name):
-            stages.finished_workdir(workdir.path)
+            workdirs.finished_workdir(workdir.path)
         with workdir.working(name, {}):
             pass
-    assert stages.finished_workdir(workdir.path).path == workdir.path
+    assert workdirs.finished_workdir(workdir.path).path == workdir.path
 
 
 class Killed(Exception):
@@ -71,13 +72,13 @@ class Killed(Exception):
 
 def test_an_interrupted_training_goes_on_where_it_was(tmp_path, make_network, batch, monkeypatch):
     """Weights and optimizer after two epochs, an interruption, and two more are those of four."""
-    monkeypatch.setattr(stages, "_STEPS_PER_EPOCH", 2)
+    monkeypatch.setattr(loop, "_STEPS_PER_EPOCH", 2)
     synthetic = {"depth_mm": batch["depth_mm"][:, 0], "spheres_mm": batch["target_mm"][:, 0]}
     dataset = tf.data.Dataset.from_tensors({"synthetic": synthetic}).repeat()
 
     def run(folder, stop_at=None):
         model = trainer.PoseTrainer(make_network(), synthetic=objectives.SyntheticObjective())
-        stages._compile(model, 1e-3, 8)
+        loop.compile_trainer(model, 1e-3, 8)
         if stop_at is not None:
             original = model.train_step
             calls = []
@@ -91,9 +92,9 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path, make_network, ba
             model.train_step = train_step
             model.run_eagerly = True
             with pytest.raises(Killed):
-                stages._fit(model, dataset, 8, folder, "network")
+                loop.fit(model, dataset, 8, folder, "network")
         else:
-            stages._fit(model, dataset, 8, folder, "network")
+            loop.fit(model, dataset, 8, folder, "network")
         return model
 
     whole = run(tmp_path / "whole")
@@ -121,7 +122,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
             np.full([2, 14], 0.1, np.float32),
         )
 
-    def fit(model, dataset, steps, folder, name, image_batch=None):
+    def fit(model, dataset, steps, folder, name, pictures=None):
         if name in stop_at:
             raise KeyboardInterrupt
         element = next(iter(dataset))
@@ -130,8 +131,8 @@ def tuned(workdir, make_network, recording, monkeypatch):
         kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
-    monkeypatch.setattr(stages.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
-    monkeypatch.setattr(stages, "_fit", fit)
+    monkeypatch.setattr(fine_tuning.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
+    monkeypatch.setattr(loop, "fit", fit)
     # Synthetic samples have their own tests; compiling them takes long.
     synthetic = {"depth_mm": tf.zeros([2, 32, 32]), "spheres_mm": tf.zeros([2, 41, 3])}
 
@@ -139,16 +140,16 @@ def tuned(workdir, make_network, recording, monkeypatch):
         known_poses.append(known)
         return tf.data.Dataset.from_tensors(synthetic).repeat()
 
-    monkeypatch.setattr(stages.pipeline, "synthetic_dataset", synthetic_dataset)
+    monkeypatch.setattr(fine_tuning.pipeline, "synthetic_dataset", synthetic_dataset)
 
-    def run(network=None, **changes):
+    def run(network=None, seen=recording, **changes):
         fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2}
-        result = stages.fine_tune(
+        result = fine_tuning.fine_tune(
             workdir,
             tf.distribute.get_strategy(),
             network or make_network(),
             None,
-            recording,
+            seen,
             terms.LossWeights(pose_prior=0.0),
             options.FineTuneOptions(**(fields | changes)),
             SPEC,
@@ -192,7 +193,9 @@ def test_synthetic_samples_are_drawn_near_the_fits_that_were_kept(tuned, recordi
     np.testing.assert_allclose(known.camera_from_hand, crop_from_ref, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{"near_fits": 0.0}, {"method": "labels"}])
+@pytest.mark.parametrize(
+    "changes", [{"near_fits": 0.0}, {"method": "gradient"}, {"method": "labels", "near_fits": 0.0}]
+)
 def test_synthetic_samples_are_drawn_anywhere(tuned, changes):
     tuned(**({"rounds": 1} | changes))
     assert tuned.known_poses == [None]
@@ -211,7 +214,7 @@ def test_an_interrupted_second_round_goes_on(tuned, make_network):
     assert first_weight(network) == pytest.approx(start + 2.0)
 
 
-def test_another_recording_or_start_is_refused(tuned, make_network):
+def test_another_start_is_refused(tuned, make_network):
     tuned()
     other = make_network()
     other.trainable_variables[0].assign_add(tf.ones_like(other.trainable_variables[0]))
@@ -226,26 +229,55 @@ def test_labels_and_gradient_do_not_fit(tuned):
 
 def test_training_with_labels_needs_labels(tuned, recording):
     notes, _ = tuned(method="labels")
-    assert notes == [("train", ("round-1", 10, 4))]
+    # Fits say where synthetic samples are drawn, as without labels; the targets are the labels.
+    assert notes == [("fit", None), ("train", ("round-1", 10, 4))]
+    assert tuned.known_poses[0].angles.shape == (3, 23)
 
 
 def test_unlabeled_recording_cannot_supervise(recording, make_network):
     unlabeled = dataclasses.replace(recording, joint_mask=np.zeros_like(recording.joint_mask))
     with pytest.raises(ValueError, match="labels"):
-        stages._targets(
+        fine_tuning._targets(
             make_network(), unlabeled, options.FineTuneOptions(method="labels"), SPEC, None
         )
+
+
+@pytest.mark.parametrize("changed", ["ref_from_crop", "group", "joints_mm"])
+def test_another_recording_is_refused(tuned, recording, changed):
+    run = {"method": "labels"} if changed == "joints_mm" else {}
+    tuned(**run)
+    other = dataclasses.replace(recording, **{changed: getattr(recording, changed)[::-1].copy()})
+    with pytest.raises(ValueError, match="labels=" if run else "recording="):
+        tuned(seen=other, **run)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_epoch_before(tmp_path, make_network, batch):
+    network = make_network()
+    model = trainer.PoseTrainer(network, synthetic=objectives.SyntheticObjective())
+    loop.compile_trainer(model, 1e-3, 4)
+    depth, hands = batch["depth_mm"][:, 0], batch["target_mm"][:, 0]
+    bad = {"depth_mm": depth, "spheres_mm": hands * np.nan}
+    dataset = tf.data.Dataset.from_tensors({"synthetic": bad}).repeat()
+    with pytest.raises(ValueError, match=r"network went wrong in epoch 1: .*loss is nan"):
+        loop.fit(model, dataset, 4, tmp_path, "network")
+    assert not list((tmp_path / "backup").rglob("*.h5"))
+
+
+def test_batches_are_shared_evenly():
+    loop.check_batches(2, tune_batch=10, init_batch=72)
+    with pytest.raises(ValueError, match=r"--tune_batch.*multiple of the 4 devices, found 10"):
+        loop.check_batches(4, tune_batch=10)
 
 
 def test_initialize_is_kept(workdir, monkeypatch):
     calls = []
 
-    def fit(model, dataset, steps, folder, name, image_batch=None):
+    def fit(model, dataset, steps, folder, name, pictures=None):
         calls.append(steps)
         kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
-    monkeypatch.setattr(stages, "_fit", fit)
+    monkeypatch.setattr(loop, "fit", fit)
     monkeypatch.setattr(
         stages.pipeline, "synthetic_dataset", lambda *args: tf.data.Dataset.from_tensors(0)
     )

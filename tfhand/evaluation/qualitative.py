@@ -13,7 +13,14 @@ from tfhand.geometry import rigid, views
 from tfhand.hand import skeleton, spheres
 from tfhand.rendering.spheres import render_depth
 
-__all__ = ["Samples", "draw_best_and_worst", "load_samples", "render_from_view", "render_own_views"]
+__all__ = [
+    "Samples",
+    "draw_best_and_worst",
+    "draw_spread_out",
+    "load_samples",
+    "render_from_view",
+    "render_own_views",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,37 +151,83 @@ def draw_best_and_worst(
         raise ValueError(f"Expected labeled samples, found none of {len(errors_mm)}.")
     paths = []
     for name, positions in (("best", best), ("worst", worst)):
-        if not len(positions):
-            continue
-        samples = load_samples(dataset, positions)
-        spheres_mm = predictions.spheres_mm[positions]
-        size = {"cube_mm": cube_mm, "radii_mm": radii_mm}
-        own_mm = render_own_views(spheres_mm, image_size=samples.depth_mm.shape[-1], **size)
-        seen_mm = render_from_view(spheres_mm, samples, source_view=source_view, **size)
-        options = {
-            "row_titles": [
-                f"frame {frame}\n{error_mm:.1f} mm"
-                for frame, error_mm in zip(samples.frame, errors_mm[positions])
-            ],
-            "cube_mm": cube_mm,
-            "title": f"{name} frames by the mean error of view {source_view + 1}",
-        }
-        own_path, views_path = (
-            os.path.join(directory, f"{name}{suffix}.png") for suffix in ("", "_views")
-        )
-        sheets.draw_picture_sheet(
-            samples.depth_mm,
-            own_mm,
-            own_path,
-            joints_mm=spheres_mm[:, :, skeleton.SPHERE_FROM_JOINT],
-            truth_mm=_labels_or_nan(predictions, positions),
-            **options,
-        )
-        sheets.draw_view_sheet(
-            samples.depth_mm, seen_mm, views_path, source_view=source_view, **options
-        )
-        paths += [own_path, views_path]
+        if len(positions):
+            paths += _draw(
+                predictions,
+                dataset,
+                positions,
+                os.path.join(directory, name),
+                notes=[f"{errors_mm[p]:.1f} mm" for p in positions],
+                title=f"{name} frames by the mean error of view {source_view + 1}",
+                source_view=source_view,
+                size={"cube_mm": cube_mm, "radii_mm": radii_mm},
+            )
     return paths
+
+
+def draw_spread_out(
+    predictions: Predictions,
+    dataset: tf.data.Dataset,
+    directory: str | os.PathLike,
+    *,
+    cube_mm: float,
+    source_view: int = 0,
+    count: int = 8,
+) -> list[str]:
+    """Draws samples spread evenly over a data set, for one without labels.
+
+    Writes `samples.png` and `samples_views.png`, with what `draw_best_and_worst` draws.
+
+    Args:
+        predictions: What the network says about `dataset`.
+        dataset: The samples, in the order of `predictions`.
+        directory: Where the pictures go; made if missing.
+        cube_mm: Side of the crop's cube, mm.
+        source_view: The view whose estimate the other cameras judge.
+        count: Samples, at most.
+
+    Returns:
+        The paths written.
+    """
+    os.makedirs(directory, exist_ok=True)
+    last = len(predictions.spheres_mm) - 1
+    positions = np.unique(np.linspace(0, last, min(count, last + 1)).astype(int))
+    return _draw(
+        predictions,
+        dataset,
+        positions,
+        os.path.join(directory, "samples"),
+        notes=[""] * len(positions),
+        title="samples spread over the recording",
+        source_view=source_view,
+        size={"cube_mm": cube_mm, "radii_mm": None},
+    )
+
+
+def _draw(predictions, dataset, positions, path, *, notes, title, source_view, size):
+    """Draws `path.png` and `path_views.png`; returns both paths."""
+    samples = load_samples(dataset, positions)
+    spheres_mm = predictions.spheres_mm[positions]
+    own_mm = render_own_views(spheres_mm, image_size=samples.depth_mm.shape[-1], **size)
+    seen_mm = render_from_view(spheres_mm, samples, source_view=source_view, **size)
+    options = {
+        "row_titles": [f"frame {f}\n{note}" for f, note in zip(samples.frame, notes)],
+        "cube_mm": size["cube_mm"],
+        "title": title,
+    }
+    own_path, views_path = f"{path}.png", f"{path}_views.png"
+    sheets.draw_picture_sheet(
+        samples.depth_mm,
+        own_mm,
+        own_path,
+        joints_mm=spheres_mm[:, :, skeleton.SPHERE_FROM_JOINT],
+        truth_mm=_labels_or_nan(predictions, positions),
+        **options,
+    )
+    sheets.draw_view_sheet(
+        samples.depth_mm, seen_mm, views_path, source_view=source_view, **options
+    )
+    return [own_path, views_path]
 
 
 def _labels_or_nan(predictions, positions):

@@ -13,7 +13,14 @@ from typing import Any
 from tfhand.evaluation import figures
 from tfhand.evaluation.metrics import Scores
 
-__all__ = ["markdown_table", "read_metrics", "write_json", "write_metrics", "write_report"]
+__all__ = [
+    "markdown_table",
+    "read_metrics",
+    "write_json",
+    "write_metrics",
+    "write_report",
+    "write_text",
+]
 
 _TABLE_THRESHOLDS_MM = (20, 40)
 
@@ -30,7 +37,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         TypeError: If `content` holds a type that JSON has no word for.
     """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    _write_text(path, text)
+    write_text(path, text)
 
 
 def write_metrics(
@@ -125,11 +132,17 @@ def write_report(
     """
     figures.draw_success_curves(scores, os.path.join(directory, "success_curves.png"), title)
     figures.draw_per_joint_bars(scores, os.path.join(directory, "per_joint_error.png"), title)
-    _write_text(os.path.join(directory, "table.md"), markdown_table(scores))
+    write_text(os.path.join(directory, "table.md"), markdown_table(scores))
     write_metrics(os.path.join(directory, "metrics.json"), scores, extra)
 
 
-def _write_text(path, text):
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file, whole or not at all, making missing folders.
+
+    Args:
+        path: The file to write; an existing one is replaced.
+        text: What to write.
+    """
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     temporary = f"{path}.tmp"

@@ -131,7 +131,7 @@ def _both_distances(skin, centers, radii, directions):
 def surface_distance_mm(skin, centers, radii):
     """Mean distance from skin points [P, 3] to the union of the spheres, mm."""
     distance = np.linalg.norm(skin[:, None] - centers[None], axis=-1) - radii
-    return float(np.abs(distance).min(axis=1).mean())
+    return float(np.abs(distance.min(axis=1)).mean())
 
 
 def _minimize(variables, centers_and_radii, skin, directions):

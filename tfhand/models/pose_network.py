@@ -18,7 +18,13 @@ from keras import layers, ops
 
 from tfhand.models import hourglass
 
-__all__ = ["DECODERS", "PoseNetworkConfig", "build_inference_network", "build_pose_network"]
+__all__ = [
+    "DECODERS",
+    "PoseNetworkConfig",
+    "build_inference_network",
+    "build_pose_network",
+    "cube_mm_of",
+]
 
 DECODERS = ("softmax", "normalized")
 
@@ -28,6 +34,7 @@ _STEM_STRIDE = 4
 # the middle of the crop. 256 cells of it are 1e-4 of a target heatmap's sum.
 _FLOOR = 1e-6
 _HEAD_STDDEV = 1e-3
+_TO_MM = "spheres_to_mm"
 # Under the root of the spread, in half cubes squared: a bound of 0.15 mm at 300 mm.
 _SPREAD_EPSILON = 1e-6
 
@@ -151,8 +158,10 @@ def build_pose_network(config):
     heatmaps, latent_depth, spheres, spreads = zip(*stacks, strict=True)
     half_cube_mm = config.cube_mm / 2
     stack_spheres_mm = half_cube_mm * ops.stack(spheres, axis=1)
+    # A layer, so that a saved network still tells its cube, see `cube_mm_of`.
+    to_mm = layers.Rescaling(half_cube_mm, name=_TO_MM)
     outputs = {
-        "spheres_mm": half_cube_mm * spheres[-1],
+        "spheres_mm": to_mm(spheres[-1]),
         "spread_mm": half_cube_mm * spreads[-1],
         "heatmaps": ops.stack(heatmaps, axis=1),
         "latent_depth_mm": half_cube_mm * ops.stack(latent_depth, axis=1),
@@ -173,6 +182,21 @@ def build_inference_network(pose_network):
     """
     outputs = {name: pose_network.output[name] for name in ("spheres_mm", "spread_mm")}
     return keras.Model(pose_network.input, outputs, name="pose")
+
+
+def cube_mm_of(network):
+    """Returns the side in mm of the cube that a network's crops have.
+
+    Args:
+        network: A model of this module, saved and loaded or not.
+
+    Raises:
+        ValueError: If it is another model.
+    """
+    try:
+        return 2.0 * float(network.get_layer(_TO_MM).scale)
+    except ValueError:
+        raise ValueError(f"Expected a pose network, found the model {network.name!r}.") from None
 
 
 def _predict_maps(features, config, name):

@@ -1,4 +1,4 @@
-"""Pictures of how training goes, for TensorBoard."""
+"""What happens at the end of an epoch: pictures for TensorBoard, and a check of the loss."""
 
 import keras
 import numpy as np
@@ -7,7 +7,33 @@ import tensorflow as tf
 from tfhand.evaluation import pictures, qualitative
 from tfhand.geometry import crop, views
 
-__all__ = ["Pictures"]
+__all__ = ["Pictures", "StopAtBadLoss"]
+
+
+class StopAtBadLoss(keras.callbacks.Callback):
+    """Stops training whose loss is not finite, before anything of it is kept.
+
+    Args:
+        name: Of the training, for the message.
+    """
+
+    def __init__(self, name):
+        super().__init__()
+        self._name = name
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the mean of every metric of the epoch.
+
+        Raises:
+            ValueError: If one is not finite.
+        """
+        bad = {k: float(v) for k, v in (logs or {}).items() if not np.isfinite(v)}
+        if bad:
+            found = ", ".join(f"{name} is {value}" for name, value in bad.items())
+            raise ValueError(
+                f"Training of {self._name} went wrong in epoch {epoch + 1}: {found}. A lower "
+                f"learning rate may help; the backup is that of the epoch before."
+            )
 
 
 class Pictures(keras.callbacks.Callback):
@@ -19,7 +45,7 @@ class Pictures(keras.callbacks.Callback):
         cube_mm: Side of the crops.
     """
 
-    def __init__(self, directory, depth_mm, cube_mm=300.0):
+    def __init__(self, directory, depth_mm, cube_mm):
         super().__init__()
         self._writer = tf.summary.create_file_writer(str(directory / "pictures"))
         self._depth_mm = np.asarray(depth_mm)[:, :1]

@@ -1,0 +1,233 @@
+"""Where the cameras of a recording stand: one rigid transform a camera, robust over frames.
+
+The transforms come from joints seen by several cameras (annotation, as in section 4.1 of the
+paper, or a network's own estimates, without any label) or from a file. The first view's camera
+frame is the reference frame.
+
+A calibration file is JSON:
+
+    {"intrinsics": [[fx, fy, cx, cy], ...], "ref_from_view": [4 x 4 matrix, ...]}
+
+with one entry a view; lengths in mm, `ref_from_view` takes points of that camera to the reference
+frame, whichever that is. `intrinsics` may be left out.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+__all__ = [
+    "Calibration",
+    "calibrate",
+    "fit_rigid_robustly",
+    "load_calibration",
+    "save_calibration",
+]
+
+# Points within this distance of where the transform puts them agree with it, mm. Annotated joints
+# of NYU agree within a few mm, estimates of a trained network within one or two cm.
+_INLIER_MM = 25.0
+# A view is refused if fewer of its points agree, or if those that do are farther apart.
+_SMALLEST_INLIER_SHARE = 0.4
+_LARGEST_RESIDUAL_MM = 15.0
+_MIN_POINTS = 12
+_CANDIDATES = 200
+_REFINEMENTS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Cameras of a recording.
+
+    Attributes:
+      ref_from_view: float64 `[V, 4, 4]`, camera frames to the reference frame, mm.
+      intrinsics: float64 `[V, 4]`, (fx, fy, cx, cy) in px, or None.
+      residual_mm: float64 `[V]`, median distance of the points that agree; NaN for the reference
+        view and where it is not known.
+      inlier_share: float64 `[V]`, share of the points that agree; likewise.
+      source: where it comes from, for `dataset_info.json`.
+    """
+
+    ref_from_view: np.ndarray
+    intrinsics: np.ndarray | None
+    residual_mm: np.ndarray
+    inlier_share: np.ndarray
+    source: str
+
+    def describe(self) -> dict:
+        """Returns JSON values for `dataset_info.json`."""
+
+        def rounded(values):
+            return [None if np.isnan(v) else round(float(v), 3) for v in values]
+
+        return {
+            "source": self.source,
+            "ref_from_view": np.asarray(self.ref_from_view).tolist(),
+            "residual_mm": rounded(self.residual_mm),
+            "inlier_share": rounded(self.inlier_share),
+        }
+
+
+def _kabsch(source, target):
+    """Rotation and translation that best map points `[..., N, 3]` onto others, float64."""
+    source_mean, target_mean = source.mean(-2, keepdims=True), target.mean(-2, keepdims=True)
+    # h[i,j] = sum_n (source[n] - mean)[i] (target[n] - mean)[j]
+    u, _, vt = np.linalg.svd(np.swapaxes(source - source_mean, -1, -2) @ (target - target_mean))
+    sign = np.sign(np.linalg.det(u @ vt))
+    u = np.concatenate([u[..., :2], u[..., 2:] * sign[..., None, None]], axis=-1)
+    rotation = np.swapaxes(u @ vt, -1, -2)
+    translation = target_mean[..., 0, :] - np.einsum(
+        "...rc,...c->...r", rotation, source_mean[..., 0, :]
+    )
+    return rotation, translation
+
+
+def fit_rigid_robustly(source, target, rng=None):
+    """Finds the rigid transform that most point pairs agree with.
+
+    Triples of pairs give candidates; the one with the smallest median distance is refined on the
+    pairs that agree with it, until they stay the same.
+
+    Args:
+      source: float `[N, 3]`, mm; rows with a value that is not finite, here or in `target`, are
+        left out.
+      target: float `[N, 3]`, mm, the same points in the other frame.
+      rng: `np.random.Generator` for the triples; None: always the same.
+
+    Returns:
+      (target_from_source float64 `[4, 4]`, median distance of the pairs that agree in mm, share
+      of the pairs that agree).
+
+    Raises:
+      ValueError: if there are too few pairs.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    source, target = (np.asarray(v, np.float64).reshape(-1, 3) for v in (source, target))
+    known = np.isfinite(source).all(axis=1) & np.isfinite(target).all(axis=1)
+    source, target = source[known], target[known]
+    if len(source) < _MIN_POINTS:
+        raise ValueError(
+            f"Expected at least {_MIN_POINTS} points that both views know, found {len(source)}."
+        )
+    triples = rng.integers(len(source), size=(_CANDIDATES, 3))
+    rotation, translation = _kabsch(source[triples], target[triples])
+    some = rng.choice(len(source), min(len(source), 2000), replace=False)
+    moved = np.einsum("krc,nc->knr", rotation, source[some]) + translation[:, None]
+    best = np.median(np.linalg.norm(moved - target[some], axis=-1), axis=1).argmin()
+    rotation, translation = rotation[best], translation[best]
+    # From wide to narrow, so that a rough candidate is not stuck with its own few neighbors.
+    for limit in np.geomspace(4.0, 1.0, _REFINEMENTS) * _INLIER_MM:
+        distance = np.linalg.norm(source @ rotation.T + translation - target, axis=1)
+        agree = distance <= max(limit, np.partition(distance, _MIN_POINTS - 1)[_MIN_POINTS - 1])
+        rotation, translation = _kabsch(source[agree], target[agree])
+    distance = np.linalg.norm(source @ rotation.T + translation - target, axis=1)
+    agree = distance <= _INLIER_MM
+    transform = np.eye(4)
+    transform[:3, :3], transform[:3, 3] = rotation, translation
+    residual = float(np.median(distance[agree])) if agree.any() else float("inf")
+    return transform, residual, float(agree.mean())
+
+
+def calibrate(points_mm, source: str, intrinsics=None) -> Calibration:
+    """Calibrates the cameras of a recording from points that all of them know.
+
+    Args:
+      points_mm: float `[V, n, J, 3]`, J points in n frames, each view's camera frame; NaN where a
+        point is not known.
+      source: where the points come from.
+      intrinsics: float `[V, 4]`, kept with the result.
+
+    Returns:
+      `Calibration`; the first view is the reference.
+
+    Raises:
+      ValueError: if a view has too few points, or does not fit the first one.
+    """
+    points_mm = np.asarray(points_mm, np.float64)
+    if points_mm.ndim != 4 or points_mm.shape[3] != 3:
+        raise ValueError(f"Expected points [V, n, J, 3], received {list(points_mm.shape)}.")
+    transforms = [np.eye(4)]
+    residuals, shares = [np.nan], [np.nan]
+    for view in range(1, len(points_mm)):
+        try:
+            transform, residual, share = fit_rigid_robustly(points_mm[view], points_mm[0])
+        except ValueError as error:
+            raise ValueError(
+                f"View {view + 1} cannot be calibrated from {source}: {error}"
+            ) from None
+        if share < _SMALLEST_INLIER_SHARE or residual > _LARGEST_RESIDUAL_MM:
+            raise ValueError(
+                f"View {view + 1} does not fit view 1: of the points from {source}, {share:.0%} "
+                f"agree with one rigid transform within {_INLIER_MM:g} mm (median {residual:.1f} "
+                f"mm); expected at least {_SMALLEST_INLIER_SHARE:.0%} and at most "
+                f"{_LARGEST_RESIDUAL_MM:g} mm. Are all pictures of one moment, and did no camera "
+                f"move?"
+            )
+        transforms.append(transform)
+        residuals.append(residual)
+        shares.append(share)
+    return Calibration(
+        np.array(transforms), intrinsics, np.array(residuals), np.array(shares), source
+    )
+
+
+def load_calibration(path, num_views: int) -> Calibration:
+    """Reads a calibration file, see the module's docstring.
+
+    Args:
+      path: JSON file.
+      num_views: V.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it does not hold V rigid transforms, or bad intrinsics.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a calibration file {path}, found none.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        transforms = np.array(values["ref_from_view"], np.float64)
+        intrinsics = values.get("intrinsics")
+        intrinsics = None if intrinsics is None else np.array(intrinsics, np.float64)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"Cannot use {path}: {type(error).__name__}: {error}.") from error
+    if transforms.shape != (num_views, 4, 4):
+        raise ValueError(
+            f"Expected ref_from_view of shape [{num_views}, 4, 4] in {path}, found "
+            f"{list(transforms.shape)}."
+        )
+    rotation = transforms[:, :3, :3]
+    is_rigid = (
+        np.isfinite(transforms).all()
+        and np.allclose(rotation @ np.swapaxes(rotation, 1, 2), np.eye(3), atol=1e-3)
+        and (np.linalg.det(rotation) > 0).all()
+        and np.allclose(transforms[:, 3], [0.0, 0.0, 0.0, 1.0])
+    )
+    if not is_rigid:
+        raise ValueError(f"Expected rigid transforms (rotation and translation) in {path}.")
+    if intrinsics is not None and (
+        intrinsics.shape != (num_views, 4)
+        or not np.isfinite(intrinsics).all()
+        or (intrinsics[:, :2] <= 0).any()
+    ):
+        raise ValueError(
+            f"Expected intrinsics of shape [{num_views}, 4] with positive fx and fy in {path}, "
+            f"found {intrinsics.tolist()}."
+        )
+    unknown = np.full(num_views, np.nan)
+    return Calibration(transforms, intrinsics, unknown, unknown, str(path.name))
+
+
+def save_calibration(path, calibration: Calibration) -> None:
+    """Writes a file that `load_calibration` reads, in one step."""
+    values = {"ref_from_view": np.asarray(calibration.ref_from_view).tolist()}
+    if calibration.intrinsics is not None:
+        values["intrinsics"] = np.asarray(calibration.intrinsics).tolist()
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)

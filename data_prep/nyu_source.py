@@ -1,0 +1,140 @@
+"""The NYU hand pose data set's own layout: which frames are there, and their annotation.
+
+    DIR/train/depth_{1,2,3}_{0000001...}.png    640 x 480, depth in mm = (G << 8) | B
+    DIR/train/joint_data.mat                    joint_xyz [3, n, 36, 3], mm, y up; joint_names
+    DIR/test/...
+
+Frames are numbered from 1. `joint_data.mat` may be absent, or know fewer frames than there are
+pictures; unknown joints are NaN.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from absl import logging
+
+from tfhand.hand import skeleton
+
+__all__ = ["NUM_VIEWS", "NyuSplit", "open_split", "read_joint_data"]
+
+NUM_VIEWS = 3
+_PICTURE = re.compile(r"depth_([0-9]+)_([0-9]{7})\.png")
+_JOINT_DATA = "joint_data.mat"
+
+
+@dataclasses.dataclass(frozen=True)
+class NyuSplit:
+    """One split as it lies on disk.
+
+    Attributes:
+      name: "train", "test", or another folder's name.
+      folder: where its pictures are.
+      frames: int64 `[n]`, numbers of the frames of which any view has a picture, ascending.
+      missing_views: dict from frame number to the tuple of views (from 1) without a picture.
+      joints_mm: float64 `[3, m, 36, 3]`, camera frames (y down), mm, NaN where unknown, of frames
+        1 to m; None without annotation.
+    """
+
+    name: str
+    folder: Path
+    frames: np.ndarray
+    missing_views: dict[int, tuple[int, ...]]
+    joints_mm: np.ndarray | None
+
+    def picture(self, frame: int, view: int) -> Path:
+        """Returns the path of a picture; frames and views count from 1."""
+        return self.folder / f"depth_{view}_{frame:07d}.png"
+
+    def joints_of(self, frame: int) -> np.ndarray | None:
+        """Returns float64 `[3, 36, 3]` of a frame, or None where nothing is annotated."""
+        if self.joints_mm is None or not 1 <= frame <= self.joints_mm.shape[1]:
+            return None
+        joints = self.joints_mm[:, frame - 1]
+        return joints if np.isfinite(joints).all(axis=-1).any() else None
+
+
+def open_split(nyu_dir, split: str) -> NyuSplit:
+    """Looks at the folder of a split.
+
+    Args:
+      nyu_dir: folder of the data set.
+      split: name of the folder in it.
+
+    Returns:
+      `NyuSplit`.
+
+    Raises:
+      FileNotFoundError: if there is no such folder, or no picture in it.
+      ValueError: if `joint_data.mat` is there and cannot be used.
+    """
+    folder = Path(nyu_dir) / split
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Expected the NYU data set's folder {split!r} in {nyu_dir}, found none."
+        )
+    views_of: dict[int, set[int]] = {}
+    for path in folder.iterdir():
+        match = _PICTURE.fullmatch(path.name)
+        if match and 1 <= int(match[1]) <= NUM_VIEWS:
+            views_of.setdefault(int(match[2]), set()).add(int(match[1]))
+    if not views_of:
+        raise FileNotFoundError(
+            f"Expected pictures depth_{{1,2,3}}_{{0000001...}}.png in {folder}, found none."
+        )
+    every = set(range(1, NUM_VIEWS + 1))
+    frames = np.array(sorted(views_of), np.int64)
+    missing = {f: tuple(sorted(every - views_of[f])) for f in frames if views_of[f] != every}
+    path = folder / _JOINT_DATA
+    joints = read_joint_data(path) if path.exists() else None
+    return NyuSplit(split, folder, frames, missing, joints)
+
+
+def read_joint_data(path) -> np.ndarray:
+    """Reads the annotation of a split.
+
+    Args:
+      path: `joint_data.mat`.
+
+    Returns:
+      float64 `[3, m, 36, 3]`, camera frames (x right, y down, z away), mm; NaN where a value is
+      not finite or all three are zero.
+
+    Raises:
+      ValueError: if the file is damaged, or `joint_xyz` is missing or has another shape.
+    """
+    try:
+        values = scipy.io.loadmat(path, variable_names=["joint_xyz", "joint_names"])
+    except Exception as error:  # SciPy raises errors of many kinds on damaged files.
+        raise ValueError(f"Cannot read {path}: {type(error).__name__}: {error}.") from error
+    if "joint_xyz" not in values:
+        raise ValueError(f"Expected joint_xyz in {path}, found none.")
+    joints = np.asarray(values["joint_xyz"])
+    shape = (NUM_VIEWS, len(skeleton.JOINT_NAMES), 3)
+    if (
+        joints.ndim != 4
+        or (joints.shape[0], *joints.shape[2:]) != shape
+        or joints.dtype.kind != "f"
+    ):
+        raise ValueError(
+            f"Expected joint_xyz of shape [3, frames, 36, 3] in {path}, found {joints.dtype} "
+            f"{list(joints.shape)}."
+        )
+    joints = joints[:, :, _order_of_joints(values.get("joint_names"), path)]
+    # NYU's y points up.
+    joints = joints.astype(np.float64) * np.array([1.0, -1.0, 1.0])
+    unknown = ~np.isfinite(joints).all(axis=-1) | (joints == 0.0).all(axis=-1)
+    return np.where(unknown[..., None], np.nan, joints)
+
+
+def _order_of_joints(names, path):
+    """Returns where in the file each of NYU's 36 joints is."""
+    # MATLAB keeps names as cells, which nest, or as rows of characters, which are padded.
+    names = [] if names is None else [str(np.squeeze(name)).strip() for name in np.ravel(names)]
+    if sorted(names) == sorted(skeleton.JOINT_NAMES):
+        return [names.index(name) for name in skeleton.JOINT_NAMES]
+    if names:
+        logging.warning("joint_names in %s are not NYU's; joints are taken in NYU's order.", path)
+    return list(range(len(skeleton.JOINT_NAMES)))

@@ -1,0 +1,271 @@
+"""Converts a split item by item, in parallel, so that a killed run goes on where it was.
+
+Finished shards wait in a hidden folder, `.SPLIT.partial`, each beside a JSON file that is written
+last. When all are there, they are moved in place and named in `dataset_info.json`, as
+`shard_writer.ShardWriter` does. A run with other settings starts anew.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+from tqdm import tqdm
+
+from data_prep.dataset_info import DatasetInfo, ShardInfo, Skips, SplitInfo, compute_sha256
+from data_prep.examples import encode_example
+from data_prep.schema import check_sample, find_problem
+from data_prep.shard_writer import publish_split, read_other_splits
+from tfhand.geometry.crop import CropSpec
+
+__all__ = ["Converted", "SplitPlan", "convert_split"]
+
+_FRAMES_KEPT = 20
+_SETTINGS = "settings.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What became of one item.
+
+    Attributes:
+      sample: for `schema.check_sample`, or None if the item cannot be used.
+      problem: why it cannot be used, in the same words for every item with that problem.
+      counts: numbers that are added up over the split, by name, for `SplitInfo.extra`.
+      values: values of which the split's median is kept, by name, likewise.
+    """
+
+    sample: Mapping | None = None
+    problem: str | None = None
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitPlan:
+    """What to convert and where to.
+
+    Attributes:
+      output_dir: folder of records.
+      split: name of the split.
+      items: frame numbers, in order.
+      num_shards: files; item i goes to shard i modulo their number.
+      source: where the samples come from, for a reader to recognize.
+      spec: size of the crops.
+      num_views: V.
+      settings: JSON values; finished shards of an earlier run are taken if these are the same.
+      extra: JSON values kept with the split.
+      overwrite: whether a split of that name may be replaced.
+    """
+
+    output_dir: Path
+    split: str
+    items: Sequence[int]
+    num_shards: int
+    source: str
+    spec: CropSpec
+    num_views: int
+    settings: Mapping
+    extra: Mapping
+    overwrite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where finished shards wait."""
+        return Path(self.output_dir) / f".{self.split}.partial"
+
+    def shard_name(self, index: int) -> str:
+        """Returns the name of a shard."""
+        return f"{self.split}-{index:05d}-of-{self.num_shards:05d}.tfrecord"
+
+    def shard_items(self, index: int) -> Sequence[int]:
+        """Returns the items of a shard."""
+        return self.items[index :: self.num_shards]
+
+
+def convert_split(
+    plan: SplitPlan, convert: Callable[[int], Converted], workers: int | None = None
+) -> SplitInfo:
+    """Converts and publishes a split.
+
+    Args:
+      plan: `SplitPlan`.
+      convert: makes `Converted` from an item; called from several threads.
+      workers: threads; None: one a processor and one more.
+
+    Returns:
+      `SplitInfo` of the split.
+
+    Raises:
+      FileExistsError: if the folder has the split and `plan.overwrite` is False.
+      ValueError: if no item gives a sample, or another split there has another layout.
+    """
+    output_dir = Path(plan.output_dir)
+    read_other_splits(output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite)
+    _prepare(plan)
+    workers = workers or (os.cpu_count() or 1) + 1
+    parts = []
+    with (
+        concurrent.futures.ThreadPoolExecutor(workers) as pool,
+        tqdm(total=len(plan.items), desc=plan.split, unit="frame") as progress,
+    ):
+        for index in range(plan.num_shards):
+            part = _read_finished(plan, index)
+            if part is None:
+                part = _write_shard(plan, index, convert, pool, workers, progress)
+            else:
+                # Not counted in the speed, from which the time left is estimated.
+                progress.initial += len(plan.shard_items(index))
+                progress.update(len(plan.shard_items(index)))
+            parts.append(part)
+    info = _describe(plan, parts)
+    files = {name: plan.folder / name for name in map(plan.shard_name, range(plan.num_shards))}
+    folder_info = DatasetInfo(plan.spec, plan.num_views, {plan.split: info})
+    publish_split(output_dir, plan.split, files, folder_info, overwrite=plan.overwrite)
+    shutil.rmtree(plan.folder)
+    return info
+
+
+def _prepare(plan):
+    """Makes the hidden folder, or keeps that of an earlier run with the same settings."""
+    settings = {
+        **plan.settings,
+        "items": [len(plan.items), *map(int, plan.items[:1]), *map(int, plan.items[-1:])],
+        "num_shards": plan.num_shards,
+        "image_size": plan.spec.image_size,
+        "cube_mm": plan.spec.cube_mm,
+        "source": plan.source,
+    }
+    settings = json.loads(json.dumps(settings))
+    path = plan.folder / _SETTINGS
+    if path.is_file():
+        try:
+            if json.loads(path.read_text(encoding="utf-8")) == settings:
+                return
+        except ValueError:
+            pass
+        logging.warning("Starting %s anew: an earlier run had other settings.", plan.split)
+    shutil.rmtree(plan.folder, ignore_errors=True)
+    plan.folder.mkdir(parents=True)
+    _write_json(path, settings)
+
+
+def _read_finished(plan, index):
+    """Returns what is kept beside a finished shard, or None if it has to be made."""
+    name = plan.shard_name(index)
+    try:
+        part = json.loads((plan.folder / f"{name}.json").read_text(encoding="utf-8"))
+        whole = compute_sha256(plan.folder / name) == part["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return part if whole else None
+
+
+def _write_shard(plan, index, convert, pool, workers, progress):
+    def encoded(item):
+        converted = convert(item)
+        if converted.sample is None:
+            return converted, None
+        sample = check_sample(converted.sample, plan.spec, plan.num_views)
+        problem = find_problem(sample, plan.spec)
+        if problem:
+            return dataclasses.replace(converted, sample=None, problem=problem), None
+        return converted, encode_example(sample, plan.spec, plan.num_views)
+
+    subjects, counts = collections.Counter(), collections.Counter()
+    values, skipped = collections.defaultdict(list), {}
+    num_samples = num_labelled = 0
+    path = plan.folder / plan.shard_name(index)
+    items = plan.shard_items(index)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for item, (converted, serialized) in zip(items, _in_order(pool, encoded, items, workers)):
+            progress.update()
+            counts.update(converted.counts)
+            if serialized is None:
+                skips = skipped.setdefault(converted.problem, {"count": 0, "first_frames": []})
+                skips["count"] += 1
+                if len(skips["first_frames"]) < _FRAMES_KEPT:
+                    skips["first_frames"].append(int(item))
+                continue
+            writer.write(serialized)
+            num_samples += 1
+            subjects[converted.sample["subject"]] += 1
+            mask = converted.sample.get("joint_mask")
+            num_labelled += bool(mask is not None and mask.any())
+            for name, value in converted.values.items():
+                values[name].append(round(float(value), 2))
+    part = {
+        "num_samples": num_samples,
+        "num_labelled": num_labelled,
+        "subjects": subjects,
+        "skipped": skipped,
+        "counts": counts,
+        "values": values,
+        "num_bytes": path.stat().st_size,
+        "sha256": compute_sha256(path),
+    }
+    _write_json(plan.folder / f"{path.name}.json", part)
+    return part
+
+
+def _in_order(pool, function, items, workers):
+    """Yields results in the order of the items, a bounded number of them ahead."""
+    waiting = collections.deque()
+    items = iter(items)
+    for item in itertools.islice(items, 4 * workers):
+        waiting.append(pool.submit(function, item))
+    try:
+        while waiting:
+            result = waiting.popleft().result()
+            for item in itertools.islice(items, 1):
+                waiting.append(pool.submit(function, item))
+            yield result
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _describe(plan, parts):
+    subjects, counts = collections.Counter(), collections.Counter()
+    skipped, values = {}, collections.defaultdict(list)
+    for part in parts:
+        subjects.update(part["subjects"])
+        counts.update(part["counts"])
+        for reason, found in part["skipped"].items():
+            skips = skipped.setdefault(reason, Skips())
+            skips.count += found["count"]
+            skips.first_frames = sorted(skips.first_frames + found["first_frames"])[:_FRAMES_KEPT]
+        for name, found in part["values"].items():
+            values[name] += found
+    num_samples = sum(part["num_samples"] for part in parts)
+    if not num_samples:
+        reasons = {reason: skips.count for reason, skips in skipped.items()}
+        raise ValueError(
+            f"No sample for split {plan.split!r} of {plan.output_dir}; skipped: {reasons}."
+        )
+    medians = {name: sorted(found)[len(found) // 2] for name, found in values.items()}
+    return SplitInfo(
+        source=plan.source,
+        num_samples=num_samples,
+        num_labelled=sum(part["num_labelled"] for part in parts),
+        subjects=dict(sorted(subjects.items())),
+        shards=tuple(
+            ShardInfo(plan.shard_name(i), part["num_samples"], part["num_bytes"], part["sha256"])
+            for i, part in enumerate(parts)
+        ),
+        skipped=skipped,
+        extra={**plan.extra, **counts, **{f"median_{k}": v for k, v in medians.items()}},
+    )
+
+
+def _write_json(path, values):
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(values), encoding="utf-8")
+    os.replace(partial, path)

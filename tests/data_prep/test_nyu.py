@@ -1,0 +1,389 @@
+"""From a recording in NYU's layout to records: frames, centers, cameras, skips, resuming."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import tensorflow as tf
+
+from data_prep import calibration, nyu, nyu_source, records, split_conversion
+from tests.data_prep import nyu_layout
+from tfhand import commands
+from tfhand.geometry import camera, crop, rigid
+from tfhand.hand import skeleton
+
+ROOT = Path(__file__).parents[2]
+FRAMES = 24
+# Depth is stored in whole mm, and the transforms are fitted to annotation without noise.
+TRANSFORM_MM = 0.05
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A small recording: annotated training frames, and test frames without annotation."""
+    root = tmp_path_factory.mktemp("nyu") / "dataset"
+    train = nyu_layout.write_split(root / "train", FRAMES, seed=11)
+    nyu_layout.write_split(root / "test", FRAMES, seed=12, annotation=False)
+    return root, train
+
+
+def convert(root, out, *more):
+    argv = ["nyu.py", f"--nyu_dir={root}", f"--output_dir={out}", "--num_shards=3", *more]
+    return nyu.main(commands.parse(nyu.define_flags, argv))
+
+
+@pytest.fixture(scope="module")
+def converted(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("records")
+    convert(source[0], out)
+    return out
+
+
+def read(out, split):
+    return sorted(
+        records.load_dataset(out, split).as_numpy_iterator(), key=lambda sample: sample["frame"]
+    )
+
+
+def test_every_frame_becomes_a_sample(converted):
+    info = records.verify(converted)
+    assert info.num_views == 3 and info.spec == crop.CropSpec(64, 300.0)
+    for split, labelled in (("train", FRAMES), ("test", 0)):
+        described = info.splits[split]
+        assert (described.num_samples, described.num_labelled) == (FRAMES, labelled)
+        assert described.num_skipped == 0 and len(described.shards) == 3
+        assert [s["frame"] for s in read(converted, split)] == list(range(1, FRAMES + 1))
+    # Order on disk is the order of the frames too.
+    frames = [int(s["frame"]) for s in records.load_dataset(converted, "train")]
+    assert frames == sorted(frames)
+
+
+def test_cameras_from_annotation(converted, source):
+    expected = np.linalg.inv(source[1].view_from_ref)
+    for sample in read(converted, "train"):
+        np.testing.assert_allclose(
+            sample["ref_from_view"][:, :3, :3], expected[:, :3, :3], atol=1e-4
+        )
+        np.testing.assert_allclose(
+            sample["ref_from_view"][:, :3, 3], expected[:, :3, 3], atol=TRANSFORM_MM
+        )
+    extra = records.read_info(converted).splits["train"].extra["calibration"]
+    assert extra["source"] == "annotation"
+    assert max(extra["residual_mm"][1:]) < 0.1
+
+
+def test_cameras_without_any_label(source, converted):
+    described = records.read_info(converted).splits["test"].extra["calibration"]
+    assert described["source"] == "hands found in the depth"
+    # The true cameras of the test split, from the seed they were drawn with.
+    truth = np.linalg.inv(nyu_layout.synthetic._cameras(np.random.default_rng(12)))
+    found = np.array(described["ref_from_view"])
+    turn = np.einsum("vij,vik->vjk", found[:, :3, :3], truth[:, :3, :3])
+    angle = np.degrees(np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    hand = np.array([0.0, 0.0, 780.0, 1.0])
+    there = np.linalg.inv(truth) @ hand
+    offset = np.linalg.norm(np.einsum("vij,vj->vi", found, there)[:, :3] - hand[:3], axis=1)
+    print("turned by", angle.round(1), "degrees; the hand's place moves", offset.round(1), "mm")
+    # Twenty-four frames: what hundreds do better.
+    assert angle.max() < 15.0
+    assert offset.max() < 30.0
+
+
+def test_joints_are_those_of_the_file_with_y_down(converted, source):
+    joints = source[1].joints_mm
+    for sample in read(converted, "train"):
+        frame = int(sample["frame"]) - 1
+        np.testing.assert_allclose(sample["joints_mm"], joints[:, frame], atol=1e-2)
+        assert sample["joint_mask"].all()
+
+
+def test_joints_lie_in_the_crops_on_the_surface(converted):
+    for sample in read(converted, "train"):
+        relative = sample["joints_mm"] - sample["center_mm"][:, None]
+        inside = (np.abs(relative) < 150.0).all(axis=-1)
+        assert inside.mean() > 0.97
+        palm = relative[:, skeleton.joint_index("PALM_3")]
+        column, row = (np.floor((palm[:, i] + 150.0) * 64 / 300).astype(int) for i in (0, 1))
+        depth = sample["depth_mm"][np.arange(3), row, column]
+        ahead = palm[:, 2] - depth
+        # The palm, or a finger before it, is nearer than its middle.
+        assert (ahead[depth < 149.0] > -2.0).all()
+
+
+def test_what_the_centers_are_like_is_kept(converted):
+    extra = records.read_info(converted).splits["train"].extra
+    assert 5.0 < extra["median_center_to_palm_mm"] < 60.0
+    assert extra["annotated_frames"] == FRAMES
+    assert records.read_info(converted).splits["test"].extra["frames_without_annotation"] == FRAMES
+
+
+def test_centers_at_the_palm(source, tmp_path):
+    convert(source[0], tmp_path, "--splits=train", "--center=annotation")
+    palm = skeleton.joint_index("PALM_3")
+    for sample in read(tmp_path, "train"):
+        np.testing.assert_allclose(sample["center_mm"], sample["joints_mm"][:, palm], atol=1e-2)
+
+
+@pytest.mark.parametrize("form", ["xyz", "xyz_up", "uvd"])
+def test_centers_from_a_file(source, tmp_path, form):
+    root, scene = source
+    centers = scene.joints_mm[0, :, skeleton.joint_index("PALM_3")].astype(np.float64)
+    rows = centers
+    if form == "xyz_up":
+        rows = centers * np.array([1.0, -1.0, 1.0])
+    if form == "uvd":
+        rows = camera.project(centers, np.array(camera.NYU_INTRINSICS)).numpy()
+    lines = [" ".join(f"{v:.5f}" for v in row) for row in rows]
+    lines[4] = "invalid"
+    (tmp_path / "centers.txt").write_text("\n".join(lines[:20]))
+    convert(
+        root, tmp_path / "out", "--splits=train", f"--center={tmp_path / 'centers.txt'}",
+        f"--center_form={form}",
+    )  # fmt: skip
+    (reason,) = records.read_info(tmp_path / "out").splits["train"].skipped.items()
+    assert reason[0] == "the file of centers has none"
+    assert reason[1].first_frames == [5, 21, 22, 23, 24]
+    for sample in read(tmp_path / "out", "train"):
+        frame = int(sample["frame"]) - 1
+        np.testing.assert_allclose(sample["center_mm"][0], centers[frame], atol=1e-2)
+        in_ref = rigid.apply(sample["ref_from_view"], sample["center_mm"][:, None])[:, 0]
+        np.testing.assert_allclose(in_ref, np.tile(in_ref[:1], (3, 1)), atol=0.05)
+
+
+def test_cameras_from_a_file(source, converted, tmp_path):
+    found = records.read_info(converted).splits["train"].extra["calibration"]
+    (tmp_path / "cameras.json").write_text(
+        json.dumps(
+            {"ref_from_view": found["ref_from_view"], "intrinsics": [[580, 581, 320, 240]] * 3}
+        )
+    )
+    convert(
+        source[0], tmp_path / "out", "--splits=test", "--every=6",
+        f"--calibration={tmp_path / 'cameras.json'}",
+    )  # fmt: skip
+    samples = read(tmp_path / "out", "test")
+    assert [int(s["frame"]) for s in samples] == [1, 7, 13, 19]
+    np.testing.assert_array_equal(samples[0]["intrinsics"], [[580, 581, 320, 240]] * 3)
+    np.testing.assert_allclose(samples[0]["ref_from_view"], found["ref_from_view"], rtol=1e-6)
+
+
+@pytest.fixture
+def copy(source, tmp_path):
+    shutil.copytree(source[0], tmp_path / "dataset")
+    return tmp_path / "dataset"
+
+
+def test_faults_are_counted_and_named(copy, tmp_path):
+    train = copy / "train"
+    (train / "depth_2_0000003.png").unlink()
+    cut = train / "depth_3_0000007.png"
+    cut.write_bytes(cut.read_bytes()[:20000])
+    (train / "depth_1_0000008.png").write_bytes(b"")
+    for view in (1, 2, 3):
+        nyu_layout.write_picture(train / f"depth_{view}_0000010.png", np.zeros([480, 640]))
+    nyu_layout.write_picture(train / "depth_2_0000012.png", np.full([240, 320], 900.0))
+    (train / "notes.txt").write_text("not a picture")
+    convert(copy, tmp_path / "out", "--splits=train")
+    split = records.read_info(tmp_path / "out").splits["train"]
+    skipped = {reason: skips.first_frames for reason, skips in split.skipped.items()}
+    assert skipped == {
+        "no picture of view 2": [3],
+        "damaged picture of view 3": [7],
+        "damaged picture of view 1": [8],
+        "no hand found": [10],
+        "pictures of different sizes": [12],
+    }
+    assert split.num_samples == FRAMES - 5
+
+
+def change_joints(path, change):
+    values = scipy.io.loadmat(path)
+    joints = values["joint_xyz"].copy()
+    values = {"joint_xyz": change(joints), "joint_names": values["joint_names"]}
+    scipy.io.savemat(path, values)
+
+
+def test_annotation_with_holes_and_an_early_end(copy, tmp_path):
+    def change(joints):
+        joints[1, 4, 7] = np.nan
+        joints[:, 5] = np.nan
+        return joints[:, :20]
+
+    change_joints(copy / "train" / "joint_data.mat", change)
+    convert(copy, tmp_path / "out", "--splits=train")
+    split = records.read_info(tmp_path / "out").splits["train"]
+    assert split.num_samples == FRAMES
+    assert split.num_labelled == 19
+    assert split.extra["frames_without_annotation"] == 5
+    assert split.extra["frames_with_unknown_joints"] == 1
+    sample = read(tmp_path / "out", "train")[4]
+    assert sample["joint_mask"].sum() == 3 * 36 - 1 and sample["joint_mask"][1, 7] == 0
+    assert np.isfinite(sample["joints_mm"]).all()
+
+
+def test_joints_in_another_order_are_sorted_by_name(copy):
+    path = copy / "train" / "joint_data.mat"
+    before = nyu_source.read_joint_data(path)
+    values = scipy.io.loadmat(path)
+    order = np.random.default_rng(0).permutation(36)
+    scipy.io.savemat(
+        path,
+        {
+            "joint_xyz": values["joint_xyz"][:, :, order],
+            "joint_names": values["joint_names"][:, order],
+        },
+    )
+    np.testing.assert_array_equal(nyu_source.read_joint_data(path), before)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "Cannot read"),
+        (b"MATLAB 5.0 MAT-file" + bytes(200), "Cannot read|found none"),
+        ({"other": np.zeros(3)}, "joint_xyz.*found none"),
+        ({"joint_xyz": np.zeros([3, 5, 14, 3])}, r"\[3, frames, 36, 3\].*14"),
+    ],
+)
+def test_bad_joint_data(copy, tmp_path, content, message, capsys):
+    path = copy / "train" / "joint_data.mat"
+    if isinstance(content, dict):
+        scipy.io.savemat(path, content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        convert(copy, tmp_path / "out", "--splits=train")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_view_of_another_moment_is_refused(copy, tmp_path):
+    def change(joints):
+        joints[2] = np.roll(joints[2], 7, axis=0)
+        return joints
+
+    change_joints(copy / "train" / "joint_data.mat", change)
+    with pytest.raises(ValueError, match="View 3 does not fit view 1"):
+        convert(copy, tmp_path / "out", "--splits=train")
+
+
+def stop(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        commands.run(nyu.main, nyu.define_flags, ["nyu.py", *map(str, arguments)])
+    assert stopped.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nyu: ")]
+    return line
+
+
+def test_wrong_folders(tmp_path, capsys):
+    out = f"--output_dir={tmp_path / 'out'}"
+    assert "nowhere" in stop(capsys, f"--nyu_dir={tmp_path / 'nowhere'}", out)
+    assert "'train'" in stop(capsys, f"--nyu_dir={tmp_path}", out)
+    (tmp_path / "train").mkdir()
+    assert "depth_" in stop(capsys, f"--nyu_dir={tmp_path}", out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_flags(source, tmp_path, capsys):
+    both = (f"--nyu_dir={source[0]}", f"--output_dir={tmp_path / 'out'}")
+    assert "4 numbers" in stop(capsys, *both, "--intrinsics=1,2,3")
+    assert "positive" in stop(capsys, *both, "--intrinsics=0,1,2,3")
+    assert "centers" in stop(capsys, *both, "--center=here.txt")
+    assert "joint_data.mat" in stop(capsys, *both, "--splits=test", "--calibration=annotation")
+    assert "--model" in stop(capsys, *both, "--calibration=predictions")
+    assert "cameras.json" in stop(capsys, *both, "--calibration=cameras.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_split_is_not_overwritten(source, converted, capsys):
+    before = (converted / "dataset_info.json").read_bytes()
+    line = stop(capsys, f"--nyu_dir={source[0]}", f"--output_dir={converted}", "--num_shards=3")
+    assert "already has a split 'train'" in line
+    assert (converted / "dataset_info.json").read_bytes() == before
+
+
+def test_killed_it_goes_on_and_ends_alike(source, converted, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "data_prep.nyu", f"--nyu_dir={source[0]}", f"--output_dir={out}",
+        "--num_shards=3", "--splits=train", "--workers=1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    first = out / ".train.partial" / "train-00000-of-00003.tfrecord.json"
+    deadline = time.monotonic() + 120.0
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert first.exists()
+    assert not list(out.glob("*.tfrecord")), "it finished before it was killed"
+    with pytest.raises(FileNotFoundError, match="no complete data set"):
+        records.read_info(out)
+    kept = first.stat().st_mtime_ns
+    frames = []
+    original = split_conversion._write_shard
+
+    def note(plan, index, *rest):
+        frames.append(index)
+        assert first.stat().st_mtime_ns == kept
+        return original(plan, index, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split_conversion, "_write_shard", note)
+        convert(source[0], out, "--splits=train")
+    assert 0 not in frames and frames
+    assert records.verify(out).splits["train"].num_samples == FRAMES
+    for a, b in zip(read(out, "train"), read(converted, "train"), strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    assert not (out / ".train.partial").exists()
+
+
+def test_damaged_waiting_shards_are_made_again(source, tmp_path):
+    split = nyu_source.open_split(source[0], "train")
+    intrinsics = np.tile(np.float32(camera.NYU_INTRINSICS), (3, 1))
+    cameras = calibration.calibrate(split.joints_mm, "annotation", intrinsics)
+    spec = crop.CropSpec(32)
+    plan = split_conversion.SplitPlan(
+        tmp_path, "train", list(range(1, 9)), 2, "test", spec, 3, {"a": 1}, {}
+    )
+    converter = nyu.FrameConverter(split, cameras, spec, "annotation", (1,))
+
+    def fail_in_the_second_shard(frame):
+        if frame == 4:
+            raise KeyboardInterrupt
+        return converter(frame)
+
+    with pytest.raises(KeyboardInterrupt):
+        split_conversion.convert_split(plan, fail_in_the_second_shard, workers=1)
+    waiting = tmp_path / ".train.partial" / plan.shard_name(0)
+    waiting.write_bytes(waiting.read_bytes()[:-10])
+    info = split_conversion.convert_split(plan, converter, workers=1)
+    assert info.num_samples == 8
+    assert len(list(tf.data.TFRecordDataset(str(tmp_path / plan.shard_name(0))))) == 4
+
+
+def test_other_settings_start_anew(source, tmp_path):
+    done = []
+
+    def problem(frame):
+        done.append(frame)
+        if frame == 2:
+            raise KeyboardInterrupt
+        return split_conversion.Converted(problem="none")
+
+    def plan(value):
+        return split_conversion.SplitPlan(
+            tmp_path, "train", [1, 2], 2, "test", crop.CropSpec(32), 3, {"a": value}, {}
+        )
+
+    for value in (1, 1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            split_conversion.convert_split(plan(value), problem, workers=1)
+    # The second run took the first shard as it was.
+    assert done == [1, 2, 2, 1, 2]

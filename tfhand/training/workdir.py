@@ -1,0 +1,79 @@
+"""The folder of a run: its stages, each kept and not done again if it is there.
+
+A stage keeps the settings it was started with in `settings.json`, and `done.json` once it is
+finished. One that was started with other settings is never taken silently.
+"""
+
+import contextlib
+import json
+import pathlib
+import shutil
+import time
+
+from tfhand.evaluation import report
+
+__all__ = ["Workdir", "finished_workdir"]
+
+_SETTINGS, _DONE = "settings.json", "done.json"
+
+
+class Workdir:
+    """Where a run keeps its stages.
+
+    Args:
+        path: Folder, made if needed.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def stage(self, name):
+        """Returns the folder of a stage."""
+        return self.path / name
+
+    def is_done(self, name, settings):
+        """Whether a stage is there, finished.
+
+        Raises:
+            ValueError: If it is there, finished or not, but was made with other settings.
+        """
+        started = self.stage(name) / _SETTINGS
+        if not started.exists():
+            return False
+        found = json.loads(started.read_text())
+        expected = json.loads(json.dumps(settings))
+        different = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
+        if different:
+            changes = ", ".join(f"{k}={found.get(k)} (now {expected.get(k)})" for k in different)
+            raise ValueError(
+                f"{self.stage(name)} was made with {changes}: give the same settings, use another "
+                f"--workdir, or delete it if it is of no use any more."
+            )
+        return (self.stage(name) / _DONE).exists()
+
+    @contextlib.contextmanager
+    def working(self, name, settings):
+        """Context in which a stage is made; marks it as done at the end."""
+        folder = self.stage(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        report.write_json(folder / _SETTINGS, settings)
+        start = time.time()
+        yield folder
+        seconds = round(time.time() - start, 1)
+        # Intermediate states are of no use any more.
+        shutil.rmtree(folder / "backup", ignore_errors=True)
+        report.write_json(folder / _DONE, {"seconds": seconds})
+        print(f"Stage {name} took {seconds:.0f} s.", flush=True)
+
+
+def finished_workdir(path):
+    """Returns the `Workdir` of another run, to take its prior and its initialized network.
+
+    Raises:
+        FileNotFoundError: If that run has not finished both.
+    """
+    for name in ("prior", "init"):
+        if not (pathlib.Path(path) / name / _DONE).is_file():
+            raise FileNotFoundError(f"Expected a finished stage {name} in {path}, found none.")
+    return Workdir(path)
