@@ -1,6 +1,6 @@
 """Shows what is in a folder of records: a table, and a contact sheet of its crops.
 
-python -m data_prep.inspect --data_dir=OUT --split=train --output=sheet.png --json=info.json
+python -m data_prep.inspect --data_dir=OUT --split=train --sheet=sheet.png --output=info.json
 """
 
 import dataclasses
@@ -119,8 +119,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "split", None, "Split to measure and draw; all, and the first.", flag_values=flag_values
     )
-    flags.DEFINE_string("output", None, "PNG file for the contact sheet.", flag_values=flag_values)
-    flags.DEFINE_string("json", None, "JSON file for all of it.", flag_values=flag_values)
+    flags.DEFINE_string("output", None, "JSON file for all of it.", flag_values=flag_values)
+    flags.DEFINE_string("sheet", None, "PNG file for the contact sheet.", flag_values=flag_values)
     flags.DEFINE_integer(
         "max_measured",
         1000,
@@ -147,14 +147,14 @@ def main(options: flags.FlagValues) -> None:
         samples = _load_evenly(options.data_dir, split, options.max_measured)
         measured[split] = measure(samples, info.spec.cube_mm)
         print(f"{split}: " + ", ".join(f"{key} {value}" for key, value in measured[split].items()))
-        if options.output and position == 0:
+        if options.sheet and position == 0:
             chosen = np.unique(np.linspace(0, len(samples) - 1, options.max_drawn).round())
             drawn = [samples[int(index)] for index in chosen]
-            draw_contact_sheet(drawn, info.spec.cube_mm).savefig(options.output)
-            print(f"contact sheet of {split}: {options.output}")
-    if options.json:
+            draw_contact_sheet(drawn, info.spec.cube_mm).savefig(options.sheet)
+            print(f"contact sheet of {split}: {options.sheet}")
+    if options.output:
         values = {**dataclasses.asdict(info), "measured": measured}
-        Path(options.json).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        Path(options.output).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _load_evenly(data_dir, split, max_samples):

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -107,6 +108,40 @@ def test_command_names_images_without_a_hand(model_path, tmp_path):
     np.save(tmp_path / "empty.npy", np.zeros([120, 160], np.float32))
     with pytest.raises(ValueError, match=r"No hand found in 1 of 1 images.*empty\.npy"):
         run_predict(f"--model={model_path}", f"--depth={tmp_path}")
+
+
+def test_a_damaged_image_does_not_cost_the_others(model_path, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    np.save(tmp_path / "b.npy", ball_image())
+    output = tmp_path / "out.json"
+    with pytest.raises(ValueError, match=r"1 of 2 images.*a\.png"):
+        run_predict(f"--model={model_path}", f"--depth={tmp_path}", f"--output={output}")
+    results = json.loads(output.read_text())
+    assert "a.png" in results["a.png"]["error"]
+    assert not results["a.png"]["found_hand"]
+    assert results["b.npy"]["found_hand"]
+    with pytest.raises(ValueError, match=r"depth image.*a\.png"):
+        run_predict(f"--model={model_path}", f"--depth={tmp_path / 'a.png'}")
+
+
+def test_the_network_knows_its_crops(tmp_path):
+    config = pose_network.PoseNetworkConfig(32, 8, features=8, growth=4, cube_mm=240.0)
+    network = pose_network.build_inference_network(pose_network.build_pose_network(config))
+    network.save(tmp_path / "pose.keras")
+    loaded = inference.load_network(tmp_path / "pose.keras", cube_mm=240.0)
+    assert inference.crop_spec_of(loaded) == crop.CropSpec(32, 240.0)
+    with pytest.raises(ValueError, match=r"crops of 300 mm .*found 240 mm"):
+        inference.load_network(tmp_path / "pose.keras", cube_mm=300.0)
+
+
+def test_files_that_hold_no_pose_network(tmp_path):
+    (tmp_path / "text.keras").write_text("no model")
+    with pytest.raises(ValueError, match=r"Keras model in .*text\.keras"):
+        inference.load_network(tmp_path / "text.keras")
+    inputs = keras.Input((4,))
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match=r"outputs spheres_mm and spread_mm.*found none"):
+        inference.load_network(tmp_path / "other.keras")
 
 
 def test_missing_files(model_path, tmp_path):

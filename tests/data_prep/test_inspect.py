@@ -51,7 +51,7 @@ def run(*arguments):
 
 def test_prints_a_table_and_writes_sheet_and_json(folder, tmp_path, capsys):
     sheet, report = tmp_path / "sheet.png", tmp_path / "info.json"
-    code = run(f"--data_dir={folder}", f"--output={sheet}", f"--json={report}", "--verify")
+    code = run(f"--data_dir={folder}", f"--sheet={sheet}", f"--output={report}", "--verify")
     printed = capsys.readouterr().out
     assert code == 0
     assert "2 views of 16 x 16 px, cube 300 mm" in printed
@@ -79,7 +79,9 @@ def test_joints_are_drawn_where_they_are(folder):
 
 def test_even_choice_of_samples(folder, tmp_path):
     report = tmp_path / "info.json"
-    assert run(f"--data_dir={folder}", "--split=test", "--max_measured=2", f"--json={report}") == 0
+    assert (
+        run(f"--data_dir={folder}", "--split=test", "--max_measured=2", f"--output={report}") == 0
+    )
     assert json.loads(report.read_text())["measured"]["test"]["samples"] == 2
 
 

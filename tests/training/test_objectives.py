@@ -107,8 +107,10 @@ def test_truth_scores_better_than_noise(recording, hands_mm, batch, spec, rng):
 
     truth = pipeline.targets_in_views(hands_mm, recording.ref_from_crop)
     noisy = truth + np.random.default_rng(2).normal(0.0, 8.0, truth.shape).astype(np.float32)
-    _, right = make(spec)(Fixed(truth), batch, rng)
-    _, wrong = make(spec)(Fixed(noisy), batch, rng)
+    # Rendered along the rays of pixel centers, unlike the crops that the margin is for.
+    exact = make(spec, margin_px=0.0)
+    _, right = exact(Fixed(truth), batch, rng)
+    _, wrong = exact(Fixed(noisy), batch, rng)
     for name in (*DATA_TERMS[:2], "multi_view_consistency", "target"):
         assert (right[name].numpy() < 0.5 * wrong[name].numpy()).all(), name
     # The recording was rendered from these very spheres, pixel by pixel.
@@ -146,12 +148,28 @@ def test_augmentation_is_undone_before_the_terms(batch, estimate, spec):
             # The objective draws the motion first, from the same seed.
             motion = augmentation.sample_motion(tf.random.Generator.from_seed(7), 12, config)
             turned = tf.matmul(self.spheres_mm, motion.rotation, transpose_b=True)
-            return {"spheres_mm": turned + motion.shift_mm[:, None]}
+            resized = motion.scale[:, None, None] * turned
+            return {"spheres_mm": resized + motion.shift_mm[:, None]}
 
     rng = tf.random.Generator.from_seed(7)
     still, _ = make(spec)(Fixed(estimate), batch, rng)
     moved, _ = make(spec, augment=config)(Follows(estimate), batch, rng)
     np.testing.assert_allclose(moved, still, rtol=1e-3)
+
+
+def test_measure_evaluates_every_term_without_weights_or_augmentation(
+    make_network, batch, spec, rng
+):
+    weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0) | {"bone_length": 1.0})
+    network = make_network()
+    watched = make(spec, weights=weights, negative_elbo=lambda s: s[..., 0, 0] * 0.0 + 2.0)
+    values = watched.measure(network, batch)
+    assert set(values) == set(terms.TERMS)
+    assert all(value.shape == (4,) and np.isfinite(value).all() for value in values.values())
+    np.testing.assert_array_equal(values["pose_prior"], np.full(4, 2.0))
+    _, trained = watched(network, batch, rng)
+    np.testing.assert_allclose(trained["bone_length"], values["bone_length"], rtol=1e-4)
+    assert "pose_prior" not in make(spec).measure(network, batch)
 
 
 def test_prior_is_called_with_every_view(batch, estimate, spec, rng):

@@ -122,7 +122,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
             np.full([2, 14], 0.1, np.float32),
         )
 
-    def fit(model, dataset, steps, folder, name, pictures=None):
+    def fit(model, dataset, steps, folder, name, watching=()):
         if name in stop_at:
             raise KeyboardInterrupt
         element = next(iter(dataset))
@@ -272,7 +272,7 @@ def test_batches_are_shared_evenly():
 def test_initialize_is_kept(workdir, monkeypatch):
     calls = []
 
-    def fit(model, dataset, steps, folder, name, pictures=None):
+    def fit(model, dataset, steps, folder, name, watching=()):
         calls.append(steps)
         kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)

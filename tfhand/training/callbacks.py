@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfhand.evaluation import pictures, qualitative
 from tfhand.geometry import crop, views
 
-__all__ = ["Pictures", "StopAtBadLoss"]
+__all__ = ["Pictures", "StopAtBadLoss", "Terms"]
 
 
 class StopAtBadLoss(keras.callbacks.Callback):
@@ -34,6 +34,31 @@ class StopAtBadLoss(keras.callbacks.Callback):
                 f"Training of {self._name} went wrong in epoch {epoch + 1}: {found}. A lower "
                 f"learning rate may help; the backup is that of the epoch before."
             )
+
+
+class Terms(keras.callbacks.Callback):
+    """Writes every term of equation 4 on some samples at the end of every epoch.
+
+    Terms without a weight are not evaluated in training; here they are, so that runs compare.
+
+    Args:
+        directory: Folder of the event files.
+        objective: `objectives.RecordedObjective`.
+        batch: Dict of `depth_mm` [B, V, S, S] and `ref_from_crop` [B, V, 4, 4].
+    """
+
+    def __init__(self, directory, objective, batch):
+        super().__init__()
+        self._writer = tf.summary.create_file_writer(str(directory / "terms"))
+        self._objective = objective
+        self._batch = {name: tf.constant(value) for name, value in batch.items()}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the mean of each term over the samples."""
+        values = self._objective.measure(self.model.network, self._batch)
+        with self._writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(f"terms_of_pictures/{name}", tf.reduce_mean(value), epoch)
 
 
 class Pictures(keras.callbacks.Callback):

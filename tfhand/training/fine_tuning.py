@@ -140,14 +140,19 @@ def _make_trainer(strategy, network, objective, options, seed):
 
 
 def _train(model, dataset, recording, steps, folder, number):
-    """Trains one round, with pictures of six samples of the recording."""
-    shown = recording.depth_mm[:: max(len(recording) // 6, 1)][:6]
-    cube_mm = model.recorded.spec.cube_mm
-
-    def pictures(logs):
-        return callbacks.Pictures(logs, shown, cube_mm)
-
-    loop.fit(model, dataset, steps, folder, f"round-{number}", pictures)
+    """Trains one round, with pictures and terms of six samples of the recording."""
+    shown = slice(0, 6 * max(len(recording) // 6, 1), max(len(recording) // 6, 1))
+    batch = {
+        "depth_mm": recording.depth_mm[shown],
+        "ref_from_crop": recording.ref_from_crop[shown],
+    }
+    name = f"round-{number}"
+    logs = folder / "logs" / name
+    watching = [
+        callbacks.Pictures(logs, batch["depth_mm"], model.recorded.spec.cube_mm),
+        callbacks.Terms(logs, model.recorded, batch),
+    ]
+    loop.fit(model, dataset, steps, folder, name, watching)
 
 
 def _checksum(arrays):

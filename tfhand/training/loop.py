@@ -49,7 +49,7 @@ def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS):
     model.track(model.metric_names())
 
 
-def fit(model, dataset, steps, folder, name, pictures=None):
+def fit(model, dataset, steps, folder, name, watching=()):
     """Runs `steps` steps, with a progress bar, TensorBoard logs and a backup every epoch.
 
     Args:
@@ -58,14 +58,12 @@ def fit(model, dataset, steps, folder, name, pictures=None):
         steps: Steps.
         folder: Folder of the stage.
         name: Of this training within the stage.
-        pictures: Optional callback from the folder of logs that draws pictures, see
-            `callbacks.Pictures`.
+        watching: Further callbacks.
 
     Raises:
         ValueError: If the loss of an epoch is not finite; the backup is that of the one before.
     """
     epochs = max(steps // _STEPS_PER_EPOCH, 1)
-    logs = folder / "logs" / name
     model.fit(
         dataset,
         epochs=epochs,
@@ -74,8 +72,8 @@ def fit(model, dataset, steps, folder, name, pictures=None):
         verbose="auto",
         callbacks=[
             callbacks.StopAtBadLoss(name),
-            keras.callbacks.TensorBoard(str(logs), update_freq="epoch"),
+            keras.callbacks.TensorBoard(str(folder / "logs" / name), update_freq="epoch"),
             keras.callbacks.BackupAndRestore(str(folder / "backup" / name)),
-            *([pictures(logs)] if pictures else []),
+            *watching,
         ],
     )

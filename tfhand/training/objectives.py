@@ -78,7 +78,7 @@ class RecordedObjective:
         weights: `terms.LossWeights`, the lambdas of equation 4.
         target_weight: Weight of the L1 distance to target spheres, for samples that have them
             (fits of `tfhand.fitting`, or labels). Not in the paper.
-        negative_elbo: The frozen prior's `negative_elbo`, or None where its weight is zero.
+        negative_elbo: The frozen prior's `negative_elbo`, or None where it is not evaluated.
         spec: `crop.CropSpec`.
         clamp_mm: Largest difference of the data terms.
         stride: The data terms use every stride-th row and column.
@@ -130,6 +130,25 @@ class RecordedObjective:
             values["target"] = distance
             total += self.target_weight * distance / _UNIT_MM
         return total, values
+
+    def measure(self, network, batch):
+        """Evaluates every term, also those without a weight, without augmentation.
+
+        Args:
+            network: Pose network.
+            batch: As for a training step; targets are not needed.
+
+        Returns:
+            Dict of unweighted float32 [B] by the term's name.
+        """
+        depth_mm = batch["depth_mm"]
+        normalized = crop.normalize(views.fold_views(depth_mm), self.spec.cube_mm)
+        spheres_mm = network(normalized, training=False)["spheres_mm"]
+        estimate = views.unfold_views(spheres_mm, depth_mm.shape[1])
+        terms_by_name = self._terms(estimate, batch)
+        if self.negative_elbo is None:
+            del terms_by_name["pose_prior"]
+        return {name: term() for name, term in terms_by_name.items()}
 
     def _estimate(self, network, depth_mm, rng):
         """Returns spheres in the crops' own frames, [B, V, 41, 3]."""
