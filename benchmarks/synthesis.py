@@ -4,7 +4,7 @@ Run as
 
     python benchmarks/synthesis.py --output=synthesis.json
 
-The target (docs/training.md) is 3,000 clean maps/s at 64 px on two free cores. A case is timed in
+The target is 3,000 clean maps/s at 64 px on two free cores. A case is timed in
 rounds; the table shows the median and the fastest round, which other load disturbs least, and the
 CPU time of all threads a map.
 """
