@@ -27,12 +27,10 @@ __all__ = [
     "save_calibration",
 ]
 
-# Points within this distance of where the transform puts them agree with it, mm. Annotated joints
-# of NYU agree within a few mm, estimates of a trained network within one or two cm.
-_INLIER_MM = 25.0
-# A view is refused if fewer of its points agree, or if those that do are farther apart.
+# A view is refused if fewer of its points agree, or if the median distance of those that do is a
+# larger share of the distance within which they are said to agree.
 _SMALLEST_INLIER_SHARE = 0.4
-_LARGEST_RESIDUAL_MM = 15.0
+_LARGEST_RESIDUAL_SHARE = 0.6
 _MIN_POINTS = 12
 _CANDIDATES = 200
 _REFINEMENTS = 10
@@ -85,7 +83,7 @@ def _kabsch(source, target):
     return rotation, translation
 
 
-def fit_rigid_robustly(source, target, rng=None):
+def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):
     """Finds the rigid transform that most point pairs agree with.
 
     Triples of pairs give candidates; the one with the smallest median distance is refined on the
@@ -95,6 +93,7 @@ def fit_rigid_robustly(source, target, rng=None):
       source: float `[N, 3]`, mm; rows with a value that is not finite, here or in `target`, are
         left out.
       target: float `[N, 3]`, mm, the same points in the other frame.
+      inlier_mm: pairs within this distance of each other agree, mm.
       rng: `np.random.Generator` for the triples; None: always the same.
 
     Returns:
@@ -119,19 +118,19 @@ def fit_rigid_robustly(source, target, rng=None):
     best = np.median(np.linalg.norm(moved - target[some], axis=-1), axis=1).argmin()
     rotation, translation = rotation[best], translation[best]
     # From wide to narrow, so that a rough candidate is not stuck with its own few neighbors.
-    for limit in np.geomspace(4.0, 1.0, _REFINEMENTS) * _INLIER_MM:
+    for limit in np.geomspace(4.0, 1.0, _REFINEMENTS) * inlier_mm:
         distance = np.linalg.norm(source @ rotation.T + translation - target, axis=1)
         agree = distance <= max(limit, np.partition(distance, _MIN_POINTS - 1)[_MIN_POINTS - 1])
         rotation, translation = _kabsch(source[agree], target[agree])
     distance = np.linalg.norm(source @ rotation.T + translation - target, axis=1)
-    agree = distance <= _INLIER_MM
+    agree = distance <= inlier_mm
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = rotation, translation
     residual = float(np.median(distance[agree])) if agree.any() else float("inf")
     return transform, residual, float(agree.mean())
 
 
-def calibrate(points_mm, source: str, intrinsics=None) -> Calibration:
+def calibrate(points_mm, source: str, intrinsics=None, inlier_mm: float = 25.0) -> Calibration:
     """Calibrates the cameras of a recording from points that all of them know.
 
     Args:
@@ -139,6 +138,9 @@ def calibrate(points_mm, source: str, intrinsics=None) -> Calibration:
         point is not known.
       source: where the points come from.
       intrinsics: float `[V, 4]`, kept with the result.
+      inlier_mm: points within this distance of where the transform puts them agree with it, mm.
+        Annotated joints of NYU agree within a few mm, estimates of a trained network within a few
+        cm.
 
     Returns:
       `Calibration`; the first view is the reference.
@@ -153,17 +155,20 @@ def calibrate(points_mm, source: str, intrinsics=None) -> Calibration:
     residuals, shares = [np.nan], [np.nan]
     for view in range(1, len(points_mm)):
         try:
-            transform, residual, share = fit_rigid_robustly(points_mm[view], points_mm[0])
+            transform, residual, share = fit_rigid_robustly(
+                points_mm[view], points_mm[0], inlier_mm
+            )
         except ValueError as error:
             raise ValueError(
                 f"View {view + 1} cannot be calibrated from {source}: {error}"
             ) from None
-        if share < _SMALLEST_INLIER_SHARE or residual > _LARGEST_RESIDUAL_MM:
+        largest = _LARGEST_RESIDUAL_SHARE * inlier_mm
+        if share < _SMALLEST_INLIER_SHARE or residual > largest:
             raise ValueError(
                 f"View {view + 1} does not fit view 1: of the points from {source}, {share:.0%} "
-                f"agree with one rigid transform within {_INLIER_MM:g} mm (median {residual:.1f} "
+                f"agree with one rigid transform within {inlier_mm:g} mm (median {residual:.1f} "
                 f"mm); expected at least {_SMALLEST_INLIER_SHARE:.0%} and at most "
-                f"{_LARGEST_RESIDUAL_MM:g} mm. Are all pictures of one moment, and did no camera "
+                f"{largest:g} mm. Are all pictures of one moment, and did no camera "
                 f"move?"
             )
         transforms.append(transform)

@@ -31,6 +31,8 @@ _CALIBRATION_FRAMES = 400
 # The middle of a hand's surface lies nearer to the camera than the middle of the hand by about
 # half of a hand's thickness; all cameras see it so, each along its own axis.
 _BEHIND_SURFACE_MM = 15.0
+# Within what distance points of two views agree that are no labels, mm.
+_ROUGH_INLIER_MM = 50.0
 # Test frames of NYU from which on a second person is seen.
 _NYU_TEST_FRAMES, _NYU_SECOND_SUBJECT = 8252, 2441
 
@@ -222,12 +224,14 @@ def find_cameras(split, how: str | None, intrinsics, model: str | None):
         return calibration.calibrate(split.joints_mm, "annotation", intrinsics)
     if how == "depth":
         points = _points_from_depth(split, intrinsics)
-        return calibration.calibrate(points, "hands found in the depth", intrinsics)
+        return calibration.calibrate(
+            points, "hands found in the depth", intrinsics, _ROUGH_INLIER_MM
+        )
     if how == "predictions":
         if not model:
             raise ValueError("--calibration=predictions needs --model=pose.keras, found none.")
         points = _points_from_predictions(split, intrinsics, model)
-        return calibration.calibrate(points, "estimates of a network", intrinsics)
+        return calibration.calibrate(points, "estimates of a network", intrinsics, _ROUGH_INLIER_MM)
     found = calibration.load_calibration(how, nyu_source.NUM_VIEWS)
     if found.intrinsics is None:
         found = dataclasses.replace(found, intrinsics=intrinsics)

@@ -12,6 +12,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import h5py
 import numpy as np
 import scipy.io
 from absl import logging
@@ -96,7 +97,7 @@ def read_joint_data(path) -> np.ndarray:
     """Reads the annotation of a split.
 
     Args:
-      path: `joint_data.mat`.
+      path: `joint_data.mat`, of any MATLAB version.
 
     Returns:
       float64 `[3, m, 36, 3]`, camera frames (x right, y down, z away), mm; NaN where a value is
@@ -106,8 +107,8 @@ def read_joint_data(path) -> np.ndarray:
       ValueError: if the file is damaged, or `joint_xyz` is missing or has another shape.
     """
     try:
-        values = scipy.io.loadmat(path, variable_names=["joint_xyz", "joint_names"])
-    except Exception as error:  # SciPy raises errors of many kinds on damaged files.
+        values = _load_mat(path)
+    except Exception as error:  # SciPy and h5py raise errors of many kinds on damaged files.
         raise ValueError(f"Cannot read {path}: {type(error).__name__}: {error}.") from error
     if "joint_xyz" not in values:
         raise ValueError(f"Expected joint_xyz in {path}, found none.")
@@ -127,6 +128,15 @@ def read_joint_data(path) -> np.ndarray:
     joints = joints.astype(np.float64) * np.array([1.0, -1.0, 1.0])
     unknown = ~np.isfinite(joints).all(axis=-1) | (joints == 0.0).all(axis=-1)
     return np.where(unknown[..., None], np.nan, joints)
+
+
+def _load_mat(path):
+    """Reads a MATLAB file, of version 7.3 (HDF5, axes reversed) or older."""
+    if not h5py.is_hdf5(path):
+        return scipy.io.loadmat(path, variable_names=["joint_xyz", "joint_names"])
+    with h5py.File(path, "r") as file:
+        # Names are references there; joints are taken in NYU's order.
+        return {name: np.transpose(file[name][:]) for name in ("joint_xyz",) if name in file}
 
 
 def _order_of_joints(names, path):

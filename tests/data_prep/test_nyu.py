@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from data_prep import calibration, nyu, nyu_source, records, split_conversion
 from tests.data_prep import nyu_layout
-from tfhand import commands
+from tfhand import commands, inference
 from tfhand.geometry import camera, crop, rigid
 from tfhand.hand import skeleton
 
@@ -240,6 +241,53 @@ def test_joints_in_another_order_are_sorted_by_name(copy):
         },
     )
     np.testing.assert_array_equal(nyu_source.read_joint_data(path), before)
+
+
+def test_joints_of_a_matlab_7_3_file(copy):
+    path = copy / "train" / "joint_data.mat"
+    before = nyu_source.read_joint_data(path)
+    joints = scipy.io.loadmat(path)["joint_xyz"]
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["joint_xyz"] = joints.T
+    np.testing.assert_array_equal(nyu_source.read_joint_data(path), before)
+
+
+class Estimates:
+    """Stands in for a network that knows the joints, but for noise and some bad frames."""
+
+    def __init__(self, scene):
+        self.joints, self.frame = scene.joints_mm, 0
+        self.rng = np.random.default_rng(5)
+
+    def __call__(self, network, depth_mm, intrinsics, spec):
+        spheres = np.full([3, 41, 3], np.nan, np.float32)
+        spheres[:, skeleton.SPHERE_FROM_JOINT] = self.joints[:, self.frame]
+        spheres += self.rng.normal(0.0, 8.0, spheres.shape).astype(np.float32)
+        if self.frame % 5 == 0:
+            spheres[1] += 150.0
+        found = np.array([True, True, self.frame != 3])
+        spheres[~found] = np.nan
+        self.frame += 1
+        return inference.Hands(found, None, spheres, None, None)
+
+
+def test_cameras_from_estimates(source, converted, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "load_network", lambda path: None)
+    monkeypatch.setattr(inference, "crop_spec_of", lambda network: None)
+    monkeypatch.setattr(inference, "estimate_hands", Estimates(source[1]))
+    convert(
+        source[0], tmp_path / "out", "--splits=train", "--every=4", "--calibration=predictions",
+        "--model=pose.keras",
+    )  # fmt: skip
+    expected = np.linalg.inv(source[1].view_from_ref)
+    found = read(tmp_path / "out", "train")[0]["ref_from_view"]
+    # 36 joints in 24 frames with 8 mm of noise an axis.
+    np.testing.assert_allclose(found[:, :3, :3], expected[:, :3, :3], atol=0.02)
+    np.testing.assert_allclose(found[:, :3, 3], expected[:, :3, 3], atol=15.0)
+    extra = records.read_info(tmp_path / "out").splits["train"].extra["calibration"]
+    assert extra["source"] == "estimates of a network"
+    assert 8.0 < extra["residual_mm"][2] < 25.0
 
 
 @pytest.mark.parametrize(
