@@ -30,12 +30,14 @@ TARGET_RATIO = 1.5
 
 def decode_all(folder, frames, workers):
     """Decodes every picture; returns seconds."""
-    from data_prep import nyu, nyu_source
+    from data_prep import nyu_source
 
     split = nyu_source.open_split(folder, "train")
     start = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        problems = [problem for _, problem in pool.map(lambda f: nyu.read_views(split, f), frames)]
+        problems = [
+            problem for _, problem in pool.map(lambda f: nyu_source.read_views(split, f), frames)
+        ]
     assert not any(problems)
     return time.perf_counter() - start
 

@@ -17,22 +17,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from absl import flags
-from tqdm import tqdm
 
-from data_prep import calibration, centers, nyu_source, records, split_conversion
+from data_prep import calibration, centers, nyu_cameras, nyu_source, records, split_conversion
 from tfhand import commands
-from tfhand.geometry import camera, crop, depth_image, hand_center, rigid
+from tfhand.geometry import camera, crop, hand_center, rigid
 from tfhand.hand import skeleton
 
 __all__ = ["FrameConverter", "define_flags", "main"]
 
-# Frames from which the cameras are calibrated where there is no annotation.
-_CALIBRATION_FRAMES = 400
-# The middle of a hand's surface lies nearer to the camera than the middle of the hand by about
-# half of a hand's thickness; all cameras see it so, each along its own axis.
-_BEHIND_SURFACE_MM = 15.0
-# Within what distance points of two views agree that are no labels, mm.
-_ROUGH_INLIER_MM = 50.0
 # Test frames of NYU from which on a second person is seen.
 _NYU_TEST_FRAMES, _NYU_SECOND_SUBJECT = 8252, 2441
 
@@ -78,7 +70,7 @@ class FrameConverter:
         Returns:
           `split_conversion.Converted`.
         """
-        depth_mm, problem = read_views(self.split, frame)
+        depth_mm, problem = nyu_source.read_views(self.split, frame)
         if problem:
             return split_conversion.Converted(problem=problem)
         joints = self.split.joints_of(frame)
@@ -137,107 +129,6 @@ def _distances_to_palm(center, joints):
     return values
 
 
-def read_views(split, frame: int):
-    """Reads the pictures of a frame.
-
-    Args:
-      split: `nyu_source.NyuSplit`.
-      frame: its number, from 1.
-
-    Returns:
-      (depth float32 `[V, H, W]`, mm, 0 where there is no reading, or None; problem or None).
-    """
-    if frame in split.missing_views:
-        views = ", ".join(map(str, split.missing_views[frame]))
-        return None, f"no picture of view {views}"
-    images = []
-    for view in range(1, nyu_source.NUM_VIEWS + 1):
-        try:
-            images.append(depth_image.read_depth(split.picture(frame, view)))
-        except (ValueError, OSError):
-            return None, f"damaged picture of view {view}"
-    if len({image.shape for image in images}) > 1:
-        return None, "pictures of different sizes"
-    return np.stack(images), None
-
-
-def _some_frames(split):
-    """Returns up to `_CALIBRATION_FRAMES` frames with all pictures, spread over the split."""
-    whole = [f for f in split.frames if f not in split.missing_views]
-    if not whole:
-        return []
-    index = np.linspace(0, len(whole) - 1, min(_CALIBRATION_FRAMES, len(whole))).astype(int)
-    return [whole[i] for i in index]
-
-
-def _points_from_depth(split, intrinsics):
-    """The middle of the hand in every view of some frames, `[V, n, 1, 3]`, NaN: not found."""
-    points = []
-    for frame in tqdm(_some_frames(split), desc=f"{split.name}: calibrating", unit="frame"):
-        depth_mm, problem = read_views(split, frame)
-        if problem:
-            continue
-        center, found = hand_center.find_hand_center(depth_mm, intrinsics)
-        behind = center + _BEHIND_SURFACE_MM * tf.math.l2_normalize(center, axis=-1)
-        points.append(np.where(found[:, None], behind, np.nan)[:, None])
-    return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 1, 3])
-
-
-def _points_from_predictions(split, intrinsics, model):
-    """The network's joints in every view of some frames, `[V, n, 36, 3]`, NaN: no hand found."""
-    # Keras is slow to import, and only needed here.
-    from tfhand import inference
-
-    network = inference.load_network(model)
-    spec = inference.crop_spec_of(network)
-    points = []
-    for frame in tqdm(_some_frames(split), desc=f"{split.name}: calibrating", unit="frame"):
-        depth_mm, problem = read_views(split, frame)
-        if not problem:
-            hands = inference.estimate_hands(network, depth_mm, intrinsics, spec)
-            points.append(hands.spheres_mm[:, skeleton.SPHERE_FROM_JOINT])
-    return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 36, 3])
-
-
-def find_cameras(split, how: str | None, intrinsics, model: str | None):
-    """Calibrates the cameras of a split.
-
-    Args:
-      split: `nyu_source.NyuSplit`.
-      how: "annotation", "depth", "predictions", a calibration file, or None for the default.
-      intrinsics: float32 `[3, 4]`.
-      model: `pose.keras` for "predictions".
-
-    Returns:
-      `calibration.Calibration` with intrinsics.
-
-    Raises:
-      ValueError: if there is not what `how` needs, or a view does not fit.
-      FileNotFoundError: if there is no such file.
-    """
-    how = how or ("depth" if split.joints_mm is None else "annotation")
-    if how == "annotation":
-        if split.joints_mm is None:
-            raise ValueError(
-                f"--calibration=annotation needs joint_data.mat in {split.folder}, found none."
-            )
-        return calibration.calibrate(split.joints_mm, "annotation", intrinsics)
-    if how == "depth":
-        points = _points_from_depth(split, intrinsics)
-        return calibration.calibrate(
-            points, "hands found in the depth", intrinsics, _ROUGH_INLIER_MM
-        )
-    if how == "predictions":
-        if not model:
-            raise ValueError("--calibration=predictions needs --model=pose.keras, found none.")
-        points = _points_from_predictions(split, intrinsics, model)
-        return calibration.calibrate(points, "estimates of a network", intrinsics, _ROUGH_INLIER_MM)
-    found = calibration.load_calibration(how, nyu_source.NUM_VIEWS)
-    if found.intrinsics is None:
-        found = dataclasses.replace(found, intrinsics=intrinsics)
-    return found
-
-
 def define_flags(flag_values):
     """Defines the flags of this command."""
     define = {"flag_values": flag_values}
@@ -289,7 +180,7 @@ def _convert(options, name, intrinsics):
     center = options.center
     if center not in ("depth", "annotation"):
         center = centers.read_centers(center, options.center_form, intrinsics[0])
-    cameras = find_cameras(split, options.calibration, intrinsics, options.model)
+    cameras = nyu_cameras.find_cameras(split, options.calibration, intrinsics, options.model)
     starts = tuple(int(v) for v in _numbers("subject_starts", options.subject_starts)) or (1,)
     if not options.subject_starts and name == "test" and split.frames[-1] == _NYU_TEST_FRAMES:
         starts = (1, _NYU_SECOND_SUBJECT)

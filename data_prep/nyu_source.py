@@ -17,9 +17,10 @@ import numpy as np
 import scipy.io
 from absl import logging
 
+from tfhand.geometry import depth_image
 from tfhand.hand import skeleton
 
-__all__ = ["NUM_VIEWS", "NyuSplit", "open_split", "read_joint_data"]
+__all__ = ["NUM_VIEWS", "NyuSplit", "open_split", "read_joint_data", "read_views"]
 
 NUM_VIEWS = 3
 _PICTURE = re.compile(r"depth_([0-9]+)_([0-9]{7})\.png")
@@ -91,6 +92,30 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
     path = folder / _JOINT_DATA
     joints = read_joint_data(path) if path.exists() else None
     return NyuSplit(split, folder, frames, missing, joints)
+
+
+def read_views(split, frame: int):
+    """Reads the pictures of a frame.
+
+    Args:
+      split: `NyuSplit`.
+      frame: its number, from 1.
+
+    Returns:
+      (depth float32 `[V, H, W]`, mm, 0 where there is no reading, or None; problem or None).
+    """
+    if frame in split.missing_views:
+        views = ", ".join(map(str, split.missing_views[frame]))
+        return None, f"no picture of view {views}"
+    images = []
+    for view in range(1, NUM_VIEWS + 1):
+        try:
+            images.append(depth_image.read_depth(split.picture(frame, view)))
+        except (ValueError, OSError):
+            return None, f"damaged picture of view {view}"
+    if len({image.shape for image in images}) > 1:
+        return None, "pictures of different sizes"
+    return np.stack(images), None
 
 
 def read_joint_data(path) -> np.ndarray:

@@ -16,17 +16,16 @@ import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from data_prep import records
+from data_prep import motion, records
 from tfhand import commands
 from tfhand.geometry import crop, hand_center, rigid
-from tfhand.hand import pose_sampling, spheres, surface, template
+from tfhand.hand import spheres, surface, template
 from tfhand.synthesis import depth, sensor
 
 __all__ = [
     "RECIPE",
-    "Recording",
     "Subject",
-    "make_recording",
+    "pose_hand",
     "render_views",
     "sample_subject",
     "write",
@@ -41,8 +40,6 @@ _WINDOW_PX = 320
 _FOCAL_PX = 588.0
 _SKIN_POINTS = 55000
 _BATCH = 12
-# Frames from one gesture to the next.
-_FRAMES_PER_GESTURE = 5
 _WALL_BEHIND_MM = 500.0
 
 
@@ -59,23 +56,6 @@ class Subject:
     name: str
     shape: np.ndarray
     skin: surface.Skin
-
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-    """What happens in front of the cameras.
-
-    Attributes:
-        angles: float32 [n, 23].
-        camera_from_hand: float32 [n, 3, 3], rotation, first camera.
-        position_mm: float32 [n, 3], of the palm's center, first camera.
-        view_from_ref: float32 [V, 4, 4], the same for all frames.
-    """
-
-    angles: np.ndarray
-    camera_from_hand: np.ndarray
-    position_mm: np.ndarray
-    view_from_ref: np.ndarray
 
 
 def sample_subject(rng, name):
@@ -103,85 +83,6 @@ def sample_subject(rng, name):
         bumps += 0.7 * np.cos(skin.points_mm @ wave + rng.uniform(0, 2 * np.pi)).astype(np.float32)
     skin = dataclasses.replace(skin, points_mm=skin.points_mm + bumps[:, None] * skin.normals)
     return Subject(name, (deviations * template.SHAPE_STDDEV).astype(np.float32), skin)
-
-
-def _look_at(position, target, roll):
-    """Returns view_from_ref [4, 4] of a camera at `position` that looks at `target`."""
-    z = (target - position) / np.linalg.norm(target - position)
-    x = np.cross(np.array([0.0, 1.0, 0.0]), z)
-    x /= np.linalg.norm(x)
-    y = np.cross(z, x)
-    c, s = np.cos(roll), np.sin(roll)
-    rotation = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ np.stack([x, y, z])
-    transform = np.eye(4)
-    transform[:3, :3], transform[:3, 3] = rotation, -rotation @ position
-    return transform
-
-
-def _cameras(rng):
-    """Places a camera in front of the hand and one on either side, view_from_ref [V, 4, 4]."""
-    target = np.array([0.0, 0.0, 780.0])
-    transforms = [np.eye(4)]
-    for side in (-1.0, 1.0):
-        angle = np.radians(side * rng.uniform(38.0, 62.0))
-        distance = rng.uniform(680.0, 850.0)
-        height = rng.uniform(-180.0, 80.0)
-        position = target + np.array([distance * np.sin(angle), height, -distance * np.cos(angle)])
-        transforms.append(_look_at(position, target, np.radians(rng.uniform(-5.0, 5.0))))
-    return np.array(transforms, np.float32)
-
-
-def _between(keys, frames):
-    """Moves smoothly through keys [k, ...], `_FRAMES_PER_GESTURE` frames a step, [frames, ...]."""
-    at = np.arange(frames) / _FRAMES_PER_GESTURE
-    low = np.floor(at).astype(int)
-    t = at - low
-    t = (t * t * (3 - 2 * t)).reshape(-1, *[1] * (keys.ndim - 1))
-    return keys[low] * (1 - t) + keys[low + 1] * t
-
-
-def make_recording(rng, frames, view_from_ref):
-    """Draws a motion of one hand.
-
-    Args:
-        rng: `np.random.Generator`.
-        frames: Number of frames n.
-        view_from_ref: float32 [V, 4, 4].
-
-    Returns:
-        `Recording`.
-    """
-    num_keys = frames // _FRAMES_PER_GESTURE + 2
-    generator = tf.random.Generator.from_seed(int(rng.integers(2**31)))
-    angles = _between(pose_sampling.sample_angles(generator, num_keys).numpy(), frames)
-    # Palm or back to the first camera, turned freely about the arm's axis and tilted some way.
-    about_arm = np.where(rng.random(num_keys) < 0.75, 0.0, np.pi) + rng.normal(0, 0.6, num_keys)
-    about_arm = np.cumsum(np.concatenate([about_arm[:1], _wrapped(np.diff(about_arm))]))
-    tilt = np.stack([rng.normal(0, 0.45, num_keys), rng.normal(0, 0.45, num_keys)], axis=1)
-    keys = np.concatenate([about_arm[:, None], tilt], axis=1)
-    turns = _between(keys, frames).astype(np.float32)
-    facing = tf.constant(np.diag([1.0, -1.0, -1.0]), tf.float32)
-    zero = np.zeros(frames, np.float32)
-
-    def rotation(axis, angle):
-        vector = [zero, zero, zero]
-        vector[axis] = angle
-        return rigid.rotation_from_axis_angle(np.stack(vector, axis=1))
-
-    camera_from_hand = (
-        rotation(2, turns[:, 2]) @ rotation(0, turns[:, 1]) @ facing @ rotation(1, turns[:, 0])
-    )
-    position = rng.normal(0, [60.0, 50.0, 55.0], (num_keys, 3)) + np.array([0.0, 0.0, 760.0])
-    return Recording(
-        angles.astype(np.float32),
-        camera_from_hand.numpy(),
-        _between(position, frames).astype(np.float32),
-        view_from_ref,
-    )
-
-
-def _wrapped(angle):
-    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def render_views(subject_points, joints_mm, view_from_ref, rng):
@@ -244,8 +145,19 @@ def _make_batch(points, joints, view_from_ref, rng, spec):
 
 
 @tf.function(reduce_retracing=True)
-def _posed(features, angles, shape, turn, position):
-    """Returns skin [B, 3, M] and joints [B, 36, 3] in the first camera's frame."""
+def pose_hand(features, angles, shape, turn, position):
+    """Poses a person's hand before the first camera.
+
+    Args:
+        features: float32 [M, 4 * K], `surface.skinning_features` of the person's skin.
+        angles: float32 [B, 23], radians.
+        shape: float32 [B, 14].
+        turn: float32 [B, 3, 3], rotation from the hand to the camera.
+        position: float32 [B, 3], of the palm's center in the camera's frame, mm.
+
+    Returns:
+        (skin float32 [B, 3, M], joints float32 [B, 36, 3]), camera frame, mm.
+    """
     palm = tf.constant([[0.0, 60.0, 0.0]])
     centers, _ = spheres.pose_spheres(angles, shape)
     joints = tf.matmul(spheres.joints_from_spheres(centers) - palm, turn, transpose_b=True)
@@ -262,7 +174,7 @@ def _samples(subject, recording, spec, rng):
     for start in range(0, frames, _BATCH):
         # The last batch is filled up with its last frame, so that shapes stay the same.
         part = np.minimum(np.arange(start, start + _BATCH), frames - 1)
-        points, joints = _posed(
+        points, joints = pose_hand(
             features,
             recording.angles[part],
             np.tile(subject.shape, (_BATCH, 1)),
@@ -293,7 +205,7 @@ def write(output_dir, num_samples, spec, *, test_share=0.2, num_shards=4, seed=1
         Dict of split to number of samples.
     """
     root = np.random.default_rng(seed)
-    cameras = _cameras(root)
+    cameras = motion.place_cameras(root)
     num_test = max(round(num_samples * test_share), SUBJECTS["test"])
     # One generator for all: a new one would have the graphs traced again.
     noise = tf.random.Generator.from_seed(seed)
@@ -314,7 +226,7 @@ def write(output_dir, num_samples, spec, *, test_share=0.2, num_shards=4, seed=1
             frame = 0
             for i, (rng, frames) in enumerate(zip(seeds, shares, strict=True)):
                 subject = sample_subject(rng, f"{split}-{i}")
-                recording = make_recording(rng, int(frames), cameras)
+                recording = motion.make_recording(rng, int(frames), cameras)
                 noise.reset_from_seed(int(rng.integers(2**31)))
                 for sample in _samples(subject, recording, spec, noise):
                     writer.write(sample | {"subject": subject.name, "frame": frame})

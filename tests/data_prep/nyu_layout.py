@@ -8,7 +8,7 @@ import scipy.io
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import synthetic
+from data_prep import motion, synthetic
 from tfhand.geometry import camera, rigid
 from tfhand.hand import skeleton, surface, template
 from tfhand.synthesis import depth, sensor
@@ -49,13 +49,13 @@ def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, no
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     generator = tf.random.Generator.from_seed(seed)
-    cameras = synthetic._cameras(rng)
-    motion = synthetic.make_recording(rng, num_frames, cameras)
+    cameras = motion.place_cameras(rng)
+    moves = motion.make_recording(rng, num_frames, cameras)
     shape = rng.normal(0.0, 0.7, len(template.SHAPE_NAMES)) * template.SHAPE_STDDEV
     shape = np.tile(shape.astype(np.float32), (num_frames, 1))
     skin = tf.constant(surface.skinning_features(surface.sample_skin(60000)))
-    points, joints = synthetic._posed(
-        skin, motion.angles, shape, motion.camera_from_hand, motion.position_mm
+    points, joints = synthetic.pose_hand(
+        skin, moves.angles, shape, moves.camera_from_hand, moves.position_mm
     )
     intrinsics = np.tile(np.float32(camera.NYU_INTRINSICS), (num_frames, 1))
     in_views = []

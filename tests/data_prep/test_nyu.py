@@ -83,7 +83,7 @@ def test_cameras_without_any_label(source, converted):
     described = records.read_info(converted).splits["test"].extra["calibration"]
     assert described["source"] == "hands found in the depth"
     # The true cameras of the test split, from the seed they were drawn with.
-    truth = np.linalg.inv(nyu_layout.synthetic._cameras(np.random.default_rng(12)))
+    truth = np.linalg.inv(nyu_layout.motion.place_cameras(np.random.default_rng(12)))
     found = np.array(described["ref_from_view"])
     turn = np.einsum("vij,vik->vjk", found[:, :3, :3], truth[:, :3, :3])
     angle = np.degrees(np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1)))

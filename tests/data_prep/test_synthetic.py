@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import records, synthetic
+from data_prep import motion, records, synthetic
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, surface, template
 
@@ -98,7 +98,7 @@ def test_recording_follows_the_seed(folder, tmp_path):
 
 def test_another_seed_is_another_recording():
     first, second = (np.random.default_rng(s) for s in (1, 2))
-    assert (synthetic._cameras(first)[1] != synthetic._cameras(second)[1]).any()
+    assert (motion.place_cameras(first)[1] != motion.place_cameras(second)[1]).any()
     a, b = (synthetic.sample_subject(r, "x").shape for r in (first, second))
     assert (a != b).any()
 
@@ -122,7 +122,7 @@ def test_subjects_are_new_to_the_synthetic_stage_but_no_giants(seed):
 
 def test_cameras_are_rigid_and_look_at_the_hand():
     for seed in range(4):
-        view_from_ref = synthetic._cameras(np.random.default_rng(seed))
+        view_from_ref = motion.place_cameras(np.random.default_rng(seed))
         rotation = view_from_ref[:, :3, :3]
         np.testing.assert_allclose(np.linalg.det(rotation), 1.0, atol=1e-5)
         hand = rigid.apply(view_from_ref, np.full((3, 1, 3), [0.0, 0.0, 780.0], np.float32))
@@ -134,7 +134,7 @@ def test_cameras_are_rigid_and_look_at_the_hand():
 
 def test_motion_is_smooth_and_within_the_ranges():
     rng = np.random.default_rng(5)
-    recording = synthetic.make_recording(rng, 40, synthetic._cameras(rng))
+    recording = motion.make_recording(rng, 40, motion.place_cameras(rng))
     low, high = template.ANGLE_RANGES_RAD.T
     assert (recording.angles >= low - 1e-5).all() and (recording.angles <= high + 1e-5).all()
     # A gesture takes eight frames; a joint of 110 degrees moves by at most 1.5 / 8 of it a frame.
@@ -148,11 +148,11 @@ def test_motion_is_smooth_and_within_the_ranges():
 
 def test_rendered_views_show_the_hand_where_its_joints_are():
     rng = np.random.default_rng(5)
-    cameras = synthetic._cameras(rng)
+    cameras = motion.place_cameras(rng)
     subject = synthetic.sample_subject(rng, "somebody")
-    recording = synthetic.make_recording(rng, 2, cameras)
+    recording = motion.make_recording(rng, 2, cameras)
     features = tf.constant(surface.skinning_features(subject.skin))
-    points, joints = synthetic._posed(
+    points, joints = synthetic.pose_hand(
         features,
         recording.angles,
         np.tile(subject.shape, (2, 1)),

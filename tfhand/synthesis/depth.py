@@ -7,6 +7,8 @@ import functools
 
 import tensorflow as tf
 
+from tfhand.geometry import crop
+
 __all__ = [
     "fill_pinholes",
     "nearest_depth",
@@ -51,8 +53,8 @@ def orthographic_pixels(points_mm, spec):
     # Pixel i covers [i, i + 1) * pixel_mm - far.
     u = tf.cast(tf.floor((x + far) / spec.pixel_mm), tf.int32)
     v = tf.cast(tf.floor((y + far) / spec.pixel_mm), tf.int32)
-    inside = (u >= 0) & (u < size) & (v >= 0) & (v < size) & (z >= -far) & (z < far - 0.05)
-    return v * size + u, z, inside
+    inside = (u >= 0) & (u < size) & (v >= 0) & (v < size) & (z >= -far)
+    return v * size + u, z, inside & crop.foreground_mask(z, spec.cube_mm)
 
 
 def splat_orthographic(points_mm, spec):

@@ -14,8 +14,7 @@ __all__ = ["KnownPoses", "SyntheticConfig", "noisy_depth", "sample_batch"]
 
 # The longest forearm that reaches into a crop around the hand, mm.
 ARM_MM = 150.0
-# The last angles, in the order of `template.ANGLE_NAMES`.
-_WRIST = ("WRIST_FLEX", "WRIST_ABDUCT")
+_IS_WRIST = np.array([name.startswith("WRIST_") for name in template.ANGLE_NAMES])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +90,7 @@ def noisy_depth(depth_mm, rng, spec, distance_mm):
     absolute = sensor.missing_blobs(absolute, rng, share=strength(0.0, 0.05))
     absolute = sensor.missing_blobs(absolute, rng, share=strength(0.0, 0.04), cells=24)
     relative = absolute - distance
-    inside = (absolute > 0.0) & (relative > -far) & (relative < far - 0.05)
+    inside = (absolute > 0.0) & (relative > -far) & crop.foreground_mask(relative, spec.cube_mm)
     return tf.where(inside, relative, far)
 
 
@@ -119,7 +118,7 @@ def _sample_pose(rng, batch, known):
     near = tf.gather(tf.constant(known.angles), frame)
     near = tf.clip_by_value(near + known.angle_stddev * rng.normal(tf.shape(near)), low, high)
     # No fit knows the wrist's angles, which move only the forearm.
-    near = tf.concat([near[:, : -len(_WRIST)], angles[:, -len(_WRIST) :]], axis=1)
+    near = tf.where(_IS_WRIST, angles, near)
     seen = tf.gather_nd(tf.constant(known.camera_from_hand), tf.stack([frame, view], axis=1))
     turn = rigid.rotation_from_axis_angle(known.turn_stddev * rng.normal([batch, 3]))
     is_seen = rng.uniform([batch]) < known.share

@@ -1,0 +1,117 @@
+"""What happens in the embedded recording: where cameras stand, and how a hand moves."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfhand.geometry import rigid
+from tfhand.hand import pose_sampling
+
+__all__ = ["Recording", "make_recording", "place_cameras"]
+
+# Frames from one gesture to the next.
+_FRAMES_PER_GESTURE = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What happens in front of the cameras.
+
+    Attributes:
+        angles: float32 [n, 23].
+        camera_from_hand: float32 [n, 3, 3], rotation, first camera.
+        position_mm: float32 [n, 3], of the palm's center, first camera.
+        view_from_ref: float32 [V, 4, 4], the same for all frames.
+    """
+
+    angles: np.ndarray
+    camera_from_hand: np.ndarray
+    position_mm: np.ndarray
+    view_from_ref: np.ndarray
+
+
+def _look_at(position, target, roll):
+    """Returns view_from_ref [4, 4] of a camera at `position` that looks at `target`."""
+    z = (target - position) / np.linalg.norm(target - position)
+    x = np.cross(np.array([0.0, 1.0, 0.0]), z)
+    x /= np.linalg.norm(x)
+    y = np.cross(z, x)
+    c, s = np.cos(roll), np.sin(roll)
+    rotation = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ np.stack([x, y, z])
+    transform = np.eye(4)
+    transform[:3, :3], transform[:3, 3] = rotation, -rotation @ position
+    return transform
+
+
+def place_cameras(rng):
+    """Places a camera in front of the hand and one on either side.
+
+    Args:
+        rng: `np.random.Generator`.
+
+    Returns:
+        float32 [3, 4, 4], view_from_ref; the first camera is the reference.
+    """
+    target = np.array([0.0, 0.0, 780.0])
+    transforms = [np.eye(4)]
+    for side in (-1.0, 1.0):
+        angle = np.radians(side * rng.uniform(38.0, 62.0))
+        distance = rng.uniform(680.0, 850.0)
+        height = rng.uniform(-180.0, 80.0)
+        position = target + np.array([distance * np.sin(angle), height, -distance * np.cos(angle)])
+        transforms.append(_look_at(position, target, np.radians(rng.uniform(-5.0, 5.0))))
+    return np.array(transforms, np.float32)
+
+
+def _between(keys, frames):
+    """Moves smoothly through keys [k, ...], `_FRAMES_PER_GESTURE` frames a step, [frames, ...]."""
+    at = np.arange(frames) / _FRAMES_PER_GESTURE
+    low = np.floor(at).astype(int)
+    t = at - low
+    t = (t * t * (3 - 2 * t)).reshape(-1, *[1] * (keys.ndim - 1))
+    return keys[low] * (1 - t) + keys[low + 1] * t
+
+
+def make_recording(rng, frames, view_from_ref):
+    """Draws a motion of one hand.
+
+    Args:
+        rng: `np.random.Generator`.
+        frames: Number of frames n.
+        view_from_ref: float32 [V, 4, 4].
+
+    Returns:
+        `Recording`.
+    """
+    num_keys = frames // _FRAMES_PER_GESTURE + 2
+    generator = tf.random.Generator.from_seed(int(rng.integers(2**31)))
+    angles = _between(pose_sampling.sample_angles(generator, num_keys).numpy(), frames)
+    # Palm or back to the first camera, turned freely about the arm's axis and tilted some way.
+    about_arm = np.where(rng.random(num_keys) < 0.75, 0.0, np.pi) + rng.normal(0, 0.6, num_keys)
+    about_arm = np.cumsum(np.concatenate([about_arm[:1], _wrapped(np.diff(about_arm))]))
+    tilt = np.stack([rng.normal(0, 0.45, num_keys), rng.normal(0, 0.45, num_keys)], axis=1)
+    keys = np.concatenate([about_arm[:, None], tilt], axis=1)
+    turns = _between(keys, frames).astype(np.float32)
+    facing = tf.constant(np.diag([1.0, -1.0, -1.0]), tf.float32)
+    zero = np.zeros(frames, np.float32)
+
+    def rotation(axis, angle):
+        vector = [zero, zero, zero]
+        vector[axis] = angle
+        return rigid.rotation_from_axis_angle(np.stack(vector, axis=1))
+
+    camera_from_hand = (
+        rotation(2, turns[:, 2]) @ rotation(0, turns[:, 1]) @ facing @ rotation(1, turns[:, 0])
+    )
+    position = rng.normal(0, [60.0, 50.0, 55.0], (num_keys, 3)) + np.array([0.0, 0.0, 760.0])
+    return Recording(
+        angles.astype(np.float32),
+        camera_from_hand.numpy(),
+        _between(position, frames).astype(np.float32),
+        view_from_ref,
+    )
+
+
+def _wrapped(angle):
+    return (angle + np.pi) % (2 * np.pi) - np.pi
