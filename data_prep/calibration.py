@@ -22,8 +22,10 @@ import numpy as np
 __all__ = [
     "Calibration",
     "calibrate",
+    "check",
     "fit_rigid_robustly",
     "load_calibration",
+    "rotation_stddev_deg",
     "save_calibration",
 ]
 
@@ -32,6 +34,10 @@ __all__ = [
 _SMALLEST_INLIER_SHARE = 0.4
 _LARGEST_RESIDUAL_SHARE = 0.6
 _MIN_POINTS = 12
+# Or if the points pin down the rotation no better than this (standard deviation, degrees): too few
+# of them, or all close together or on a line.
+_LARGEST_ROTATION_STDDEV_DEG = 5.0
+_ADVICE = "A calibration file, or a trained network's estimates, may do better."
 _CANDIDATES = 200
 _REFINEMENTS = 10
 
@@ -64,6 +70,7 @@ class Calibration:
         return {
             "source": self.source,
             "ref_from_view": np.asarray(self.ref_from_view).tolist(),
+            "intrinsics": None if self.intrinsics is None else np.asarray(self.intrinsics).tolist(),
             "residual_mm": rounded(self.residual_mm),
             "inlier_share": rounded(self.inlier_share),
         }
@@ -86,8 +93,8 @@ def _kabsch(source, target):
 def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):
     """Finds the rigid transform that most point pairs agree with.
 
-    Triples of pairs give candidates; the one with the smallest median distance is refined on the
-    pairs that agree with it, until they stay the same.
+    Triples of pairs give candidates; the one with the smallest mean of distances, cut off at twice
+    the distance that agrees, is refined on the pairs that agree with it.
 
     Args:
       source: float `[N, 3]`, mm; rows with a value that is not finite, here or in `target`, are
@@ -115,7 +122,9 @@ def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):
     rotation, translation = _kabsch(source[triples], target[triples])
     some = rng.choice(len(source), min(len(source), 2000), replace=False)
     moved = np.einsum("krc,nc->knr", rotation, source[some]) + translation[:, None]
-    best = np.median(np.linalg.norm(moved - target[some], axis=-1), axis=1).argmin()
+    # Truncated, so that more than half of the pairs may be wrong.
+    error = np.minimum(np.linalg.norm(moved - target[some], axis=-1), 2.0 * inlier_mm)
+    best = error.mean(axis=1).argmin()
     rotation, translation = rotation[best], translation[best]
     # From wide to narrow, so that a rough candidate is not stuck with its own few neighbors.
     for limit in np.geomspace(4.0, 1.0, _REFINEMENTS) * inlier_mm:
@@ -128,6 +137,79 @@ def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):
     transform[:3, :3], transform[:3, 3] = rotation, translation
     residual = float(np.median(distance[agree])) if agree.any() else float("inf")
     return transform, residual, float(agree.mean())
+
+
+def rotation_stddev_deg(source, target, transform, inlier_mm) -> float:
+    """How well point pairs pin down the rotation of a transform fitted to them.
+
+    With per-axis noise s and scatter S of the centered points, the variance of the rotation about
+    an eigenvector of S is s^2 over the sum of the other two eigenvalues.
+
+    Args:
+      source: float `[N, 3]`, mm; rows that are not finite, here or in `target`, are left out.
+      target: float `[N, 3]`, mm.
+      transform: float `[4, 4]`, target_from_source.
+      inlier_mm: pairs within this distance of each other agree.
+
+    Returns:
+      Standard deviation about the least certain axis, degrees.
+    """
+    source, target = (np.asarray(v, np.float64).reshape(-1, 3) for v in (source, target))
+    away = np.linalg.norm(source @ transform[:3, :3].T + transform[:3, 3] - target, axis=1)
+    agree = away <= inlier_mm  # False for NaN.
+    centered = source[agree] - source[agree].mean(axis=0)
+    scatter = np.linalg.eigvalsh(centered.T @ centered)
+    variance = np.mean(away[agree] ** 2) / 3.0
+    return float(np.degrees(np.sqrt(variance / max(scatter[0] + scatter[1], 1e-9))))
+
+
+def check(points_mm, calibration: Calibration, source: str, inlier_mm: float = 25.0):
+    """Measures a calibration on points that all cameras know.
+
+    Args:
+      points_mm: float `[V, n, J, 3]`, as for `calibrate`.
+      calibration: `Calibration`, for example from a file.
+      source: where the points come from.
+      inlier_mm: as for `calibrate`.
+
+    Returns:
+      The `Calibration` with residuals and shares.
+
+    Raises:
+      ValueError: if a view does not fit the first one.
+    """
+    points_mm = np.asarray(points_mm, np.float64)
+    rotation, shift = (
+        calibration.ref_from_view[:, :3, :3], calibration.ref_from_view[:, None, :3, 3]
+    )  # fmt: skip
+    in_ref = np.einsum("vrc,vnc->vnr", rotation, points_mm.reshape(len(points_mm), -1, 3)) + shift
+    residuals, shares = [np.nan], [np.nan]
+    for view in range(1, len(in_ref)):
+        away = np.linalg.norm(in_ref[view] - in_ref[0], axis=1)
+        away = away[np.isfinite(away)]
+        if len(away) < _MIN_POINTS:
+            # Too little to judge by; nothing is said about this view.
+            residuals.append(np.nan)
+            shares.append(np.nan)
+            continue
+        agree = away <= inlier_mm
+        residuals.append(float(np.median(away[agree])) if agree.any() else float("inf"))
+        shares.append(float(agree.mean()))
+        _refuse_bad_view(view, residuals[-1], shares[-1], source, inlier_mm)
+    return dataclasses.replace(
+        calibration, residual_mm=np.array(residuals), inlier_share=np.array(shares)
+    )
+
+
+def _refuse_bad_view(view, residual, share, source, inlier_mm):
+    largest = _LARGEST_RESIDUAL_SHARE * inlier_mm
+    if share < _SMALLEST_INLIER_SHARE or residual > largest:
+        raise ValueError(
+            f"View {view + 1} does not fit view 1: of the points from {source}, {share:.0%} "
+            f"agree with one rigid transform within {inlier_mm:g} mm (median {residual:.1f} "
+            f"mm); expected at least {_SMALLEST_INLIER_SHARE:.0%} and at most "
+            f"{largest:g} mm. Are all pictures of one moment, and did no camera move?"
+        )
 
 
 def calibrate(points_mm, source: str, intrinsics=None, inlier_mm: float = 25.0) -> Calibration:
@@ -162,14 +244,13 @@ def calibrate(points_mm, source: str, intrinsics=None, inlier_mm: float = 25.0) 
             raise ValueError(
                 f"View {view + 1} cannot be calibrated from {source}: {error}"
             ) from None
-        largest = _LARGEST_RESIDUAL_SHARE * inlier_mm
-        if share < _SMALLEST_INLIER_SHARE or residual > largest:
+        _refuse_bad_view(view, residual, share, source, inlier_mm)
+        stddev = rotation_stddev_deg(points_mm[view], points_mm[0], transform, inlier_mm)
+        if stddev > _LARGEST_ROTATION_STDDEV_DEG:
             raise ValueError(
-                f"View {view + 1} does not fit view 1: of the points from {source}, {share:.0%} "
-                f"agree with one rigid transform within {inlier_mm:g} mm (median {residual:.1f} "
-                f"mm); expected at least {_SMALLEST_INLIER_SHARE:.0%} and at most "
-                f"{largest:g} mm. Are all pictures of one moment, and did no camera "
-                f"move?"
+                f"The rotation of view {view + 1} is known from {source} to {stddev:.0f} degrees "
+                f"only, expected {_LARGEST_ROTATION_STDDEV_DEG:g}: the points are too few, too "
+                f"close together, or on a line. {_ADVICE}"
             )
         transforms.append(transform)
         residuals.append(residual)

@@ -14,7 +14,8 @@ CENTER_FORMS = ("xyz", "xyz_up", "uvd")
 def read_centers(path, form: str, intrinsics=camera.NYU_INTRINSICS) -> np.ndarray:
     """Reads crop centers of one camera, one frame a line, three numbers a line.
 
-    This is the form in which V2V-PoseNet and others publish them. A line without three numbers
+    This is the form in which V2V-PoseNet and others publish them; for NYU, V2V-PoseNet's have y up
+    ("xyz_up"). A line without three numbers
     ("invalid") is a frame without a center.
 
     Args:

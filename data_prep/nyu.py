@@ -18,7 +18,16 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from data_prep import calibration, centers, nyu_cameras, nyu_source, records, split_conversion
+from data_prep import (
+    calibration,
+    centers,
+    dataset_info,
+    nyu_cameras,
+    nyu_source,
+    records,
+    shard_writer,
+    split_conversion,
+)
 from tfhand import commands
 from tfhand.geometry import camera, crop, hand_center, rigid
 from tfhand.hand import skeleton
@@ -29,12 +38,24 @@ __all__ = ["FrameConverter", "define_flags", "main"]
 _NYU_TEST_FRAMES, _NYU_SECOND_SUBJECT = 8252, 2441
 
 
+# Views whose centers are on average farther than this from the one center of all do not see the
+# same thing, mm.
+_LARGEST_DISAGREEMENT_MM = 150.0
+
+
 @tf.function(reduce_retracing=True)
 def _locate(depth_mm, intrinsics, ref_from_view):
-    """Finds the hand in all views of one instant: (center `[V, 3]`, camera frames; found)."""
+    """Finds the hand in all views of one instant.
+
+    Returns:
+      (center `[V, 3]`, camera frames; number of views that found it; mean distance in mm of
+      their own centers from it).
+    """
     center, found = hand_center.find_hand_center(depth_mm, intrinsics)
     fused = hand_center.fuse_centers(center[None], found[None], ref_from_view[None])[0]
-    return fused, tf.reduce_any(found)
+    count = tf.reduce_sum(tf.cast(found, tf.float32))
+    away = tf.where(found, tf.norm(center - fused, axis=-1), 0.0)
+    return fused, count, tf.math.divide_no_nan(tf.reduce_sum(away), count)
 
 
 @tf.function(reduce_retracing=True)
@@ -75,7 +96,7 @@ class FrameConverter:
             return split_conversion.Converted(problem=problem)
         joints = self.split.joints_of(frame)
         intrinsics = tf.constant(self.cameras.intrinsics, tf.float32)
-        center, problem = self._center(frame, depth_mm, intrinsics, joints)
+        center, disagreement, problem = self._center(frame, depth_mm, intrinsics, joints)
         if problem:
             return split_conversion.Converted(problem=problem)
         crops = _crop(depth_mm, intrinsics, tf.constant(center, tf.float32), self.spec).numpy()
@@ -87,46 +108,46 @@ class FrameConverter:
             "subject": self._subject(frame),
             "frame": frame,
         }
+        values = {} if disagreement is None else {"center_disagreement_mm": disagreement}
         if joints is None:
-            return split_conversion.Converted(sample, counts={"frames_without_annotation": 1})
+            return split_conversion.Converted(sample, notes=["no annotation"], values=values)
         known = np.isfinite(joints).all(axis=-1)
         sample["joint_mask"] = known
         sample["joints_mm"] = np.where(known[..., None], joints, 0.0)
-        return split_conversion.Converted(
-            sample,
-            counts={"frames_with_unknown_joints": int(not known.all())},
-            values=_distances_to_palm(center, joints),
-        )
+        inside = (np.abs(joints - center[:, None]) <= self.spec.far_mm).all(axis=-1)
+        notes = ["some joints are not annotated"] if not known.all() else []
+        notes += ["a joint lies outside of a crop"] if (known & ~inside).any() else []
+        palm = np.linalg.norm(center - joints[:, skeleton.joint_index("PALM_3")], axis=-1).mean()
+        if np.isfinite(palm):
+            values["center_to_palm_mm"] = palm
+        return split_conversion.Converted(sample, notes=notes, values=values)
 
     def _center(self, frame, depth_mm, intrinsics, joints):
-        """Returns (center float `[V, 3]`, camera frames, or None; problem or None)."""
+        """Returns (center `[V, 3]`, camera frames, or None; disagreement of the views; problem)."""
         ref_from_view = self.cameras.ref_from_view
         if isinstance(self.center, str) and self.center == "depth":
-            center, found = _locate(depth_mm, intrinsics, tf.constant(ref_from_view, tf.float32))
-            return (center.numpy(), None) if found else (None, "no hand found")
+            found = _locate(depth_mm, intrinsics, tf.constant(ref_from_view, tf.float32))
+            center, count, disagreement = (value.numpy() for value in found)
+            if count == 0:
+                return None, None, "no hand found"
+            if disagreement > _LARGEST_DISAGREEMENT_MM:
+                return None, None, "the views do not agree on where the hand is"
+            return center, disagreement if count > 1 else None, None
         if isinstance(self.center, str):
             palm = None if joints is None else joints[:, skeleton.joint_index("PALM_3")]
             if palm is None or not np.isfinite(palm).all():
-                return None, "PALM_3 is not annotated"
-            return palm, None
+                return None, None, "PALM_3 is not annotated"
+            return palm, None, None
         if frame > len(self.center) or not np.isfinite(self.center[frame - 1]).all():
-            return None, "the file of centers has none"
+            return None, None, "the file of centers has none"
         in_first = tf.constant(self.center[frame - 1], tf.float64)
         in_ref = rigid.apply(tf.constant(ref_from_view[0]), in_first[None])
-        return rigid.apply(rigid.inverse(tf.constant(ref_from_view)), in_ref)[:, 0].numpy(), None
+        center = rigid.apply(rigid.inverse(tf.constant(ref_from_view)), in_ref)[:, 0].numpy()
+        return center, None, None
 
     def _subject(self, frame):
         number = int(np.searchsorted(self.subject_starts, frame, side="right"))
         return f"{self.split.name}-{number}"
-
-
-def _distances_to_palm(center, joints):
-    distance = np.linalg.norm(center - joints[:, skeleton.joint_index("PALM_3")], axis=-1)
-    inside = np.abs(joints - center[:, None])[np.isfinite(joints).all(axis=-1)]
-    values = {"largest_joint_offset_mm": inside.max()} if inside.size else {}
-    if np.isfinite(distance).all():
-        values["center_to_palm_mm"] = distance.mean()
-    return values
 
 
 def define_flags(flag_values):
@@ -138,7 +159,10 @@ def define_flags(flag_values):
     flags.DEFINE_integer("image_size", 64, "Side of the crops, px.", 8, **define)
     flags.DEFINE_float("cube_mm", 300.0, "Side of the crops' cube, mm.", 1.0, **define)
     flags.DEFINE_string(
-        "center", "depth", "depth, annotation (PALM_3), or a file of centers of view 1.", **define
+        "center",
+        "depth",
+        "depth, annotation (PALM_3), or a file of centers of view 1; {split} stands for the split.",
+        **define,
     )
     flags.DEFINE_enum(
         "center_form", "xyz", centers.CENTER_FORMS, "What a file of centers holds.", **define
@@ -174,38 +198,78 @@ def _numbers(name, words, count=None):
     return values
 
 
-def _convert(options, name, intrinsics):
-    split = nyu_source.open_split(options.nyu_dir, name)
-    spec = crop.CropSpec(options.image_size, options.cube_mm)
-    center = options.center
-    if center not in ("depth", "annotation"):
-        center = centers.read_centers(center, options.center_form, intrinsics[0])
-    cameras = nyu_cameras.find_cameras(split, options.calibration, intrinsics, options.model)
+def _checksum(path):
+    return dataset_info.compute_sha256(path) if path and Path(path).is_file() else None
+
+
+def _plan(options, split, intrinsics):
+    """Returns the `split_conversion.SplitPlan` of a split, before its cameras are known."""
     starts = tuple(int(v) for v in _numbers("subject_starts", options.subject_starts)) or (1,)
-    if not options.subject_starts and name == "test" and split.frames[-1] == _NYU_TEST_FRAMES:
+    if list(starts) != sorted(set(starts)):
+        raise ValueError(f"Expected ascending --subject_starts, found {starts}.")
+    if not options.subject_starts and split.name == "test" and split.frames[-1] == _NYU_TEST_FRAMES:
         starts = (1, _NYU_SECOND_SUBJECT)
-    annotated = 0 if split.joints_mm is None else split.joints_mm.shape[1]
-    described = cameras.describe()
-    plan = split_conversion.SplitPlan(
+    center = options.center.format(split=split.name)
+    settings = {
+        "pictures": split.fingerprint(),
+        "intrinsics": intrinsics.tolist(),
+        "center": [center, options.center_form, _checksum(center)],
+        "calibration": [options.calibration, _checksum(options.calibration)],
+        "model": _checksum(options.model),
+        "subject_starts": starts,
+    }
+    return split_conversion.SplitPlan(
         output_dir=Path(options.output_dir),
-        split=name,
+        split=split.name,
         items=[int(frame) for frame in split.frames[:: options.every]],
         num_shards=options.num_shards,
-        source=f"{os.path.basename(os.path.abspath(options.nyu_dir))}/{name}, NYU layout",
-        spec=spec,
+        source=f"{os.path.basename(os.path.abspath(options.nyu_dir))}/{split.name}, NYU layout",
+        spec=crop.CropSpec(options.image_size, options.cube_mm),
         num_views=nyu_source.NUM_VIEWS,
-        settings={
-            "center": options.center,
-            "center_form": options.center_form,
-            "calibration": described,
-            "subject_starts": starts,
-            "every": options.every,
-        },
-        extra={"center": options.center, "calibration": described, "annotated_frames": annotated},
+        settings=settings,
+        extra={"center": options.center, "subject_starts": starts},
         overwrite=options.overwrite,
     )
-    convert = FrameConverter(split, cameras, spec, center, starts)
-    return split_conversion.convert_split(plan, convert, options.workers or None), cameras
+
+
+def _check_picture(split, intrinsics):
+    """Refuses intrinsics of pictures of another size."""
+    for frame in split.frames:
+        depth_mm, problem = nyu_source.read_views(split, frame)
+        if not problem:
+            height, width = depth_mm.shape[1:]
+            inside = (intrinsics[:, 2:] > 0.0) & (intrinsics[:, 2:] < [width, height])
+            if not inside.all():
+                raise ValueError(
+                    f"Expected intrinsics whose principal point lies in the pictures of {width} x "
+                    f"{height} px in {split.folder}, found {intrinsics[0].tolist()}: see "
+                    f"--intrinsics."
+                )
+            return
+
+
+def _convert(options, split, intrinsics):
+    plan = _plan(options, split, intrinsics)
+    if split_conversion.find_published(plan):
+        print(f"{split.name}: complete, made by an earlier run with the same settings")
+        return
+    cameras = nyu_cameras.find_cameras(split, options.calibration, intrinsics, options.model)
+    _check_picture(split, cameras.intrinsics)
+    for view in range(1, nyu_source.NUM_VIEWS):
+        if np.isfinite(cameras.residual_mm[view]):
+            print(
+                f"{split.name}: view {view + 1} from {cameras.source}: median residual "
+                f"{cameras.residual_mm[view]:.1f} mm, {cameras.inlier_share[view]:.0%} agree"
+            )
+    center = options.center.format(split=split.name)
+    if center not in ("depth", "annotation"):
+        center = centers.read_centers(center, options.center_form, cameras.intrinsics[0])
+    annotated = 0 if split.joints_mm is None else split.joints_mm.shape[1]
+    extra = {**plan.extra, "calibration": cameras.describe(), "annotated_frames": annotated}
+    convert = FrameConverter(split, cameras, plan.spec, center, plan.extra["subject_starts"])
+    split_conversion.convert_split(
+        dataclasses.replace(plan, extra=extra), convert, options.workers or None
+    )
 
 
 def main(options):
@@ -214,18 +278,22 @@ def main(options):
     if min(row[:2]) <= 0:
         raise ValueError(f"Expected positive fx and fy in --intrinsics, found {row}.")
     intrinsics = np.tile(np.array(row, np.float32), (nyu_source.NUM_VIEWS, 1))
+    names = options.splits
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"Expected different names in --splits, found {','.join(names)!r}.")
+    for name in names:
+        shard_writer.check_split_name(name)
+    is_file = options.center not in ("depth", "annotation")
+    if is_file and len(names) > 1 and "{split}" not in options.center:
+        raise ValueError(
+            f"Expected a file of centers for each split, as --center=DIR/{{split}}.txt or with "
+            f"--splits naming one, found {options.center!r} for {','.join(names)}."
+        )
     if not Path(options.nyu_dir).is_dir():
         raise FileNotFoundError(f"Expected the NYU data set's folder at {options.nyu_dir}.")
-    for name in options.splits:
-        nyu_source.open_split(options.nyu_dir, name)
-    for name in options.splits:
-        _, cameras = _convert(options, name, intrinsics)
-        for view in range(1, nyu_source.NUM_VIEWS):
-            if np.isfinite(cameras.residual_mm[view]):
-                print(
-                    f"{name}: view {view + 1} from {cameras.source}: median residual "
-                    f"{cameras.residual_mm[view]:.1f} mm, {cameras.inlier_share[view]:.0%} agree"
-                )
+    splits = [nyu_source.open_split(options.nyu_dir, name) for name in names]
+    for split in splits:
+        _convert(options, split, intrinsics)
     # Imported late: it brings Matplotlib.
     from data_prep import inspect
 

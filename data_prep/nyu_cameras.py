@@ -95,4 +95,7 @@ def find_cameras(split, how: str | None, intrinsics, model: str | None):
     found = calibration.load_calibration(how, nyu_source.NUM_VIEWS)
     if found.intrinsics is None:
         found = dataclasses.replace(found, intrinsics=intrinsics)
-    return found
+    if split.joints_mm is not None:
+        return calibration.check(split.joints_mm, found, "annotation")
+    points = _points_from_depth(split, found.intrinsics.astype(np.float32))
+    return calibration.check(points, found, "hands found in the depth", _ROUGH_INLIER_MM)

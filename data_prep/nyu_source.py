@@ -9,6 +9,7 @@ pictures; unknown joints are NaN.
 """
 
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class NyuSplit:
     Attributes:
       name: "train", "test", or another folder's name.
       folder: where its pictures are.
-      frames: int64 `[n]`, numbers of the frames of which any view has a picture, ascending.
+      frames: int64 `[n]`, all numbers from the first to the last frame of which any view has a
+        picture.
       missing_views: dict from frame number to the tuple of views (from 1) without a picture.
       joints_mm: float64 `[3, m, 36, 3]`, camera frames (y down), mm, NaN where unknown, of frames
         1 to m; None without annotation.
@@ -49,6 +51,15 @@ class NyuSplit:
     def picture(self, frame: int, view: int) -> Path:
         """Returns the path of a picture; frames and views count from 1."""
         return self.folder / f"depth_{view}_{frame:07d}.png"
+
+    def fingerprint(self) -> str:
+        """A checksum of the names, sizes and times of all files that samples are made from."""
+        digest = hashlib.sha256(str(self.folder.resolve()).encode("utf-8"))
+        for path in sorted(self.folder.iterdir()):
+            if _PICTURE.fullmatch(path.name) or path.name == _JOINT_DATA:
+                stat = path.stat()
+                digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
     def joints_of(self, frame: int) -> np.ndarray | None:
         """Returns float64 `[3, 36, 3]` of a frame, or None where nothing is annotated."""
@@ -69,8 +80,8 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
       `NyuSplit`.
 
     Raises:
-      FileNotFoundError: if there is no such folder, or no picture in it.
-      ValueError: if `joint_data.mat` is there and cannot be used.
+      FileNotFoundError: if there is no such folder, or no picture of a view in it.
+      ValueError: if `joint_data.mat` is there and cannot be used, or frames count from 0.
     """
     folder = Path(nyu_dir) / split
     if not folder.is_dir():
@@ -87,10 +98,24 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
             f"Expected pictures depth_{{1,2,3}}_{{0000001...}}.png in {folder}, found none."
         )
     every = set(range(1, NUM_VIEWS + 1))
-    frames = np.array(sorted(views_of), np.int64)
-    missing = {f: tuple(sorted(every - views_of[f])) for f in frames if views_of[f] != every}
+    absent = sorted(every - set.union(*views_of.values()))
+    if absent:
+        raise FileNotFoundError(
+            f"Expected pictures of views 1, 2 and 3 in {folder}, found none of view {absent[0]}."
+        )
+    if 0 in views_of:
+        raise ValueError(f"Expected frames numbered from 0000001 in {folder}, found 0000000.")
+    frames = np.arange(min(views_of), max(views_of) + 1)
+    missing = {
+        int(f): tuple(sorted(every - views_of.get(f, set())))
+        for f in frames
+        if views_of.get(f) != every
+    }
     path = folder / _JOINT_DATA
     joints = read_joint_data(path) if path.exists() else None
+    if joints is not None and not np.isfinite(joints).any():
+        logging.warning("No joint is known in %s: taken as a recording without annotation.", path)
+        joints = None
     return NyuSplit(split, folder, frames, missing, joints)
 
 
@@ -103,6 +128,9 @@ def read_views(split, frame: int):
 
     Returns:
       (depth float32 `[V, H, W]`, mm, 0 where there is no reading, or None; problem or None).
+
+    Raises:
+      OSError: if a picture is there and cannot be read: that is no fault of the recording.
     """
     if frame in split.missing_views:
         views = ", ".join(map(str, split.missing_views[frame]))
@@ -111,7 +139,9 @@ def read_views(split, frame: int):
     for view in range(1, NUM_VIEWS + 1):
         try:
             images.append(depth_image.read_depth(split.picture(frame, view)))
-        except (ValueError, OSError):
+        except depth_image.UnsupportedImage:
+            return None, f"unsupported picture of view {view}"
+        except (ValueError, FileNotFoundError):
             return None, f"damaged picture of view {view}"
     if len({image.shape for image in images}) > 1:
         return None, "pictures of different sizes"
@@ -142,7 +172,7 @@ def read_joint_data(path) -> np.ndarray:
     if (
         joints.ndim != 4
         or (joints.shape[0], *joints.shape[2:]) != shape
-        or joints.dtype.kind != "f"
+        or joints.dtype.kind not in "iuf"
     ):
         raise ValueError(
             f"Expected joint_xyz of shape [3, frames, 36, 3] in {path}, found {joints.dtype} "
@@ -158,7 +188,7 @@ def read_joint_data(path) -> np.ndarray:
 def _load_mat(path):
     """Reads a MATLAB file, of version 7.3 (HDF5, axes reversed) or older."""
     if not h5py.is_hdf5(path):
-        return scipy.io.loadmat(path, variable_names=["joint_xyz", "joint_names"])
+        return scipy.io.loadmat(path, variable_names=["joint_xyz", "joint_names"], mat_dtype=True)
     with h5py.File(path, "r") as file:
         # Names are references there; joints are taken in NYU's order.
         return {name: np.transpose(file[name][:]) for name in ("joint_xyz",) if name in file}

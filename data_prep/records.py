@@ -103,6 +103,9 @@ def load_dataset(
 ) -> tf.data.Dataset:
     """Opens a split as a dataset of samples, in the order they were written.
 
+    A conversion that skipped samples keeps that order roughly: a sample may come a few places
+    earlier. `frame` tells the place in the source.
+
     Args:
       data_dir: path of a folder of records.
       split: name of the split.

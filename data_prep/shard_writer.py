@@ -22,7 +22,7 @@ from data_prep.examples import encode_example
 from data_prep.schema import check_sample, find_problem
 from tfhand.geometry.crop import CropSpec
 
-__all__ = ["ShardWriter", "publish_split", "read_other_splits"]
+__all__ = ["ShardWriter", "check_split_name", "publish_split", "read_other_splits"]
 
 # Frames listed for each skip reason; enough to look at, few enough to read.
 _FRAMES_KEPT = 20
@@ -76,8 +76,7 @@ class ShardWriter:
         extra: dict | None = None,
         overwrite: bool = False,
     ):
-        if not re.fullmatch(r"[a-z0-9_]+", split):
-            raise ValueError(f"split must be lower-case letters, digits and _, received {split!r}.")
+        check_split_name(split)
         if num_shards < 1:
             raise ValueError(f"num_shards must be at least 1, received {num_shards}.")
         self.extra = dict(extra or {})
@@ -198,6 +197,12 @@ class ShardWriter:
     def _remove_partial(self):
         for path in self._dir.glob(f".{self._split}-*.tfrecord.partial"):
             path.unlink()
+
+
+def check_split_name(split: str) -> None:
+    """Raises a ValueError unless a split's name is lower-case letters, digits and underscores."""
+    if not re.fullmatch(r"[a-z0-9_]+", split):
+        raise ValueError(f"split must be lower-case letters, digits and _, received {split!r}.")
 
 
 def read_other_splits(

@@ -8,6 +8,7 @@ last. When all are there, they are moved in place and named in `dataset_info.jso
 import collections
 import concurrent.futures
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -19,16 +20,24 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from data_prep.dataset_info import DatasetInfo, ShardInfo, Skips, SplitInfo, compute_sha256
+from data_prep.dataset_info import (
+    INFO_NAME,
+    DatasetInfo,
+    ShardInfo,
+    Skips,
+    SplitInfo,
+    compute_sha256,
+    read_info,
+)
 from data_prep.examples import encode_example
-from data_prep.schema import check_sample, find_problem
+from data_prep.schema import SCHEMA_VERSION, check_sample, find_problem
 from data_prep.shard_writer import publish_split, read_other_splits
 from tfhand.geometry.crop import CropSpec
 
-__all__ = ["Converted", "SplitPlan", "convert_split"]
+__all__ = ["Converted", "SplitPlan", "convert_split", "find_published"]
 
 _FRAMES_KEPT = 20
-_SETTINGS = "settings.json"
+_FINGERPRINT = "settings_sha256"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +47,14 @@ class Converted:
     Attributes:
       sample: for `schema.check_sample`, or None if the item cannot be used.
       problem: why it cannot be used, in the same words for every item with that problem.
-      counts: numbers that are added up over the split, by name, for `SplitInfo.extra`.
+      notes: what is to be known of a sample that is kept, in the same words for every sample; they
+        are counted in `SplitInfo.extra`, with the first items.
       values: values of which the split's median is kept, by name, likewise.
     """
 
     sample: Mapping | None = None
     problem: str | None = None
-    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    notes: Sequence[str] = ()
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -60,7 +70,8 @@ class SplitPlan:
       source: where the samples come from, for a reader to recognize.
       spec: size of the crops.
       num_views: V.
-      settings: JSON values; finished shards of an earlier run are taken if these are the same.
+      settings: JSON values that say all that the samples depend on; finished shards, or the
+        finished split, of an earlier run are taken if these are the same.
       extra: JSON values kept with the split.
       overwrite: whether a split of that name may be replaced.
     """
@@ -75,6 +86,21 @@ class SplitPlan:
     settings: Mapping
     extra: Mapping
     overwrite: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """A checksum of everything that the split depends on."""
+        values = {
+            "settings": self.settings,
+            "items": [int(item) for item in self.items],
+            "num_shards": self.num_shards,
+            "image_size": self.spec.image_size,
+            "cube_mm": self.spec.cube_mm,
+            "source": self.source,
+            "schema_version": SCHEMA_VERSION,
+        }
+        text = json.dumps(values, sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     @property
     def folder(self) -> Path:
@@ -106,6 +132,7 @@ def convert_split(
     Raises:
       FileExistsError: if the folder has the split and `plan.overwrite` is False.
       ValueError: if no item gives a sample, or another split there has another layout.
+      OSError: if a shard cannot be written.
     """
     output_dir = Path(plan.output_dir)
     read_other_splits(output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite)
@@ -122,8 +149,10 @@ def convert_split(
                 part = _write_shard(plan, index, convert, pool, workers, progress)
             else:
                 # Not counted in the speed, from which the time left is estimated.
-                progress.initial += len(plan.shard_items(index))
-                progress.update(len(plan.shard_items(index)))
+                count = len(plan.shard_items(index))
+                progress.initial += count
+                progress.n = progress.last_print_n = progress.n + count
+                progress.refresh()
             parts.append(part)
     info = _describe(plan, parts)
     files = {name: plan.folder / name for name in map(plan.shard_name, range(plan.num_shards))}
@@ -133,28 +162,39 @@ def convert_split(
     return info
 
 
+def find_published(plan: SplitPlan) -> SplitInfo | None:
+    """Returns the split if an earlier run has finished it with the same settings.
+
+    Args:
+      plan: `SplitPlan`.
+
+    Returns:
+      `SplitInfo`, or None if the split is to be made: it is not there, or may be overwritten.
+
+    Raises:
+      As `shard_writer.read_other_splits`: also if it is there with other settings.
+    """
+    output_dir = Path(plan.output_dir)
+    if (output_dir / INFO_NAME).exists() and not plan.overwrite:
+        found = read_info(output_dir).splits.get(plan.split)
+        if found is not None and found.extra.get(_FINGERPRINT) == plan.fingerprint:
+            return found
+    read_other_splits(output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite)
+    return None
+
+
 def _prepare(plan):
     """Makes the hidden folder, or keeps that of an earlier run with the same settings."""
-    settings = {
-        **plan.settings,
-        "items": [len(plan.items), *map(int, plan.items[:1]), *map(int, plan.items[-1:])],
-        "num_shards": plan.num_shards,
-        "image_size": plan.spec.image_size,
-        "cube_mm": plan.spec.cube_mm,
-        "source": plan.source,
-    }
-    settings = json.loads(json.dumps(settings))
-    path = plan.folder / _SETTINGS
-    if path.is_file():
-        try:
-            if json.loads(path.read_text(encoding="utf-8")) == settings:
-                return
-        except ValueError:
-            pass
-        logging.warning("Starting %s anew: an earlier run had other settings.", plan.split)
-    shutil.rmtree(plan.folder, ignore_errors=True)
+    path = plan.folder / _FINGERPRINT
+    if path.is_file() and path.read_text(encoding="utf-8") == plan.fingerprint:
+        return
+    if plan.folder.exists():
+        logging.warning("Starting %s anew: settings or pictures have changed.", plan.split)
+        shutil.rmtree(plan.folder)
     plan.folder.mkdir(parents=True)
-    _write_json(path, settings)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(plan.fingerprint, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _read_finished(plan, index):
@@ -179,40 +219,60 @@ def _write_shard(plan, index, convert, pool, workers, progress):
             return dataclasses.replace(converted, sample=None, problem=problem), None
         return converted, encode_example(sample, plan.spec, plan.num_views)
 
-    subjects, counts = collections.Counter(), collections.Counter()
-    values, skipped = collections.defaultdict(list), {}
+    subjects, values = collections.Counter(), collections.defaultdict(list)
+    skipped, notes = {}, {}
     num_samples = num_labelled = 0
     path = plan.folder / plan.shard_name(index)
     items = plan.shard_items(index)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for item, (converted, serialized) in zip(items, _in_order(pool, encoded, items, workers)):
-            progress.update()
-            counts.update(converted.counts)
-            if serialized is None:
-                skips = skipped.setdefault(converted.problem, {"count": 0, "first_frames": []})
-                skips["count"] += 1
-                if len(skips["first_frames"]) < _FRAMES_KEPT:
-                    skips["first_frames"].append(int(item))
-                continue
-            writer.write(serialized)
-            num_samples += 1
-            subjects[converted.sample["subject"]] += 1
-            mask = converted.sample.get("joint_mask")
-            num_labelled += bool(mask is not None and mask.any())
-            for name, value in converted.values.items():
-                values[name].append(round(float(value), 2))
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            results = _in_order(pool, encoded, items, workers)
+            for item, (converted, serialized) in zip(items, results):
+                progress.update()
+                if serialized is None:
+                    _count(skipped, converted.problem, item)
+                    continue
+                writer.write(serialized)
+                num_samples += 1
+                subjects[converted.sample["subject"]] += 1
+                mask = converted.sample.get("joint_mask")
+                num_labelled += bool(mask is not None and mask.any())
+                for note in converted.notes:
+                    _count(notes, note, item)
+                for name, value in converted.values.items():
+                    values[name].append(round(float(value), 2))
+    except tf.errors.OpError as error:
+        raise OSError(f"Cannot write {path}: {error.message}") from error
     part = {
         "num_samples": num_samples,
         "num_labelled": num_labelled,
         "subjects": subjects,
         "skipped": skipped,
-        "counts": counts,
+        "notes": notes,
         "values": values,
         "num_bytes": path.stat().st_size,
         "sha256": compute_sha256(path),
     }
     _write_json(plan.folder / f"{path.name}.json", part)
     return part
+
+
+def _count(found, reason, item):
+    skips = found.setdefault(reason, {"count": 0, "first_frames": []})
+    skips["count"] += 1
+    if len(skips["first_frames"]) < _FRAMES_KEPT:
+        skips["first_frames"].append(int(item))
+
+
+def _merge(parts, kind):
+    """Adds up what the shards have counted; the first frames of all."""
+    merged = {}
+    for part in parts:
+        for reason, found in part[kind].items():
+            skips = merged.setdefault(reason, Skips())
+            skips.count += found["count"]
+            skips.first_frames = sorted(skips.first_frames + found["first_frames"])[:_FRAMES_KEPT]
+    return merged
 
 
 def _in_order(pool, function, items, workers):
@@ -233,23 +293,26 @@ def _in_order(pool, function, items, workers):
 
 
 def _describe(plan, parts):
-    subjects, counts = collections.Counter(), collections.Counter()
-    skipped, values = {}, collections.defaultdict(list)
+    subjects, values = collections.Counter(), collections.defaultdict(list)
     for part in parts:
         subjects.update(part["subjects"])
-        counts.update(part["counts"])
-        for reason, found in part["skipped"].items():
-            skips = skipped.setdefault(reason, Skips())
-            skips.count += found["count"]
-            skips.first_frames = sorted(skips.first_frames + found["first_frames"])[:_FRAMES_KEPT]
         for name, found in part["values"].items():
             values[name] += found
+    skipped, notes = _merge(parts, "skipped"), _merge(parts, "notes")
     num_samples = sum(part["num_samples"] for part in parts)
     if not num_samples:
+        # Nothing of it is worth keeping for another run.
+        shutil.rmtree(plan.folder)
         reasons = {reason: skips.count for reason, skips in skipped.items()}
         raise ValueError(
             f"No sample for split {plan.split!r} of {plan.output_dir}; skipped: {reasons}."
         )
+    for kind, found in (("skipped", skipped), ("kept", notes)):
+        for reason, skips in found.items():
+            logging.warning(
+                "%s: %s %d: %s, first frames %s", plan.split, kind, skips.count, reason,
+                skips.first_frames[:5],
+            )  # fmt: skip
     medians = {name: sorted(found)[len(found) // 2] for name, found in values.items()}
     return SplitInfo(
         source=plan.source,
@@ -261,7 +324,12 @@ def _describe(plan, parts):
             for i, part in enumerate(parts)
         ),
         skipped=skipped,
-        extra={**plan.extra, **counts, **{f"median_{k}": v for k, v in medians.items()}},
+        extra={
+            **plan.extra,
+            **{f"median_{name}": value for name, value in medians.items()},
+            "notes": {note: dataclasses.asdict(skips) for note, skips in notes.items()},
+            _FINGERPRINT: plan.fingerprint,
+        },
     )
 
 

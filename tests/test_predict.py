@@ -92,7 +92,7 @@ def test_command_writes_json_and_overlay(model_path, tmp_path):
     run_predict(
         f"--model={model_path}",
         f"--depth={tmp_path}",
-        "--depth_scale=1000",
+        "--depth_unit=m",
         "--intrinsics=588,588,80,60",
         f"--output={output}",
         f"--overlay={overlay}",
@@ -122,6 +122,20 @@ def test_a_damaged_image_does_not_cost_the_others(model_path, tmp_path):
     assert results["b.npy"]["found_hand"]
     with pytest.raises(ValueError, match=r"depth image.*a\.png"):
         run_predict(f"--model={model_path}", f"--depth={tmp_path / 'a.png'}")
+
+
+def test_units_and_names(model_path, tmp_path):
+    np.save(tmp_path / "depth_1.npy", ball_image() / 20.0)
+    np.save(tmp_path / "rgb_1.npy", ball_image())
+    output = tmp_path / "out.json"
+    run_predict(
+        f"--model={model_path}", f"--depth={tmp_path}", "--depth_unit=cm", "--depth_scale=2",
+        f"--output={output}",
+    )  # fmt: skip
+    (result,) = json.loads(output.read_text()).values()
+    assert abs(result["center_mm"][2] - 670.0) < 40.0
+    with pytest.raises(ValueError, match="positive --depth_scale"):
+        run_predict(f"--model={model_path}", f"--depth={tmp_path}", "--depth_scale=0")
 
 
 def test_the_network_knows_its_crops(tmp_path):

@@ -19,16 +19,8 @@ __all__ = ["parse", "run"]
 
 _EXIT_BAD_INPUT = 1
 _EXIT_INTERRUPTED = 130
-# What the user can set right: a wrong flag, file, folder or shape.
-_BAD_INPUT = (
-    flags.Error,
-    ValueError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    IsADirectoryError,
-    PermissionError,
-)
+# What the user can set right: a wrong flag, file, folder or shape, a full disk.
+_BAD_INPUT = (flags.Error, ValueError, OSError)
 
 
 def parse(

@@ -75,7 +75,8 @@ def _score_model(options):
     from tfhand import inference
     from tfhand.evaluation import predictions, qualitative
 
-    cube_mm = records.read_info(options.data_dir).spec.cube_mm
+    info = records.read_info(options.data_dir)
+    cube_mm = info.spec.cube_mm
     dataset = records.load_dataset(options.data_dir, options.split, verify_checksums=True)
     model = inference.load_network(options.model, cube_mm)
     predicted = predictions.predict_dataset(
@@ -85,6 +86,10 @@ def _score_model(options):
         batch_size=options.batch_size,
         description=options.split,
     )
+    skipped = info.splits[options.split].skipped
+    if skipped:
+        reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in skipped.items())
+        print(f"Not scored, for they were left out of the records: {reasons}.")
     name = options.name or os.path.basename(options.model).removesuffix(".keras")
     scores = {name: predicted.score([options.view]), f"{name}_all_views": predicted.score()}
     if options.report_dir:

@@ -20,6 +20,7 @@ from tfhand.hand import skeleton
 
 __all__ = ["define_flags", "find_images", "main", "to_dict"]
 
+_UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _SUFFIXES = (".png", ".npy")
 
 
@@ -37,8 +38,11 @@ def define_flags(flag_values):
         "fx,fy,cx,cy of the camera in px.",
         flag_values=flag_values,
     )
+    flags.DEFINE_enum(
+        "depth_unit", "mm", tuple(_UNITS_MM), "Unit of stored values.", flag_values=flag_values
+    )
     flags.DEFINE_float(
-        "depth_scale", 1.0, "Factor from stored values to mm.", flag_values=flag_values
+        "depth_scale", 1.0, "Factor from stored values to that unit.", flag_values=flag_values
     )
     flags.DEFINE_enum(
         "hand", "right", ("right", "left"), "Which hand is seen.", flag_values=flag_values
@@ -55,7 +59,8 @@ def find_images(path):
     """Lists depth images.
 
     Args:
-        path: A file, or a folder with PNG or `.npy` files.
+        path: A file, or a folder with PNG or `.npy` files. Where some are named depth_*, as in the
+            NYU data set, the others are taken for pictures of other kinds.
 
     Returns:
         Sorted list of `pathlib.Path`.
@@ -71,7 +76,7 @@ def find_images(path):
     images = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
     if not images:
         raise FileNotFoundError(f"Expected depth images (.png, .npy) in {path}, found none.")
-    return images
+    return [p for p in images if p.name.startswith("depth_")] or images
 
 
 def to_dict(hands, index):
@@ -114,14 +119,17 @@ def _parse_intrinsics(values):
 def main(values):
     """Runs the command."""
     intrinsics = _parse_intrinsics(values.intrinsics)
+    scale = values.depth_scale * _UNITS_MM[values.depth_unit]
+    if not 0.0 < scale < float("inf"):
+        raise ValueError(f"Expected a positive --depth_scale, received {values.depth_scale}.")
     images = find_images(values.depth)
     network = inference.load_network(values.model)
     spec = inference.crop_spec_of(network)
     results, pictured = {}, []
     for path in tqdm(images, desc="predict", unit="image", disable=len(images) == 1):
         try:
-            depth_mm = depth_image.read_depth(path, values.depth_scale)[None]
-        except ValueError as error:
+            depth_mm = depth_image.read_depth(path, scale)[None]
+        except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             results[path.name] = {"found_hand": False, "error": str(error)}

@@ -1,5 +1,6 @@
 """Cameras from points: exact, with noise and outliers, and what is refused."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -83,6 +84,44 @@ def test_a_view_of_something_else_is_refused(points):
     seen = np.stack([points, move(transform(6), points), rng.normal(0.0, 100.0, points.shape)])
     with pytest.raises(ValueError, match=r"View 3 does not fit view 1.*did no camera move"):
         calibration.calibrate(seen, "annotation")
+
+
+@pytest.mark.parametrize("spread_mm", [(15.0, 15.0, 15.0), (100.0, 4.0, 4.0)])
+def test_points_that_do_not_pin_down_a_rotation_are_refused(spread_mm):
+    rng = np.random.default_rng(4)
+    points = rng.normal([0.0, 0.0, 750.0], spread_mm, (14, 1, 3))
+    noisy = move(transform(6), points) + rng.normal(0.0, 12.0, points.shape)
+    with pytest.raises(ValueError, match=r"rotation of view 2 is known .* degrees only"):
+        calibration.calibrate(np.stack([points, noisy]), "hands", inlier_mm=50.0)
+
+
+def test_spread_of_the_rotation_is_that_of_many_trials():
+    errors, said = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        points = rng.normal(0.0, [80.0, 30.0, 30.0], (40, 3))
+        noisy = points + rng.normal(0.0, 6.0, points.shape)
+        found, _, _ = calibration.fit_rigid_robustly(points, noisy, inlier_mm=100.0)
+        # The least certain axis is the long one, x: its angle is in the y-z block.
+        errors.append(np.degrees(np.arctan2(found[2, 1], found[1, 1])))
+        said.append(calibration.rotation_stddev_deg(points, noisy, found, 100.0))
+    # Sixty trials know a standard deviation to 9 %.
+    assert np.median(said) == pytest.approx(np.std(errors), rel=0.3)
+
+
+def test_check_measures_given_cameras(points):
+    view_from_ref = np.stack([np.eye(4), transform(6)])
+    seen = np.stack([move(matrix, points) for matrix in view_from_ref])
+    unknown = np.full(2, np.nan)
+    right = calibration.Calibration(np.linalg.inv(view_from_ref), None, unknown, unknown, "file")
+    measured = calibration.check(seen, right, "annotation")
+    assert measured.residual_mm[1] < 1e-6 and measured.inlier_share[1] == 1.0
+    wrong = dataclasses.replace(right, ref_from_view=view_from_ref)
+    with pytest.raises(ValueError, match="View 2 does not fit view 1"):
+        calibration.check(seen, wrong, "annotation")
+    # Too few points say nothing.
+    few = calibration.check(seen[:, :1, :5], wrong, "annotation")
+    assert np.isnan(few.residual_mm).all()
 
 
 def test_too_few_points(points):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import tensorflow as tf
+from PIL import Image
 
 from data_prep import calibration, nyu, nyu_source, records, split_conversion
 from tests.data_prep import nyu_layout
@@ -121,7 +122,10 @@ def test_what_the_centers_are_like_is_kept(converted):
     extra = records.read_info(converted).splits["train"].extra
     assert 5.0 < extra["median_center_to_palm_mm"] < 60.0
     assert extra["annotated_frames"] == FRAMES
-    assert records.read_info(converted).splits["test"].extra["frames_without_annotation"] == FRAMES
+    assert 0.0 < extra["median_center_disagreement_mm"] < 40.0
+    assert not extra["notes"]
+    notes = records.read_info(converted).splits["test"].extra["notes"]
+    assert notes == {"no annotation": {"count": FRAMES, "first_frames": list(range(1, 21))}}
 
 
 def test_centers_at_the_palm(source, tmp_path):
@@ -157,8 +161,19 @@ def test_centers_from_a_file(source, tmp_path, form):
         np.testing.assert_allclose(in_ref, np.tile(in_ref[:1], (3, 1)), atol=0.05)
 
 
+def test_a_file_of_wrong_cameras_is_refused(source, tmp_path):
+    transforms = np.tile(np.eye(4), (3, 1, 1))
+    (tmp_path / "cameras.json").write_text(json.dumps({"ref_from_view": transforms.tolist()}))
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match="View 2 does not fit view 1"):
+            convert(
+                source[0], tmp_path / "out", f"--splits={split}",
+                f"--calibration={tmp_path / 'cameras.json'}",
+            )  # fmt: skip
+
+
 def test_cameras_from_a_file(source, converted, tmp_path):
-    found = records.read_info(converted).splits["train"].extra["calibration"]
+    found = records.read_info(converted).splits["test"].extra["calibration"]
     (tmp_path / "cameras.json").write_text(
         json.dumps(
             {"ref_from_view": found["ref_from_view"], "intrinsics": [[580, 581, 320, 240]] * 3}
@@ -171,6 +186,8 @@ def test_cameras_from_a_file(source, converted, tmp_path):
     samples = read(tmp_path / "out", "test")
     assert [int(s["frame"]) for s in samples] == [1, 7, 13, 19]
     np.testing.assert_array_equal(samples[0]["intrinsics"], [[580, 581, 320, 240]] * 3)
+    measured = records.read_info(tmp_path / "out").splits["test"].extra["calibration"]
+    assert all(share >= 0.4 for share in measured["inlier_share"][1:])
     np.testing.assert_allclose(samples[0]["ref_from_view"], found["ref_from_view"], rtol=1e-6)
 
 
@@ -210,6 +227,41 @@ def change_joints(path, change):
     scipy.io.savemat(path, values)
 
 
+def test_gaps_between_frames_are_counted(copy, tmp_path):
+    for view in (1, 2, 3):
+        (copy / "train" / f"depth_{view}_0000009.png").unlink()
+    convert(copy, tmp_path / "out", "--splits=train")
+    (reason,) = records.read_info(tmp_path / "out").splits["train"].skipped.items()
+    assert reason[0] == "no picture of view 1, 2, 3"
+    assert reason[1].first_frames == [9]
+
+
+def test_pictures_of_another_kind_are_named(copy, tmp_path):
+    picture = copy / "train" / "depth_2_0000002.png"
+    Image.open(picture).convert("RGBA").save(picture)
+    convert(copy, tmp_path / "out", "--splits=train")
+    assert list(records.read_info(tmp_path / "out").splits["train"].skipped) == [
+        "unsupported picture of view 2"
+    ]
+
+
+def test_frames_from_zero_and_a_view_that_is_absent(copy, tmp_path):
+    train = copy / "train"
+    nyu_layout.write_picture(train / "depth_1_0000000.png", np.zeros([480, 640]))
+    with pytest.raises(ValueError, match="numbered from 0000001"):
+        convert(copy, tmp_path / "out", "--splits=train")
+    for path in train.glob("depth_3_*.png"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="none of view 3"):
+        convert(copy, tmp_path / "out", "--splits=train")
+
+
+def test_intrinsics_of_other_pictures_are_refused(source, tmp_path):
+    with pytest.raises(ValueError, match=r"640 x 480 px.*--intrinsics"):
+        convert(source[0], tmp_path / "out", "--splits=train", "--intrinsics=900,900,960,540")
+    assert not (tmp_path / "out").exists()
+
+
 def test_annotation_with_holes_and_an_early_end(copy, tmp_path):
     def change(joints):
         joints[1, 4, 7] = np.nan
@@ -221,8 +273,10 @@ def test_annotation_with_holes_and_an_early_end(copy, tmp_path):
     split = records.read_info(tmp_path / "out").splits["train"]
     assert split.num_samples == FRAMES
     assert split.num_labelled == 19
-    assert split.extra["frames_without_annotation"] == 5
-    assert split.extra["frames_with_unknown_joints"] == 1
+    assert split.extra["notes"] == {
+        "no annotation": {"count": 5, "first_frames": [6, 21, 22, 23, 24]},
+        "some joints are not annotated": {"count": 1, "first_frames": [5]},
+    }
     sample = read(tmp_path / "out", "train")[4]
     assert sample["joint_mask"].sum() == 3 * 36 - 1 and sample["joint_mask"][1, 7] == 0
     assert np.isfinite(sample["joints_mm"]).all()
@@ -241,6 +295,20 @@ def test_joints_in_another_order_are_sorted_by_name(copy):
         },
     )
     np.testing.assert_array_equal(nyu_source.read_joint_data(path), before)
+
+
+def test_joints_in_whole_millimetres(copy):
+    path = copy / "train" / "joint_data.mat"
+    joints = np.round(scipy.io.loadmat(path)["joint_xyz"])
+    scipy.io.savemat(path, {"joint_xyz": joints.astype(np.int16)})
+    read = nyu_source.read_joint_data(path)
+    np.testing.assert_array_equal(read, joints * np.array([1.0, -1.0, 1.0]))
+
+
+def test_annotation_without_any_joint_is_none(copy):
+    path = copy / "train" / "joint_data.mat"
+    scipy.io.savemat(path, {"joint_xyz": np.full([3, FRAMES, 36, 3], np.nan)})
+    assert nyu_source.open_split(copy, "train").joints_mm is None
 
 
 def test_joints_of_a_matlab_7_3_file(copy):
@@ -341,18 +409,46 @@ def test_wrong_flags(source, tmp_path, capsys):
     both = (f"--nyu_dir={source[0]}", f"--output_dir={tmp_path / 'out'}")
     assert "4 numbers" in stop(capsys, *both, "--intrinsics=1,2,3")
     assert "positive" in stop(capsys, *both, "--intrinsics=0,1,2,3")
-    assert "centers" in stop(capsys, *both, "--center=here.txt")
+    assert "here.txt" in stop(capsys, *both, "--splits=train", "--center=here.txt")
     assert "joint_data.mat" in stop(capsys, *both, "--splits=test", "--calibration=annotation")
     assert "--model" in stop(capsys, *both, "--calibration=predictions")
     assert "cameras.json" in stop(capsys, *both, "--calibration=cameras.json")
+    assert "split must be" in stop(capsys, *both, "--splits=train/")
+    assert "different names" in stop(capsys, *both, "--splits=train,train")
+    assert "for each split" in stop(capsys, *both, "--center=one.txt")
+    assert "ascending" in stop(capsys, *both, "--subject_starts=5,1")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_finished_split_is_not_overwritten(source, converted, capsys):
     before = (converted / "dataset_info.json").read_bytes()
-    line = stop(capsys, f"--nyu_dir={source[0]}", f"--output_dir={converted}", "--num_shards=3")
+    line = stop(
+        capsys, f"--nyu_dir={source[0]}", f"--output_dir={converted}", "--num_shards=3",
+        "--center=annotation",
+    )  # fmt: skip
     assert "already has a split 'train'" in line
     assert (converted / "dataset_info.json").read_bytes() == before
+
+
+def test_a_finished_split_with_the_same_settings_is_left_alone(source, converted, capsys):
+    before = (converted / "dataset_info.json").read_bytes()
+    convert(source[0], converted)
+    assert "train: complete" in capsys.readouterr().out
+    assert (converted / "dataset_info.json").read_bytes() == before
+
+
+def test_shards_are_made_again_once_pictures_have_changed(copy, tmp_path):
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    for path in (copy / "train").glob("depth_2_*.png"):
+        shutil.copy2(path, saved)
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"No sample.*damaged picture of view 2': 24"):
+        convert(copy, tmp_path / "out", "--splits=train")
+    for path in saved.iterdir():
+        shutil.copy2(path, copy / "train")
+    convert(copy, tmp_path / "out", "--splits=train")
+    assert records.verify(tmp_path / "out").splits["train"].num_samples == FRAMES
 
 
 def test_killed_it_goes_on_and_ends_alike(source, converted, tmp_path):

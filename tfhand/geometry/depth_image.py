@@ -5,7 +5,11 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["decode_nyu_png", "read_depth"]
+__all__ = ["UnsupportedImage", "decode_nyu_png", "read_depth"]
+
+
+class UnsupportedImage(ValueError):
+    """A whole picture that holds no depth in a form that is known."""
 
 
 def decode_nyu_png(png):
@@ -33,7 +37,8 @@ def read_depth(path, scale=1.0):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no depth image.
+        ValueError: If the file holds no depth image; `UnsupportedImage` if it is a picture of
+            another kind.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -70,7 +75,7 @@ def _read_png(path):
             return decode_nyu_png(data).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"Expected a whole PNG in {path}, found a damaged one.") from error
-    raise ValueError(
+    raise UnsupportedImage(
         f"Expected a 16-bit gray or an 8-bit RGB (NYU) PNG in {path}, found {bits} bits of color "
         f"type {color}."
     )
