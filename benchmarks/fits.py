@@ -34,8 +34,8 @@ def main(options):
     from data_prep import records
     from tfhand.fitting import kinematic_fit, pseudo_labels
     from tfhand.geometry import crop
-    from tfhand.training import pipeline, stages, workdir
     from tfhand.training import options as training_options
+    from tfhand.training import pipeline, stages, workdir
 
     run = workdir.finished_workdir(options.workdir)
     settings = json.loads((run.stage("init") / "settings.json").read_text())
