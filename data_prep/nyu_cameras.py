@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep import calibration, nyu_source
+from data_prep import calibration, calibration_file, nyu_source
 from tfhand.geometry import hand_center
 from tfhand.hand import skeleton
 
@@ -92,7 +92,7 @@ def find_cameras(split, how: str | None, intrinsics, model: str | None):
             raise ValueError("--calibration=predictions needs --model=pose.keras, found none.")
         points = _points_from_predictions(split, intrinsics, model)
         return calibration.calibrate(points, "estimates of a network", intrinsics, _ROUGH_INLIER_MM)
-    found = calibration.load_calibration(how, nyu_source.NUM_VIEWS)
+    found = calibration_file.load_calibration(how, nyu_source.NUM_VIEWS)
     if found.intrinsics is None:
         found = dataclasses.replace(found, intrinsics=intrinsics)
     if split.joints_mm is not None:

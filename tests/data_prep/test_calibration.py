@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from data_prep import calibration
+from data_prep import calibration, calibration_file
 from tfhand.geometry import rigid
 
 # Float64 all the way; distances of a metre.
@@ -141,13 +141,13 @@ def stored(tmp_path):
     unknown = np.full(2, np.nan)
     intrinsics = np.array([[500.0, 501.0, 320.0, 240.0]] * 2)
     value = calibration.Calibration(transforms, intrinsics, unknown, unknown, "test")
-    calibration.save_calibration(tmp_path / "cameras.json", value)
+    calibration_file.save_calibration(tmp_path / "cameras.json", value)
     return tmp_path / "cameras.json", value
 
 
 def test_file_round_trip(stored):
     path, value = stored
-    read = calibration.load_calibration(path, 2)
+    read = calibration_file.load_calibration(path, 2)
     np.testing.assert_array_equal(read.ref_from_view, value.ref_from_view)
     np.testing.assert_array_equal(read.intrinsics, value.intrinsics)
     assert read.source == "cameras.json"
@@ -172,12 +172,12 @@ def test_bad_files(stored, change, message):
     change(values)
     path.write_text(json.dumps(values))
     with pytest.raises(ValueError, match=message):
-        calibration.load_calibration(path, 2)
+        calibration_file.load_calibration(path, 2)
 
 
 def test_no_file_and_no_json(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
-        calibration.load_calibration(tmp_path / "nothing.json", 3)
+        calibration_file.load_calibration(tmp_path / "nothing.json", 3)
     (tmp_path / "text.json").write_text("{")
     with pytest.raises(ValueError, match=r"text\.json"):
-        calibration.load_calibration(tmp_path / "text.json", 3)
+        calibration_file.load_calibration(tmp_path / "text.json", 3)
