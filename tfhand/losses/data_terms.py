@@ -129,8 +129,8 @@ def grow_radii(radii_mm, spec, margin_px=0.5):
 
     Not in the paper. A pixel of a crop holds the nearest of all readings that fall anywhere in its
     square, and is surface as soon as one does. Against the rays through pixel centers, which
-    `render_depth` draws, silhouettes are wider by half a pixel and slopes nearer by half of what
-    they rise across one. Spheres of the true size would be fitted too near, and fingers pulled
+    `render_depth` draws, silhouettes are wider by about half a pixel and slopes nearer by half of
+    what they rise across one. Spheres of the true size would be fitted too near, and fingers pulled
     towards their outlines.
 
     Args:
