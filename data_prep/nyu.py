@@ -290,7 +290,9 @@ def main(options):
             f"--splits naming one, found {options.center!r} for {','.join(names)}."
         )
     if not Path(options.nyu_dir).is_dir():
-        raise FileNotFoundError(f"Expected the NYU data set's folder at {options.nyu_dir}, found none.")
+        raise FileNotFoundError(
+            f"Expected the NYU data set's folder at {options.nyu_dir}, found none."
+        )
     splits = [nyu_source.open_split(options.nyu_dir, name) for name in names]
     for split in splits:
         _convert(options, split, intrinsics)
