@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "fit_rigid_robustly",
     "rotation_stddev_deg",
+    "unknown",
 ]
 
 # A view is refused if fewer of its points agree, or if the median distance of those that do is a
@@ -41,6 +42,7 @@ class Calibration:
         view and where it is not known.
       inlier_share: float64 `[V]`, share of the points that agree; likewise.
       source: where it comes from, for `dataset_info.json`.
+      why_unknown: why it is not known where the cameras stand; empty if it is.
     """
 
     ref_from_view: np.ndarray
@@ -48,6 +50,12 @@ class Calibration:
     residual_mm: np.ndarray
     inlier_share: np.ndarray
     source: str
+    why_unknown: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the views may be compared."""
+        return not self.why_unknown
 
     def describe(self) -> dict:
         """Returns JSON values for `dataset_info.json`."""
@@ -55,6 +63,8 @@ class Calibration:
         def rounded(values):
             return [None if np.isnan(v) else round(float(v), 3) for v in values]
 
+        if not self.is_known:
+            return {"source": self.source, "why": self.why_unknown}
         return {
             "source": self.source,
             "ref_from_view": np.asarray(self.ref_from_view).tolist(),
@@ -108,7 +118,7 @@ def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):
         )
     triples = rng.integers(len(source), size=(_CANDIDATES, 3))
     rotation, translation = _kabsch(source[triples], target[triples])
-    some = rng.choice(len(source), min(len(source), 2000), replace=False)
+    some = rng.choice(len(source), min(len(source), 500), replace=False)
     moved = np.einsum("krc,nc->knr", rotation, source[some]) + translation[:, None]
     # Truncated, so that more than half of the pairs may be wrong.
     error = np.minimum(np.linalg.norm(moved - target[some], axis=-1), 2.0 * inlier_mm)
@@ -149,6 +159,14 @@ def rotation_stddev_deg(source, target, transform, inlier_mm) -> float:
     scatter = np.linalg.eigvalsh(centered.T @ centered)
     variance = np.mean(away[agree] ** 2) / 3.0
     return float(np.degrees(np.sqrt(variance / max(scatter[0] + scatter[1], 1e-9))))
+
+
+def unknown(intrinsics, why: str) -> Calibration:
+    """Returns cameras of which only the intrinsics, float `[V, 4]`, are known."""
+    views = len(intrinsics)
+    nothing = np.full(views, np.nan)
+    transforms = np.full([views, 4, 4], np.nan)
+    return Calibration(transforms, intrinsics, nothing, nothing, "none", why)
 
 
 def check(points_mm, calibration: Calibration, source: str, inlier_mm: float = 25.0):

@@ -53,7 +53,7 @@ def measure(samples: list[dict], cube_mm: float) -> dict[str, float]:
       where no joint is known.
     """
     stacked = {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
-    surface = stacked["depth_mm"][crop.foreground_mask(stacked["depth_mm"], cube_mm).numpy()]
+    surface = stacked["depth_mm"][np.asarray(crop.foreground_mask(stacked["depth_mm"], cube_mm))]
     relative_mm = stacked["joints_mm"] - stacked["center_mm"][..., np.newaxis, :]
     inside = (np.abs(relative_mm) <= cube_mm / 2).all(axis=-1)[stacked["joint_mask"] > 0]
     measured = {
@@ -101,7 +101,7 @@ def draw_contact_sheet(samples: list[dict], cube_mm: float, columns: int = 4) ->
 
 def _draw_view(axes, sample, view, cube_mm):
     depth_mm = sample["depth_mm"][view]
-    surface = np.ma.masked_where(~crop.foreground_mask(depth_mm, cube_mm).numpy(), depth_mm)
+    surface = np.ma.masked_where(~np.asarray(crop.foreground_mask(depth_mm, cube_mm)), depth_mm)
     axes.imshow(surface, cmap="viridis_r")
     known = sample["joint_mask"][view] > 0
     relative_mm = (sample["joints_mm"][view] - sample["center_mm"][view])[known]

@@ -1,13 +1,13 @@
 """Where the cameras of a recording in NYU's layout stand: from labels, or without any."""
 
+import concurrent.futures
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 
-from data_prep import calibration, calibration_file, nyu_source
-from tfhand.geometry import hand_center
+from data_prep import calibration, calibration_file, nyu_frames, nyu_source
 from tfhand.hand import skeleton
 
 __all__ = ["find_cameras"]
@@ -30,16 +30,34 @@ def _some_frames(split):
     return [whole[i] for i in index]
 
 
+def _in_some_frames(split, estimate):
+    """Calls `estimate(pictures, layout)` on frames of the split; the results that are there."""
+
+    def one(frame):
+        pictures, layout = nyu_source.read_pictures(split, frame)
+        try:
+            return None if pictures is None else estimate(pictures, layout)
+        except nyu_frames.DamagedPicture:
+            return None
+
+    frames = _some_frames(split)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = tqdm(
+            pool.map(one, frames), f"{split.name}: calibrating", len(frames), unit="frame"
+        )
+        return [result for result in results if result is not None]
+
+
 def _points_from_depth(split, intrinsics):
     """The middle of the hand in every view of some frames, `[V, n, 1, 3]`, NaN: not found."""
-    points = []
-    for frame in tqdm(_some_frames(split), desc=f"{split.name}: calibrating", unit="frame"):
-        depth_mm, problem = nyu_source.read_views(split, frame)
-        if problem:
-            continue
-        center, found = hand_center.find_hand_center(depth_mm, intrinsics)
-        behind = center + _BEHIND_SURFACE_MM * tf.math.l2_normalize(center, axis=-1)
-        points.append(np.where(found[:, None], behind, np.nan)[:, None])
+
+    def estimate(pictures, layout):
+        center, found = nyu_frames.find_each(pictures, layout, intrinsics)
+        away = np.maximum(np.linalg.norm(center, axis=-1, keepdims=True), 1.0)
+        behind = center * (1.0 + _BEHIND_SURFACE_MM / away)
+        return np.where(found[:, None], behind, np.nan)[:, None]
+
+    points = _in_some_frames(split, estimate)
     return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 1, 3])
 
 
@@ -50,31 +68,68 @@ def _points_from_predictions(split, intrinsics, model):
 
     network = inference.load_network(model)
     spec = inference.crop_spec_of(network)
-    points = []
-    for frame in tqdm(_some_frames(split), desc=f"{split.name}: calibrating", unit="frame"):
-        depth_mm, problem = nyu_source.read_views(split, frame)
-        if not problem:
-            hands = inference.estimate_hands(network, depth_mm, intrinsics, spec)
-            points.append(hands.spheres_mm[:, skeleton.SPHERE_FROM_JOINT])
+
+    def estimate(pictures, layout):
+        depth_mm = nyu_frames.decode_views(pictures, layout)
+        hands = inference.estimate_hands(network, depth_mm, intrinsics, spec)
+        return hands.spheres_mm[:, skeleton.SPHERE_FROM_JOINT]
+
+    points = _in_some_frames(split, estimate)
     return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 36, 3])
 
 
-def find_cameras(split, how: str | None, intrinsics, model: str | None):
-    """Calibrates the cameras of a split.
+def find_cameras(splits, how: str | None, intrinsics, model: str | None):
+    """Calibrates the cameras of the splits of a recording, each by itself.
+
+    Without annotation and with `how` None, a split whose own frames do not tell where the cameras
+    stand is given those of another split, if its frames do not speak against them. If there is
+    none, no split is calibrated.
 
     Args:
-      split: `nyu_source.NyuSplit`.
-      how: "annotation", "depth", "predictions", a calibration file, or None for the default.
+      splits: list of `nyu_source.NyuSplit`.
+      how: "annotation", "depth", "predictions", "none", a calibration file, or None for the
+        default: annotation, or depth where there is none.
       intrinsics: float32 `[3, 4]`.
       model: `pose.keras` for "predictions".
 
     Returns:
-      `calibration.Calibration` with intrinsics.
+      List of `calibration.Calibration` with intrinsics; all `is_known`, or none.
 
     Raises:
       ValueError: if there is not what `how` needs, or a view does not fit.
       FileNotFoundError: if there is no such file.
     """
+    if how == "none":
+        return [calibration.unknown(intrinsics, "none asked for") for _ in splits]
+    found, why = [], {}
+    for split in splits:
+        try:
+            found.append(_find_cameras(split, how, intrinsics, model))
+        except ValueError as error:
+            if how is not None or split.joints_mm is not None:
+                raise
+            found.append(None)
+            why[split.name] = str(error)
+    known = [cameras for cameras in found if cameras is not None]
+    for i, split in enumerate(splits):
+        if found[i] is None and known:
+            points = _points_from_depth(split, intrinsics)
+            donor = dataclasses.replace(known[0], source=f"{known[0].source}, of another split")
+            found[i] = calibration.check(
+                points, donor, "hands found in the depth", _ROUGH_INLIER_MM
+            )
+            logging.warning("%s: cameras of another split, for: %s", split.name, why[split.name])
+    if not known:
+        reason = " ".join(f"{name}: {text}" for name, text in why.items())
+        logging.warning(
+            "Where the cameras stand is not known; every view becomes a sample of its own. Give a "
+            "calibration file, or --calibration=predictions with --model. %s", reason,
+        )  # fmt: skip
+        return [calibration.unknown(intrinsics, reason) for _ in splits]
+    return found
+
+
+def _find_cameras(split, how, intrinsics, model):
     how = how or ("depth" if split.joints_mm is None else "annotation")
     if how == "annotation":
         if split.joints_mm is None:

@@ -21,7 +21,7 @@ from absl import logging
 from tfhand.geometry import depth_image
 from tfhand.hand import skeleton
 
-__all__ = ["NUM_VIEWS", "NyuSplit", "open_split", "read_joint_data", "read_views"]
+__all__ = ["NUM_VIEWS", "NyuSplit", "damage_of", "open_split", "read_joint_data", "read_pictures"]
 
 NUM_VIEWS = 3
 _PICTURE = re.compile(r"depth_([0-9]+)_([0-9]{7})\.png")
@@ -119,15 +119,15 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
     return NyuSplit(split, folder, frames, missing, joints)
 
 
-def read_views(split, frame: int):
-    """Reads the pictures of a frame.
+def read_pictures(split, frame: int):
+    """Reads the files of a frame, and of those how they are to be decoded.
 
     Args:
       split: `NyuSplit`.
       frame: its number, from 1.
 
     Returns:
-      (depth float32 `[V, H, W]`, mm, 0 where there is no reading, or None; problem or None).
+      (list of V bytes, `depth_image.PngLayout` of all), or (None, the problem).
 
     Raises:
       OSError: if a picture is there and cannot be read: that is no fault of the recording.
@@ -135,17 +135,23 @@ def read_views(split, frame: int):
     if frame in split.missing_views:
         views = ", ".join(map(str, split.missing_views[frame]))
         return None, f"no picture of view {views}"
-    images = []
+    pictures, layouts = [], []
     for view in range(1, NUM_VIEWS + 1):
         try:
-            images.append(depth_image.read_depth(split.picture(frame, view)))
+            pictures.append(split.picture(frame, view).read_bytes())
+            layouts.append(depth_image.PngLayout.of(pictures[-1]))
         except depth_image.UnsupportedImage:
             return None, f"unsupported picture of view {view}"
         except (ValueError, FileNotFoundError):
-            return None, f"damaged picture of view {view}"
-    if len({image.shape for image in images}) > 1:
+            return None, damage_of(view)
+    if len(set(layouts)) > 1:
         return None, "pictures of different sizes"
-    return np.stack(images), None
+    return pictures, layouts[0]
+
+
+def damage_of(view: int) -> str:
+    """Returns what is said of a picture that cannot be decoded; views count from 1."""
+    return f"damaged picture of view {view}"
 
 
 def read_joint_data(path) -> np.ndarray:

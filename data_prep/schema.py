@@ -112,7 +112,7 @@ def check_sample(sample: Mapping, spec: CropSpec, num_views: int) -> dict:
         checked["joints_mm"] = np.where(mask[..., np.newaxis], checked["joints_mm"], 0.0)
     elif "joint_mask" in checked:
         raise ValueError("joint_mask came without joints_mm.")
-    foreground = foreground_mask(checked["depth_mm"], spec.cube_mm).numpy()
+    foreground = foreground_mask(checked["depth_mm"], spec.cube_mm)
     checked["foreground_fraction"] = foreground.mean(axis=(1, 2)).astype(np.float32)
     return checked
 

@@ -7,7 +7,9 @@ last. When all are there, they are moved in place and named in `dataset_info.jso
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import itertools
 import json
@@ -45,14 +47,14 @@ class Converted:
     """What became of one item.
 
     Attributes:
-      sample: for `schema.check_sample`, or None if the item cannot be used.
+      samples: what it gives, for `schema.check_sample`; none if it cannot be used.
       problem: why it cannot be used, in the same words for every item with that problem.
       notes: what is to be known of a sample that is kept, in the same words for every sample; they
         are counted in `SplitInfo.extra`, with the first items.
       values: values of which the split's median is kept, by name, likewise.
     """
 
-    sample: Mapping | None = None
+    samples: Sequence[Mapping] = ()
     problem: str | None = None
     notes: Sequence[str] = ()
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -130,30 +132,42 @@ def convert_split(
       `SplitInfo` of the split.
 
     Raises:
-      FileExistsError: if the folder has the split and `plan.overwrite` is False.
+      FileExistsError: if the folder has the split and `plan.overwrite` is False, or another process
+        is converting into the folder.
       ValueError: if no item gives a sample, or another split there has another layout.
       OSError: if a shard cannot be written.
     """
     output_dir = Path(plan.output_dir)
+    with _alone_in(output_dir):
+        return _convert_split(plan, convert, workers or (os.cpu_count() or 1) + 1)
+
+
+def _convert_split(plan, convert, workers):
+    output_dir = Path(plan.output_dir)
     read_other_splits(output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite)
     _prepare(plan)
-    workers = workers or (os.cpu_count() or 1) + 1
-    parts = []
+    finished = {index: _read_finished(plan, index) for index in range(plan.num_shards)}
+    # All missing shards are one stream, so that no thread waits at the end of a shard.
+    items = (
+        item for index, part in finished.items() if part is None for item in plan.shard_items(index)
+    )
     with (
         concurrent.futures.ThreadPoolExecutor(workers) as pool,
+        contextlib.closing(
+            _in_order(pool, lambda item: _encode(plan, convert(item)), items, 4 * workers)
+        ) as results,
         tqdm(total=len(plan.items), desc=plan.split, unit="frame") as progress,
     ):
-        for index in range(plan.num_shards):
-            part = _read_finished(plan, index)
+        for index, part in finished.items():
             if part is None:
-                part = _write_shard(plan, index, convert, pool, workers, progress)
+                finished[index] = _write_shard(plan, index, results, progress)
             else:
                 # Not counted in the speed, from which the time left is estimated.
                 count = len(plan.shard_items(index))
                 progress.initial += count
                 progress.n = progress.last_print_n = progress.n + count
                 progress.refresh()
-            parts.append(part)
+    parts = list(finished.values())
     info = _describe(plan, parts)
     files = {name: plan.folder / name for name in map(plan.shard_name, range(plan.num_shards))}
     folder_info = DatasetInfo(plan.spec, plan.num_views, {plan.split: info})
@@ -175,11 +189,14 @@ def find_published(plan: SplitPlan) -> SplitInfo | None:
       As `shard_writer.read_other_splits`: also if it is there with other settings.
     """
     output_dir = Path(plan.output_dir)
-    if (output_dir / INFO_NAME).exists() and not plan.overwrite:
-        found = read_info(output_dir).splits.get(plan.split)
-        if found is not None and found.extra.get(_FINGERPRINT) == plan.fingerprint:
-            return found
-    read_other_splits(output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite)
+    if not (output_dir / INFO_NAME).exists() or plan.overwrite:
+        return None
+    info = read_info(output_dir)
+    found = info.splits.get(plan.split)
+    if found is not None and found.extra.get(_FINGERPRINT) == plan.fingerprint:
+        return found
+    # Whether the other splits have the same number of views is seen once that is known.
+    read_other_splits(output_dir, plan.split, plan.spec, info.num_views, overwrite=False)
     return None
 
 
@@ -208,43 +225,63 @@ def _read_finished(plan, index):
     return part if whole else None
 
 
-def _write_shard(plan, index, convert, pool, workers, progress):
-    def encoded(item):
-        converted = convert(item)
-        if converted.sample is None:
-            return converted, None
-        sample = check_sample(converted.sample, plan.spec, plan.num_views)
+@contextlib.contextmanager
+def _alone_in(output_dir):
+    """Keeps other conversions out of a folder; the lock goes with the process."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    folder = os.open(output_dir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(f"Another process is writing records to {output_dir}.") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def _encode(plan, converted):
+    """Returns (`Converted`, serialized samples): without the samples that cannot be used."""
+    serialized = []
+    for sample in converted.samples:
+        sample = check_sample(sample, plan.spec, plan.num_views)
         problem = find_problem(sample, plan.spec)
         if problem:
-            return dataclasses.replace(converted, sample=None, problem=problem), None
-        return converted, encode_example(sample, plan.spec, plan.num_views)
+            return Converted(problem=problem), []
+        serialized.append(encode_example(sample, plan.spec, plan.num_views))
+    return converted, serialized
 
+
+def _write_shard(plan, index, results, progress):
+    """Writes the next results as a shard; returns what is to be known of it."""
     subjects, values = collections.Counter(), collections.defaultdict(list)
     skipped, notes = {}, {}
-    num_samples = num_labelled = 0
+    num_labelled = 0
     path = plan.folder / plan.shard_name(index)
-    items = plan.shard_items(index)
     try:
         with tf.io.TFRecordWriter(str(path)) as writer:
-            results = _in_order(pool, encoded, items, workers)
-            for item, (converted, serialized) in zip(items, results):
+            for item in plan.shard_items(index):
+                converted, serialized = next(results)
                 progress.update()
-                if serialized is None:
+                if not serialized:
                     _count(skipped, converted.problem, item)
                     continue
-                writer.write(serialized)
-                num_samples += 1
-                subjects[converted.sample["subject"]] += 1
-                mask = converted.sample.get("joint_mask")
-                num_labelled += bool(mask is not None and mask.any())
+                for data in serialized:
+                    writer.write(data)
+                for sample in converted.samples:
+                    subjects[sample["subject"]] += 1
+                    mask = sample.get("joint_mask")
+                    num_labelled += bool(mask is not None and mask.any())
                 for note in converted.notes:
                     _count(notes, note, item)
                 for name, value in converted.values.items():
                     values[name].append(round(float(value), 2))
     except tf.errors.OpError as error:
         raise OSError(f"Cannot write {path}: {error.message}") from error
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
     part = {
-        "num_samples": num_samples,
+        "num_samples": subjects.total(),
         "num_labelled": num_labelled,
         "subjects": subjects,
         "skipped": skipped,
@@ -275,12 +312,12 @@ def _merge(parts, kind):
     return merged
 
 
-def _in_order(pool, function, items, workers):
+def _in_order(pool, function, items, ahead):
     """Yields results in the order of the items, a bounded number of them ahead."""
-    waiting = collections.deque()
     items = iter(items)
-    for item in itertools.islice(items, 4 * workers):
-        waiting.append(pool.submit(function, item))
+    waiting = collections.deque(
+        pool.submit(function, item) for item in itertools.islice(items, ahead)
+    )
     try:
         while waiting:
             result = waiting.popleft().result()

@@ -128,10 +128,9 @@ def _make_batch(points, joints, view_from_ref, rng, spec):
     images, intrinsics, joints = render_views(points, joints, view_from_ref, rng)
     batch = tf.shape(joints)[0]
     ref_from_view = tf.tile(rigid.inverse(view_from_ref)[None], [batch, 1, 1, 1])
-    centers, found = hand_center.find_hand_center(images, intrinsics)
-    centers = hand_center.fuse_centers(
-        tf.reshape(centers, [batch, num_views, 3]),
-        tf.reshape(found, [batch, num_views]),
+    centers, _, _ = hand_center.find_hand_in_views(
+        tf.reshape(images, [batch, num_views, _WINDOW_PX, _WINDOW_PX]),
+        tf.reshape(intrinsics, [batch, num_views, 4]),
         ref_from_view,
     )
     crops = crop.crop_depth(images, intrinsics, tf.reshape(centers, [-1, 3]), spec)

@@ -8,8 +8,9 @@ Published predictions in the community's text form (u v d of 14 joints, one fram
 
     python -m tfhand.evaluate --labels=LABELS.txt --predictions=A.txt,B.txt
 
-Both print a table; --output=FILE.json writes the scores, --report_dir=DIR table, figures and
-pictures.
+Given both, all are in the same tables and curves. Tables are printed; --output=FILE.json writes
+the scores, --report_dir=DIR tables, figures and pictures, --predictions_output=FILE.txt the model's
+estimates in that text form.
 """
 
 import os
@@ -37,33 +38,39 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string("labels", None, "Text file of labels.", flag_values=flag_values)
     flags.DEFINE_list("predictions", [], "Text files of predictions.", flag_values=flag_values)
     flags.DEFINE_string("output", None, "JSON file for the scores.", flag_values=flag_values)
+    flags.DEFINE_string(
+        "predictions_output", None, "Text file for the model's joints.", flag_values=flag_values
+    )
     flags.DEFINE_string("report_dir", None, "Folder for the report.", flag_values=flag_values)
 
 
 def main(options: flags.FlagValues) -> None:
-    """Scores what the options name and prints the table."""
-    scores = _score_model(options) if _wants_model(options) else _score_files(options)
-    print(report.markdown_table(scores), end="")
+    """Scores what the options name and prints the tables."""
+    with_model = _are_given(options, "model", "data_dir")
+    with_files = _are_given(options, "labels", "predictions")
+    if not with_model and not with_files:
+        raise ValueError("Expected --model and --data_dir, or --labels and --predictions, or both.")
+    if options.predictions_output and not with_model:
+        raise ValueError("Expected --model and --data_dir beside --predictions_output.")
+    scores = _score_model(options) if with_model else {}
+    if with_files:
+        for name, score in published.score_files(options.labels, options.predictions).items():
+            if name in scores:
+                raise ValueError(f"Expected different names, found {name!r} twice: see --name.")
+            scores[name] = score
+    print(report.markdown_table(scores), report.per_joint_table(scores), sep="\n", end="")
     if options.output:
         report.write_metrics(options.output, scores)
     if options.report_dir:
         report.write_report(options.report_dir, scores)
 
 
-def _wants_model(options):
-    model_mode = bool(options.model or options.data_dir)
-    text_mode = bool(options.labels or options.predictions)
-    if model_mode == text_mode:
-        raise ValueError("Expected either --model and --data_dir or --labels and --predictions.")
-    needed = ("model", "data_dir") if model_mode else ("labels", "predictions")
-    missing = [f"--{name}" for name in needed if not options[name].value]
-    if missing:
-        raise ValueError(f"Expected --{needed[0]} and --{needed[1]}, found no {missing[0]}.")
-    return model_mode
-
-
-def _score_files(options):
-    return published.score_files(options.labels, options.predictions)
+def _are_given(options, *names):
+    missing = [f"--{name}" for name in names if not options[name].value]
+    if missing and len(missing) < len(names):
+        wanted = " and ".join(f"--{name}" for name in names)
+        raise ValueError(f"Expected {wanted}, found no {missing[0]}.")
+    return not missing
 
 
 def _score_model(options):
@@ -90,6 +97,10 @@ def _score_model(options):
     if skipped:
         reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in skipped.items())
         print(f"Not scored, for they were left out of the records: {reasons}.")
+    if options.predictions_output:
+        uvd = predicted.joints_uvd(options.view)
+        without = published.write_joints_uvd(options.predictions_output, uvd, predicted.frames)
+        print(f"{options.predictions_output}: {without} frames have the estimate of another one.")
     name = options.name or os.path.basename(options.model).removesuffix(".keras")
     scores = {name: predicted.score([options.view]), f"{name}_all_views": predicted.score()}
     if options.report_dir:

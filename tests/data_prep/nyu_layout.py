@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 import tensorflow as tf
-from PIL import Image
 
 from data_prep import motion, synthetic
 from tfhand.geometry import camera, rigid
@@ -77,10 +76,10 @@ def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, no
 
 
 def write_picture(path, depth_mm):
-    """Writes depth in NYU's coding; the red channel is of no meaning."""
+    """Writes depth in NYU's coding, red zero, by libpng: other writers' are faster to decode."""
     value = np.round(depth_mm).astype(np.uint16)
-    rgb = np.stack([np.full(value.shape, 7), value >> 8, value & 255], axis=-1)
-    Image.fromarray(rgb.astype(np.uint8)).save(path)
+    rgb = np.stack([np.zeros_like(value), value >> 8, value & 255], axis=-1)
+    path.write_bytes(tf.io.encode_png(rgb.astype(np.uint8), compression=6).numpy())
 
 
 def write_joint_data(path, joints_mm):

@@ -14,7 +14,15 @@ import scipy.io
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import calibration, nyu, nyu_source, records, split_conversion
+from data_prep import (
+    calibration,
+    calibration_file,
+    frame_converter,
+    nyu,
+    nyu_source,
+    records,
+    split_conversion,
+)
 from tests.data_prep import nyu_layout
 from tfhand import commands, inference
 from tfhand.geometry import camera, crop, rigid
@@ -396,6 +404,99 @@ def stop(capsys, *arguments):
     return line
 
 
+def keep_frames(folder, count):
+    for path in folder.glob("depth_*.png"):
+        if int(path.stem.split("_")[2]) > count:
+            path.unlink()
+
+
+def test_few_unlabeled_frames_become_single_views(copy, tmp_path):
+    """Six frames do not tell where cameras stand; nothing is lost but the comparison of views."""
+    for split in ("train", "test"):
+        keep_frames(copy / split, 6)
+    (copy / "train" / "joint_data.mat").unlink()
+    nyu_layout.write_picture(copy / "train" / "depth_2_0000004.png", np.zeros([480, 640]))
+    convert(copy, tmp_path / "out")
+    info = records.verify(tmp_path / "out")
+    assert info.num_views == 1
+    train = info.splits["train"]
+    assert train.num_samples == 17 and train.num_skipped == 0
+    assert train.extra["calibration"]["source"] == "none"
+    assert "at least 12 points" in train.extra["calibration"]["why"]
+    assert train.extra["notes"]["a view shows no hand"] == {"count": 1, "first_frames": [4]}
+    samples = read(tmp_path / "out", "train")
+    frames = [int(sample["frame"]) for sample in samples]
+    assert [frames.count(frame) for frame in range(1, 7)] == [3, 3, 3, 2, 3, 3]
+    for sample in samples:
+        np.testing.assert_array_equal(sample["ref_from_view"], np.eye(4)[None])
+        assert (sample["depth_mm"] < 149.0).mean() > 0.05
+
+
+def test_a_split_without_labels_takes_the_cameras_of_another(source, tmp_path):
+    """Three frames of the training split, unlabeled, beside its annotated frames."""
+    root = tmp_path / "dataset"
+    shutil.copytree(source[0] / "train", root / "train")
+    shutil.copytree(source[0] / "train", root / "test")
+    keep_frames(root / "test", 3)
+    (root / "test" / "joint_data.mat").unlink()
+    convert(root, tmp_path / "out")
+    info = records.verify(tmp_path / "out")
+    assert info.num_views == 3 and info.splits["test"].num_samples == 3
+    cameras = {name: split.extra["calibration"] for name, split in info.splits.items()}
+    assert cameras["test"]["source"] == "annotation, of another split"
+    assert cameras["test"]["ref_from_view"] == cameras["train"]["ref_from_view"]
+
+
+def test_uncalibrated_cameras_may_be_asked_for(source, tmp_path, capsys):
+    convert(source[0], tmp_path / "out", "--splits=train", "--calibration=none", "--every=8")
+    assert records.read_info(tmp_path / "out").num_views == 1
+    out = f"--output_dir={tmp_path / 'other'}"
+    line = stop(capsys, f"--nyu_dir={source[0]}", out, "--calibration=none", "--center=annotation")
+    assert "needs calibrated cameras" in line
+
+
+def test_found_cameras_are_written(source, converted, tmp_path):
+    convert(
+        source[0], tmp_path / "out", "--every=8",
+        f"--calibration_output={tmp_path / 'cameras_{split}.json'}",
+    )  # fmt: skip
+    for split in ("train", "test"):
+        found = calibration_file.load_calibration(tmp_path / f"cameras_{split}.json", 3)
+        expected = records.read_info(converted).splits[split].extra["calibration"]
+        np.testing.assert_allclose(found.ref_from_view, expected["ref_from_view"])
+
+
+def test_left_hands_are_mirrored(source, tmp_path):
+    """A mirrored recording of left hands gives the samples of the recording itself."""
+    mirrored = tmp_path / "dataset" / "train"
+    mirrored.mkdir(parents=True)
+    for path in (source[0] / "train").glob("depth_*.png"):
+        Image.fromarray(np.asarray(Image.open(path))[:, ::-1]).save(mirrored / path.name)
+    joints = source[1].joints_mm * np.float32([-1.0, 1.0, 1.0])
+    nyu_layout.write_joint_data(mirrored / "joint_data.mat", joints)
+    # Column u of the picture is 639 - u of the mirrored one.
+    convert(
+        mirrored.parent, tmp_path / "left", "--splits=train", "--hand=left", "--center=annotation",
+        "--intrinsics=588.04,587.08,319,240",
+    )  # fmt: skip
+    convert(source[0], tmp_path / "right", "--splits=train", "--center=annotation")
+    for left, right in zip(
+        read(tmp_path / "left", "train"), read(tmp_path / "right", "train"), strict=True
+    ):
+        for name in ("center_mm", "intrinsics", "ref_from_view", "joints_mm"):
+            np.testing.assert_allclose(left[name], right[name], atol=0.01, err_msg=name)
+        # A reading on the border of two pixels may fall on the other side.
+        assert (np.abs(left["depth_mm"] - right["depth_mm"]) < 0.2).mean() > 0.995
+
+
+def test_two_conversions_do_not_write_to_one_folder(source, tmp_path):
+    out = tmp_path / "out"
+    with split_conversion._alone_in(out):
+        with pytest.raises(FileExistsError, match="Another process"):
+            convert(source[0], out, "--splits=train", "--every=8")
+    convert(source[0], out, "--splits=train", "--every=8")
+
+
 def test_wrong_folders(tmp_path, capsys):
     out = f"--output_dir={tmp_path / 'out'}"
     assert "nowhere" in stop(capsys, f"--nyu_dir={tmp_path / 'nowhere'}", out)
@@ -496,7 +597,7 @@ def test_damaged_waiting_shards_are_made_again(source, tmp_path):
     plan = split_conversion.SplitPlan(
         tmp_path, "train", list(range(1, 9)), 2, "test", spec, 3, {"a": 1}, {}
     )
-    converter = nyu.FrameConverter(split, cameras, spec, "annotation", (1,))
+    converter = frame_converter.FrameConverter(split, cameras, spec, "annotation", (1,))
 
     def fail_in_the_second_shard(frame):
         if frame == 4:
@@ -519,7 +620,7 @@ def test_other_settings_start_anew(source, tmp_path):
         done.append(frame)
         if frame == 2:
             raise KeyboardInterrupt
-        return split_conversion.Converted(problem="none")
+        return split_conversion.Converted(problem="nothing there")
 
     def plan(value):
         return split_conversion.SplitPlan(

@@ -75,7 +75,7 @@ def test_joints_lie_in_the_cube_and_behind_what_is_seen(folder):
     pixel = np.floor((joints + SPEC.far_mm) / SPEC.pixel_mm).astype(int).clip(0, 31)
     sample, view = np.ogrid[: len(samples), :3]
     seen = depth_mm[sample[..., None], view[..., None], pixel[..., 1], pixel[..., 0]]
-    surface_seen = crop.foreground_mask(seen, SPEC.cube_mm).numpy()
+    surface_seen = np.asarray(crop.foreground_mask(seen, SPEC.cube_mm))
     assert surface_seen[inside].mean() > 0.8
     # Blurred edges and noise aside, a joint lies under the skin.
     assert (seen < joints[..., 2] + 5.0)[inside & surface_seen].mean() > 0.97

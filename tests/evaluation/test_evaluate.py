@@ -126,11 +126,32 @@ def test_another_view_and_name_can_be_chosen(constant_model, data_dir, tmp_path)
     assert content["ours"]["mean_joint_error_mm"] == pytest.approx(6, abs=FLOAT_MM)
 
 
+def test_a_model_beside_published_files(constant_model, data_dir, text_files, tmp_path):
+    ours = tmp_path / "ours.txt"
+    model = (f"--model={constant_model[0]}", f"--data_dir={data_dir}")
+    assert run(*model, f"--predictions_output={ours}", f"--report_dir={tmp_path / 'a'}") == 0
+    # What was written is scored like any published file: against itself, and from the model.
+    status = run(
+        *model, f"--labels={ours}", f"--predictions={ours}", f"--report_dir={tmp_path / 'b'}"
+    )
+    assert status == 0
+    scores = report.read_metrics(tmp_path / "b" / "metrics.json")
+    assert list(scores) == ["pose", "pose_all_views", "ours"]
+    assert scores["ours"].num_frames == 5
+    assert scores["ours"].mean_joint_error_mm == 0.0
+    assert run(*model, "--name=near", *files(text_files)) == 1
+
+
+def files(folder):
+    return f"--labels={folder / 'labels.txt'}", f"--predictions={folder / 'near.txt'}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "either --model and --data_dir or --labels and --predictions"),
-        (["--model=a.keras", "--labels=b.txt"], "either --model"),
+        ([], "--model and --data_dir, or --labels and --predictions, or both"),
+        (["--model=a.keras", "--labels=b.txt"], "found no --data_dir"),
+        (["--labels=b.txt", "--predictions=c.txt", "--predictions_output=d"], "Expected --model"),
         (["--model=a.keras"], "found no --data_dir"),
         (["--labels=b.txt"], "found no --predictions"),
         (["--labels=b.txt", "--predictions=c.txt"], "found no file b.txt"),

@@ -29,6 +29,7 @@ def samples(rng):
         "ref_from_view": transforms.numpy().reshape(SAMPLES, VIEWS, 4, 4),
         "joints_mm": rng.normal([0, 0, 700], 60, (SAMPLES, VIEWS, 36, 3)).astype(np.float32),
         "joint_mask": np.ones((SAMPLES, VIEWS, 36), np.float32),
+        "intrinsics": np.tile(np.float32([580.0, 582.0, 320.0, 240.0]), (SAMPLES, VIEWS, 1)),
         "frame": 100 + np.arange(SAMPLES),
     }
 
@@ -166,3 +167,13 @@ def test_pictures_of_best_and_worst_are_drawn(samples, tmp_path):
         "worst_views.png",
     ]
     assert len(paths) == 4
+
+
+def test_joints_in_the_picture(samples):
+    predicted = predict_labels(samples)
+    np.testing.assert_array_equal(predicted.frames, samples["frame"])
+    joints_mm = samples["joints_mm"][:, 1, skeleton.EVALUATION_JOINTS].astype(np.float64)
+    expected = joints_mm.copy()
+    expected[..., 0] = 580.0 * joints_mm[..., 0] / joints_mm[..., 2] + 320.0
+    expected[..., 1] = 582.0 * joints_mm[..., 1] / joints_mm[..., 2] + 240.0
+    np.testing.assert_allclose(predicted.joints_uvd(1), expected, atol=FLOAT_MM)

@@ -103,3 +103,16 @@ def test_two_methods_of_one_name_are_refused(tmp_path, uvd):
     labels = write(tmp_path / "labels.txt", uvd)
     with pytest.raises(ValueError, match="labels twice"):
         published.score_files(labels, [labels, labels])
+
+
+def test_written_files_are_read_and_gaps_are_filled(tmp_path, rng):
+    uvd = rng.uniform(10.0, 700.0, (4, 14, 3))
+    path = tmp_path / "ours.txt"
+    assert published.write_joints_uvd(path, uvd, np.array([6, 2, 3, 5])) == 2
+    found = published.read_joints_uvd(path)
+    # Frames 1 to 6: 1 and 4 have no estimate.
+    np.testing.assert_allclose(found, uvd[[1, 1, 2, 2, 3, 0]], atol=5e-4)
+    assert published.write_joints_uvd(path, uvd, np.arange(4)) == 0
+    np.testing.assert_allclose(published.read_joints_uvd(path), uvd, atol=5e-4)
+    with pytest.raises(ValueError, match="one estimate a frame"):
+        published.write_joints_uvd(path, uvd, np.array([1, 2, 2, 3]))

@@ -65,6 +65,16 @@ def test_files_without_scores_are_refused(tmp_path, text):
         report.read_metrics(tmp_path / "other.json")
 
 
+def test_per_joint_table_has_one_row_a_joint(scores):
+    lines = report.per_joint_table(scores).splitlines()
+    first = next(iter(scores.values()))
+    assert len(lines) == 2 + len(first.per_joint_error_mm) + 1
+    for joint, error_mm in first.per_joint_error_mm.items():
+        (line,) = [line for line in lines if line.startswith(f"| {joint} |")]
+        assert line.split(" | ")[1].strip(" |") == ("" if np.isnan(error_mm) else f"{error_mm:.2f}")
+    assert lines[-1].startswith(f"| all | {first.mean_joint_error_mm:.2f} ")
+
+
 def test_table_has_one_row_a_method(scores):
     lines = report.markdown_table(scores).splitlines()
     assert len(lines) == 4

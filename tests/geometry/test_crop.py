@@ -76,7 +76,7 @@ def test_a_surface_has_no_pinholes(image_size, distance, slope):
     ).numpy()[0]
     x = crop.pixel_centers_mm(spec).numpy()
     inside = np.abs(slope * x) < spec.far_mm - 2 * spec.pixel_mm
-    assert crop.foreground_mask(result, spec.cube_mm).numpy()[2:-2, inside].all()
+    assert np.asarray(crop.foreground_mask(result, spec.cube_mm))[2:-2, inside].all()
     # Nearest of the readings in a pixel: half a pixel of slope, and a source pixel's own size.
     allowed = slope * (spec.pixel_mm + (distance + 150) / fx) + MM_TOLERANCE
     np.testing.assert_allclose(
@@ -106,7 +106,7 @@ def test_a_reading_at_a_pixel_center_comes_back_where_it_was(row, column):
     depth = np.zeros((1, 9, 11), np.float32)
     depth[0, 4, 5] = point[2]
     result = crop.crop_depth(depth, intrinsics, center, spec)
-    mask = crop.foreground_mask(result, spec.cube_mm).numpy()
+    mask = np.asarray(crop.foreground_mask(result, spec.cube_mm))
     assert np.argwhere(mask).tolist() == [[0, row, column]]
     recovered = crop.points_from_crop(result, spec)[mask.reshape(1, -1)]
     np.testing.assert_allclose(recovered[0] + center[0], point, atol=MM_TOLERANCE)
@@ -149,7 +149,7 @@ def test_crops_with_distant_centers_show_one_ball_in_one_place():
     depth = np.stack([see_ball(position, radius, camera.NYU_INTRINSICS) for position in in_camera])
     intrinsics = np.tile([camera.NYU_INTRINSICS], (2, 1))
     crops = crop.crop_depth(depth, intrinsics, centers, spec)
-    masks = crop.foreground_mask(crops, spec.cube_mm).numpy().reshape(2, -1)
+    masks = np.asarray(crop.foreground_mask(crops, spec.cube_mm)).reshape(2, -1)
     points = crop.points_from_crop(crops, spec)
     crop_j_from_i = rigid.crop_j_from_crop_i(ref_from_view, centers[None])[0]
     for i, j in np.ndindex(2, 2):
@@ -185,7 +185,7 @@ def test_all_background(center):
     depth = np.full((1, 48, 64), 700.0, np.float32)
     result = crop.crop_depth(depth, INTRINSICS, [center], crop.CropSpec(16)).numpy()
     np.testing.assert_array_equal(result, 150.0)
-    assert not crop.foreground_mask(result, 300.0).numpy().any()
+    assert not np.asarray(crop.foreground_mask(result, 300.0)).any()
     np.testing.assert_array_equal(crop.normalize(result, 300.0), 1.0)
 
 

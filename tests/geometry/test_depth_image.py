@@ -34,9 +34,21 @@ def test_pngs_keep_every_millimeter(tmp_path, depth, write):
     np.testing.assert_array_equal(found, depth)
 
 
-def test_decode_nyu_png(tmp_path, depth):
-    data = write_nyu_png(tmp_path / "depth.png", depth).read_bytes()
-    np.testing.assert_array_equal(depth_image.decode_nyu_png(data), depth)
+@pytest.mark.parametrize("write", [write_nyu_png, write_gray_png])
+def test_decoding_in_a_graph(tmp_path, depth, write):
+    data = write(tmp_path / "depth.png", depth).read_bytes()
+    layout = depth_image.PngLayout.of(data)
+    assert layout == (24, 32, write is write_nyu_png)
+
+    @tf.function
+    def decode(png):
+        return depth_image.depth_from_png(depth_image.decode_png(png, layout))
+
+    found = decode(tf.constant(data))
+    assert found.dtype == tf.uint16 and found.shape == [24, 32]
+    np.testing.assert_array_equal(found, depth)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(tf.constant(data[:-30]))
 
 
 def test_scale(tmp_path, depth):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfhand.geometry import camera, hand_center, rigid
+from tfhand.geometry import camera, hand_center, nearest_surface, rigid
 from tfhand.hand import pose_sampling, skeleton, spheres, surface
 from tfhand.synthesis import depth, sensor
 
@@ -94,7 +94,7 @@ def test_graph_with_unknown_sizes_equals_eager(scenes):
     image, intrinsics, _ = (v[:3] for v in scenes)
     graph = tf.function(
         hand_center.find_hand_center,
-        input_signature=[tf.TensorSpec([None, SIZE, SIZE]), tf.TensorSpec([None, 4])],
+        input_signature=[tf.TensorSpec([None, None, None]), tf.TensorSpec([None, 4])],
     )
     for a, b in zip(
         graph(image, intrinsics), hand_center.find_hand_center(image, intrinsics), strict=True
@@ -141,9 +141,9 @@ def nyu_frame():
 
 
 # As it is; and with any jump allowed, so that the person's body is part of the cluster.
-@pytest.mark.parametrize("jump_mm", [hand_center._JUMP_MM, 1e4])
+@pytest.mark.parametrize("jump_mm", [nearest_surface._JUMP_MM, 1e4])
 def test_real_frame_has_all_joints_in_the_cube(monkeypatch, jump_mm):
-    monkeypatch.setattr(hand_center, "_JUMP_MM", jump_mm)
+    monkeypatch.setattr(nearest_surface, "_JUMP_MM", jump_mm)
     image, intrinsics, joints = nyu_frame()
     center, found = hand_center.find_hand_center(image, intrinsics)
     assert found.numpy().all()
@@ -186,6 +186,75 @@ def test_one_wrong_view_of_three_does_not_move_the_fused_center_far(rng):
     centers[0, 1] += 500.0
     fused = hand_center.fuse_centers(centers, np.ones((1, 3), bool), ref_from_view)
     np.testing.assert_allclose(in_reference(ref_from_view, fused), truth, atol=FUSION_TOLERANCE_MM)
+
+
+def seen_by_three(scenes, count=6):
+    """Three cameras in one place: the same picture three times, [B, 3, ...]."""
+    image, intrinsics, joints = (np.repeat(v[:count, None], 3, axis=1) for v in scenes)
+    return image, intrinsics, np.tile(np.eye(4, dtype=np.float32), (count, 3, 1, 1)), joints
+
+
+def test_views_share_a_center_that_a_blind_view_does_not_move(scenes):
+    image, intrinsics, transforms, _ = seen_by_three(scenes)
+    center, found, away = hand_center.find_hand_in_views(image, intrinsics, transforms)
+    assert found.numpy().all() and away.numpy().max() < 60.0
+    np.testing.assert_allclose(center[:, 0], center[:, 2], atol=FUSION_TOLERANCE_MM)
+    blind = image.copy()
+    blind[:, 1] = 0.0
+    again, found, away = hand_center.find_hand_in_views(blind, intrinsics, transforms)
+    np.testing.assert_array_equal(found.numpy(), [[True, False, True]] * 6)
+    np.testing.assert_array_equal(away[:, 1], np.zeros(6))
+    # Two equal clouds have the mean of three.
+    np.testing.assert_allclose(again, center, atol=0.1)
+    nothing, found, _ = hand_center.find_hand_in_views(0.0 * image, intrinsics, transforms)
+    assert not found.numpy().any()
+    np.testing.assert_array_equal(nothing, np.zeros((6, 3, 3)))
+
+
+def test_views_that_see_where_the_arm_leaves_decide(scenes):
+    """Upside down, hands hang; two of three views do not see the arm's end leave the picture."""
+    image, intrinsics, transforms, joints = seen_by_three(scenes)
+    upside_down = image[..., ::-1, ::-1].copy()
+    # The principal point is half a pixel off the middle; readings turn about it.
+    turned = intrinsics.copy()
+    turned[..., 2:] = SIZE - 1 - intrinsics[..., 2:]
+    for view in (1, 2):
+        # Rows near the border, where the arm leaves, are blank.
+        upside_down[:, view, :12] = 0.0
+        upside_down[:, view, -12:] = 0.0
+        upside_down[:, view, :, :12] = 0.0
+        upside_down[:, view, :, -12:] = 0.0
+    hands = joints[:, 0] * np.float32([-1.0, -1.0, 1.0])
+    center, _, _ = hand_center.find_hand_in_views(upside_down, turned, transforms)
+    together = (np.abs(hands - center[:, :1]) < HALF_CUBE_MM).all(axis=(1, 2))
+    # By themselves those two views take the arm's end for the hand, at least sometimes.
+    alone, _ = hand_center.find_hand_center(upside_down[:, 1], turned[:, 1])
+    alone = (np.abs(hands - alone[:, None]) < HALF_CUBE_MM).all(axis=(1, 2))
+    assert together.sum() >= 5 and alone.sum() < together.sum()
+
+
+def test_whole_millimeters_give_the_same_center(scenes):
+    image, intrinsics, _ = (v[:4] for v in scenes)
+    codes = np.round(image).astype(np.uint16)
+    for a, b in zip(
+        hand_center.find_hand_center(codes, intrinsics),
+        hand_center.find_hand_center(codes.astype(np.float32), intrinsics),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("factor", [2, 5])
+def test_the_center_does_not_depend_on_the_resolution(scenes, factor):
+    image, intrinsics, _ = (v[:6] for v in scenes)
+    before, _ = hand_center.find_hand_center(image, intrinsics)
+    larger = image.repeat(factor, axis=1).repeat(factor, axis=2)
+    # Pixel i covers [i - 0.5, i + 0.5): its middle goes to factor * i + (factor - 1) / 2.
+    finer = intrinsics * factor
+    finer[:, 2:] += 0.5 * (factor - 1)
+    after, found = hand_center.find_hand_center(larger, finer)
+    assert found.numpy().all()
+    np.testing.assert_allclose(after, before, atol=10.0)
 
 
 def test_a_single_view_keeps_its_center(rng):

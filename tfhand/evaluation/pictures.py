@@ -32,7 +32,7 @@ def colorize(depth_mm: np.ndarray, cube_mm: float = 300.0) -> np.ndarray:
         uint8 [..., S, S, 3], RGB, background white.
     """
     depth_mm = np.asarray(depth_mm, np.float32)
-    foreground = crop.foreground_mask(depth_mm, cube_mm).numpy()
+    foreground = np.asarray(crop.foreground_mask(depth_mm, cube_mm))
     nearness = np.clip(0.5 - depth_mm / cube_mm, 0.0, 1.0)
     rgb = _color_table()[np.rint(255 * nearness).astype(np.int32)]
     shaded = rgb * _shade(depth_mm, foreground, cube_mm)[..., None]
@@ -63,8 +63,8 @@ def overlay(depth_mm: np.ndarray, rendered_mm: np.ndarray, cube_mm: float = 300.
             f"Expected input and rendering of one shape, received {depth_mm.shape} and "
             f"{rendered_mm.shape}."
         )
-    seen = crop.foreground_mask(depth_mm, cube_mm).numpy()
-    drawn = crop.foreground_mask(rendered_mm, cube_mm).numpy()
+    seen = np.asarray(crop.foreground_mask(depth_mm, cube_mm))
+    drawn = np.asarray(crop.foreground_mask(rendered_mm, cube_mm))
     difference = np.clip(np.abs(depth_mm - rendered_mm) / _FULL_DIFFERENCE_MM, 0.0, 1.0)
     gray = 0.45 + 0.45 * _shade(depth_mm, seen, cube_mm)
     red = np.stack([gray, gray * (1 - difference), gray * (1 - difference)], axis=-1)

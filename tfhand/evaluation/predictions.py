@@ -12,10 +12,15 @@ import tensorflow as tf
 import tqdm
 
 from tfhand.evaluation import metrics
-from tfhand.geometry import crop, views
+from tfhand.geometry import camera, crop, views
 from tfhand.hand import skeleton
 
 __all__ = ["Predictions", "predict_dataset"]
+
+# Of a batch and of the network's outputs.
+_KEPT = (
+    "spheres_mm", "spread_mm", "joints_mm", "joint_mask", "center_mm", "intrinsics", "frame",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +32,18 @@ class Predictions:
         spread_mm: float32 [n, V, 41], spread of each sphere's heatmap, mm; large is unsure.
         labels_mm: float32 [n, V, 36, 3], labeled joints, crop frames, mm; 0 where there is none.
         label_mask: bool [n, V, 36], true where there is a label.
+        center_mm: float32 [n, V, 3], the crops' centers, camera frames.
+        intrinsics: float32 [n, V, 4], (fx, fy, cx, cy) in px.
+        frames: int64 [n], frame numbers in the source.
     """
 
     spheres_mm: np.ndarray
     spread_mm: np.ndarray
     labels_mm: np.ndarray
     label_mask: np.ndarray
+    center_mm: np.ndarray
+    intrinsics: np.ndarray
+    frames: np.ndarray
 
     @property
     def joints_mm(self) -> np.ndarray:
@@ -42,6 +53,13 @@ class Predictions:
     def errors_mm(self, view: int) -> np.ndarray:
         """Returns the errors of the 14 evaluation joints in one view, [n, 14], NaN: no label."""
         return metrics.joint_errors_mm(*self._evaluation_joints([view]))
+
+    def joints_uvd(self, view: int) -> np.ndarray:
+        """Returns the 14 evaluation joints in a camera's picture, [n, 14, 3]: px, px, mm."""
+        self._check_views([view])
+        joints_mm = self.spheres_mm[:, view, skeleton.EVALUATION_SPHERES]
+        joints_mm = joints_mm + self.center_mm[:, view, np.newaxis]
+        return camera.project(joints_mm, self.intrinsics[:, view]).numpy()
 
     def score(self, view_indices: Sequence[int] | None = None) -> metrics.Scores:
         """Scores the 14 evaluation joints; each view of a sample counts as one frame.
@@ -58,9 +76,7 @@ class Predictions:
 
     def _evaluation_joints(self, view_indices):
         """Returns estimates, labels and mask of the views, each with n * len(views) frames."""
-        num_views = self.spheres_mm.shape[1]
-        if not all(0 <= view < num_views for view in view_indices):
-            raise ValueError(f"Expected views below {num_views}, received {view_indices}.")
+        self._check_views(view_indices)
         num_joints = len(skeleton.EVALUATION_JOINTS)
         estimates_mm = self.spheres_mm[:, view_indices][:, :, skeleton.EVALUATION_SPHERES]
         labels_mm = self.labels_mm[:, view_indices][:, :, skeleton.EVALUATION_JOINTS]
@@ -70,6 +86,11 @@ class Predictions:
             labels_mm.reshape(-1, num_joints, 3),
             mask.reshape(-1, num_joints),
         )
+
+    def _check_views(self, view_indices):
+        num_views = self.spheres_mm.shape[1]
+        if not all(0 <= view < num_views for view in view_indices):
+            raise ValueError(f"Expected views below {num_views}, received {view_indices}.")
 
 
 def predict_dataset(
@@ -113,17 +134,23 @@ def predict_dataset(
         disable=not description,
     ) as progress:
         for batch in dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE):
-            outputs = predict(batch["depth_mm"])
-            labels_mm = batch["joints_mm"] - batch["center_mm"][:, :, tf.newaxis]
-            arrays = (outputs["spheres_mm"], outputs["spread_mm"], labels_mm, batch["joint_mask"])
-            parts.append([array.numpy() for array in arrays])
-            progress.update(len(parts[-1][0]))
+            values = {**predict(batch["depth_mm"]), **batch}
+            parts.append({name: values[name].numpy() for name in _KEPT})
+            progress.update(len(parts[-1]["frame"]))
     if not parts:
         raise ValueError("Expected at least one sample to predict, received an empty data set.")
-    spheres_mm, spread_mm, labels_mm, mask = (np.concatenate(arrays) for arrays in zip(*parts))
-    mask = mask.astype(bool)
-    labels_mm = np.where(mask[..., np.newaxis], labels_mm, 0.0).astype(np.float32)
-    return Predictions(spheres_mm, spread_mm, labels_mm, mask)
+    values = {name: np.concatenate([part[name] for part in parts]) for name in _KEPT}
+    mask = values["joint_mask"].astype(bool)
+    labels_mm = values["joints_mm"] - values["center_mm"][:, :, np.newaxis]
+    return Predictions(
+        spheres_mm=values["spheres_mm"],
+        spread_mm=values["spread_mm"],
+        labels_mm=np.where(mask[..., np.newaxis], labels_mm, 0.0).astype(np.float32),
+        label_mask=mask,
+        center_mm=values["center_mm"],
+        intrinsics=values["intrinsics"],
+        frames=values["frame"],
+    )
 
 
 def _check_image_size(model, dataset):

@@ -9,10 +9,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfhand.evaluation import metrics
+from tfhand.evaluation import metrics, report
 from tfhand.hand import skeleton
 
-__all__ = ["COMMUNITY_INTRINSICS", "read_joints_uvd", "score_files", "xyz_from_uvd"]
+__all__ = [
+    "COMMUNITY_INTRINSICS",
+    "read_joints_uvd",
+    "score_files",
+    "write_joints_uvd",
+    "xyz_from_uvd",
+]
 
 # fx, fy, cx, cy with which the field's scripts turn these files into mm; the data set's own code
 # says 588.036865 and 587.075073.
@@ -99,6 +105,34 @@ def score_files(
             )
         scores[name] = metrics.score(predicted_mm, truth_mm)
     return scores
+
+
+def write_joints_uvd(path: str | os.PathLike, uvd: np.ndarray, frames: np.ndarray) -> int:
+    """Writes a prediction file, one line for each frame from the first of the data set on.
+
+    The form has no word for a frame without an estimate; such a frame gets that of the frame
+    before it (or, at the start, after it), as when a hand is followed.
+
+    Args:
+        path: The file to write, whole or not at all.
+        uvd: float [n, 14, 3]: u px, v px, d mm.
+        frames: int [n], frame numbers; frames count from 1, or from 0 if there is a frame 0.
+
+    Returns:
+        The number of frames without an estimate of their own.
+
+    Raises:
+        ValueError: If a frame comes twice.
+    """
+    order = np.argsort(frames, kind="stable")
+    frames, uvd = np.asarray(frames)[order], np.asarray(uvd)[order]
+    if (np.diff(frames) == 0).any():
+        raise ValueError("Expected one estimate a frame, received several of one frame.")
+    wanted = np.arange(min(1, frames[0]), frames[-1] + 1)
+    index = np.maximum(np.searchsorted(frames, wanted, side="right") - 1, 0)
+    rows = (" ".join(f"{value:.3f}" for value in row.ravel()) for row in uvd[index])
+    report.write_text(path, "\n".join(rows) + "\n")
+    return len(wanted) - len(frames)
 
 
 def _finite_floats(words, number, path):

@@ -10,11 +10,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfhand.evaluation import figures
 from tfhand.evaluation.metrics import Scores
 
 __all__ = [
     "markdown_table",
+    "per_joint_table",
     "read_metrics",
     "write_json",
     "write_metrics",
@@ -115,6 +118,21 @@ def markdown_table(scores: Mapping[str, Scores]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def per_joint_table(scores: Mapping[str, Scores]) -> str:
+    """Returns one row a joint and one for their mean, a column a method: mean errors in mm.
+
+    Args:
+        scores: Scores by the method's name; all with the joints of the first.
+    """
+    lines = ["| joint | " + " | ".join(scores) + " |", "|---" + "|---:" * len(scores) + "|"]
+    for joint in next(iter(scores.values())).per_joint_error_mm:
+        errors_mm = [score.per_joint_error_mm[joint] for score in scores.values()]
+        cells = ["" if np.isnan(error) else f"{error:.2f}" for error in errors_mm]
+        lines.append("| " + " | ".join([joint, *cells]) + " |")
+    means = [f"{score.mean_joint_error_mm:.2f}" for score in scores.values()]
+    return "\n".join([*lines, "| " + " | ".join(["all", *means]) + " |"]) + "\n"
+
+
 def write_report(
     directory: str | os.PathLike,
     scores: Mapping[str, Scores],
@@ -132,7 +150,8 @@ def write_report(
     """
     figures.draw_success_curves(scores, os.path.join(directory, "success_curves.png"), title)
     figures.draw_per_joint_bars(scores, os.path.join(directory, "per_joint_error.png"), title)
-    write_text(os.path.join(directory, "table.md"), markdown_table(scores))
+    tables = f"{markdown_table(scores)}\n{per_joint_table(scores)}"
+    write_text(os.path.join(directory, "table.md"), tables)
     write_metrics(os.path.join(directory, "metrics.json"), scores, extra)
 
 

@@ -1,28 +1,88 @@
 """Depth images as files: the NYU data set's own coding, 16-bit PNG, and NumPy arrays."""
 
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["UnsupportedImage", "decode_nyu_png", "read_depth"]
+__all__ = ["PngLayout", "UnsupportedImage", "decode_png", "depth_from_png", "read_depth"]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class UnsupportedImage(ValueError):
     """A whole picture that holds no depth in a form that is known."""
 
 
-def decode_nyu_png(png):
-    """Decodes a depth image of the NYU Hand Pose data set.
+class PngLayout(NamedTuple):
+    """How a PNG holds depth.
+
+    Attributes:
+        height: Rows.
+        width: Columns.
+        is_rgb: Whether it is 8-bit RGB in NYU's coding; otherwise it is 16-bit gray.
+    """
+
+    height: int
+    width: int
+    is_rgb: bool
+
+    @classmethod
+    def of(cls, data):
+        """Reads the layout from the first bytes of a file.
+
+        Args:
+            data: bytes.
+
+        Raises:
+            ValueError: If they do not begin a PNG; `UnsupportedImage` if it holds no depth.
+        """
+        # A PNG starts with its signature and the chunk IHDR: width, height (4 bytes each), bit
+        # depth, color type (0 gray, 2 RGB).
+        if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
+            raise ValueError("Expected a PNG or .npy depth image, found something else")
+        width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+        bits, color = data[24], data[25]
+        if (bits, color) not in ((16, 0), (8, 2)):
+            raise UnsupportedImage(
+                f"Expected a 16-bit gray or an 8-bit RGB (NYU) PNG, found {bits} bits of color "
+                f"type {color}"
+            )
+        return cls(height, width, color == 2)
+
+
+def decode_png(png, layout):
+    """Decodes the stored values of a depth PNG; also in a graph.
 
     Args:
-        png: Scalar string tensor or bytes, an 8-bit RGB PNG; depth in mm is (G << 8) | B.
+        png: Scalar string tensor or bytes.
+        layout: Its `PngLayout`.
 
     Returns:
-        float32 [H, W], mm, 0 where there is no reading.
+        uint8 [H, W, 3] or uint16 [H, W, 1], of static shape.
+
+    Raises:
+        tf.errors.InvalidArgumentError: (when run) if the file is damaged, or of another size.
     """
-    rgb = tf.cast(tf.io.decode_png(png, channels=3), tf.int32)
-    return tf.cast(rgb[..., 1] * 256 + rgb[..., 2], tf.float32)
+    dtype, channels = (tf.uint8, 3) if layout.is_rgb else (tf.uint16, 1)
+    values = tf.io.decode_png(png, channels=channels, dtype=dtype)
+    return tf.ensure_shape(values, [layout.height, layout.width, channels])
+
+
+def depth_from_png(values):
+    """Depth of decoded PNGs.
+
+    Args:
+        values: uint8 [..., 3] in NYU's coding (green is the high byte, blue the low one, red means
+            nothing), or uint16 [..., 1].
+
+    Returns:
+        uint16 [...], as stored; mm in NYU's coding, 0 where there is no reading.
+    """
+    if values.shape[-1] == 1:
+        return values[..., 0]
+    return tf.cast(values[..., 1], tf.uint16) * 256 + tf.cast(values[..., 2], tf.uint16)
 
 
 def read_depth(path, scale=1.0):
@@ -64,18 +124,12 @@ def _read_npy(path):
 
 def _read_png(path):
     data = path.read_bytes()
-    # Bytes 24 and 25 of a PNG are its bit depth and color type (0 gray, 2 RGB).
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
-        raise ValueError(f"Expected a PNG or .npy depth image, found something else in {path}.")
-    bits, color = data[24], data[25]
     try:
-        if (bits, color) == (16, 0):
-            return tf.io.decode_png(data, dtype=tf.uint16)[..., 0].numpy().astype(np.float32)
-        if (bits, color) == (8, 2):
-            return decode_nyu_png(data).numpy()
+        layout = PngLayout.of(data)
+        return depth_from_png(decode_png(data, layout)).numpy().astype(np.float32)
+    except UnsupportedImage as error:
+        raise UnsupportedImage(f"{error} in {path}.") from error
+    except ValueError as error:
+        raise ValueError(f"{error} in {path}.") from error
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"Expected a whole PNG in {path}, found a damaged one.") from error
-    raise UnsupportedImage(
-        f"Expected a 16-bit gray or an 8-bit RGB (NYU) PNG in {path}, found {bits} bits of color "
-        f"type {color}."
-    )
