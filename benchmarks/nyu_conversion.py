@@ -65,7 +65,7 @@ def define_flags(flag_values):
 def main(options):
     from tests.data_prep import nyu_layout
 
-    workers = (os.cpu_count() or 1) + 1
+    workers = os.cpu_count() or 1
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -100,4 +100,8 @@ def main(options):
 
 
 if __name__ == "__main__":
+    import tensorflow as tf
+
+    # As `data_prep.nyu` does.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     commands.run(main, define_flags)

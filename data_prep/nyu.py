@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from absl import flags
 
 from data_prep import (
@@ -231,4 +232,6 @@ def main(options):
 
 
 if __name__ == "__main__":
+    # Frames are converted side by side; within a frame, threads would only wait for each other.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     commands.run(main, define_flags)

@@ -126,7 +126,7 @@ def convert_split(
     Args:
       plan: `SplitPlan`.
       convert: makes `Converted` from an item; called from several threads.
-      workers: threads; None: one a processor and one more.
+      workers: threads; None: one a processor.
 
     Returns:
       `SplitInfo` of the split.
@@ -139,7 +139,7 @@ def convert_split(
     """
     output_dir = Path(plan.output_dir)
     with _alone_in(output_dir):
-        return _convert_split(plan, convert, workers or (os.cpu_count() or 1) + 1)
+        return _convert_split(plan, convert, workers or os.cpu_count() or 1)
 
 
 def _convert_split(plan, convert, workers):
