@@ -14,9 +14,6 @@ __all__ = ["find_cameras"]
 
 # Frames from which the cameras are calibrated where there is no annotation.
 _CALIBRATION_FRAMES = 400
-# The middle of a hand's surface lies nearer to the camera than the middle of the hand by about
-# half of a hand's thickness; all cameras see it so, each along its own axis.
-_BEHIND_SURFACE_MM = 15.0
 # Within what distance points of two views agree that are no labels, mm.
 _ROUGH_INLIER_MM = 50.0
 
@@ -53,9 +50,7 @@ def _points_from_depth(split, intrinsics):
 
     def estimate(pictures, layout):
         center, found = nyu_frames.find_each(pictures, layout, intrinsics)
-        away = np.maximum(np.linalg.norm(center, axis=-1, keepdims=True), 1.0)
-        behind = center * (1.0 + _BEHIND_SURFACE_MM / away)
-        return np.where(found[:, None], behind, np.nan)[:, None]
+        return np.where(found[:, None], center, np.nan)[:, None]
 
     points = _in_some_frames(split, estimate)
     return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 1, 3])

@@ -17,9 +17,13 @@ SOURCES = sorted(
 FOUNDATION = {"tfhand.geometry", "tfhand.hand"}
 MIDDLE = FOUNDATION | {"tfhand.synthesis", "tfhand.rendering", "tfhand.models"}
 UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_prep"}
-COMMANDS = UPPER | {"tfhand.training", "tfhand.evaluation", "tfhand.commands", "tfhand"}
+COMMANDS = UPPER | {
+    "tfhand.training", "tfhand.evaluation", "tfhand.commands", "tfhand.estimator",
+    "tfhand.smoothing", "tfhand",
+}  # fmt: skip
 ALLOWED = {
-    "tfhand": set(),
+    "tfhand": {"tfhand.estimator"},
+    "tfhand.smoothing": set(),
     "tfhand.commands": set(),
     "tfhand.inference": FOUNDATION | {"tfhand.models"},
     "tfhand.geometry": FOUNDATION,

@@ -1,21 +1,17 @@
 """From camera depth images to hands in camera coordinates: center, crop, network, decoding."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfhand.geometry import camera, crop, hand_center
+from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import pose_network
+from tfhand.models import frame_model, pose_network
 
 __all__ = ["Hands", "crop_spec_of", "estimate_hands", "load_network"]
-
-# The crop is centered on the first estimate's middle once more.
-_REFINEMENTS = 1
-# A heatmap that spreads over this much is worth half of a sharp one, mm.
-_HALF_CONFIDENCE_MM = 25.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,21 +75,14 @@ def crop_spec_of(network):
     return crop.CropSpec(network.input_shape[1], pose_network.cube_mm_of(network))
 
 
-def _mirror(depth_mm, intrinsics):
-    """Flips images left to right: a left hand becomes a right one."""
-    width = depth_mm.shape[2]
-    fx, fy, cx, cy = np.moveaxis(intrinsics, -1, 0)
-    return depth_mm[:, :, ::-1], np.stack([fx, fy, width - 1 - cx, cy], axis=-1)
-
-
-def estimate_hands(network, depth_mm, intrinsics, spec, center_mm=None, left_hand=False):
+def estimate_hands(network, depth_mm, intrinsics, spec=None, center_mm=None, left_hand=False):
     """Estimates hands in depth images.
 
     Args:
         network: Pose network: normalized crops to a dict of `spheres_mm` and `spread_mm`.
-        depth_mm: float [B, H, W], mm along the camera axis, 0 or not finite: no reading.
+        depth_mm: float or uint16 [B, H, W], mm along the camera axis, 0 or not finite: no reading.
         intrinsics: float [4] or [B, 4], fx, fy, cx, cy in px.
-        spec: `crop.CropSpec` that the network was trained with.
+        spec: `crop.CropSpec` that the network was trained with; None: `crop_spec_of`.
         center_mm: Optional float [B, 3], crop centers in the camera frame; found in the depth
             where not given.
         left_hand: Whether the images show left hands; the network knows right ones.
@@ -102,36 +91,78 @@ def estimate_hands(network, depth_mm, intrinsics, spec, center_mm=None, left_han
         `Hands`.
 
     Raises:
-        ValueError: If shapes do not fit, or a focal length is not positive.
+        ValueError: If shapes or types do not fit, or a value is not one that can be.
     """
-    depth_mm = np.asarray(depth_mm, np.float32)
-    if depth_mm.ndim != 3:
-        raise ValueError(f"Expected depth of shape [B, H, W], received {list(depth_mm.shape)}.")
-    intrinsics = np.broadcast_to(np.asarray(intrinsics, np.float32), (len(depth_mm), 4))
-    if not (np.isfinite(intrinsics).all() and (intrinsics[:, :2] > 0).all()):
-        raise ValueError(f"Expected intrinsics with positive fx and fy, received {intrinsics[0]}.")
+    depth_mm = _checked_depth(depth_mm)
+    intrinsics = _checked_intrinsics(intrinsics, len(depth_mm))
+    center_mm = _checked_centers(center_mm, len(depth_mm))
+    # The mirror image of a left hand is a right one.
     flip = np.array([-1.0 if left_hand else 1.0, 1.0, 1.0], np.float32)
     seen, seen_intrinsics = depth_mm, intrinsics
     if left_hand:
-        seen, seen_intrinsics = _mirror(depth_mm, intrinsics)
-    if center_mm is None:
-        center, found = hand_center.find_hand_center(
-            tf.constant(seen), tf.constant(seen_intrinsics)
+        seen, seen_intrinsics = depth_mm[:, :, ::-1], intrinsics.copy()
+        seen_intrinsics[:, 2] = depth_mm.shape[2] - 1 - intrinsics[:, 2]
+    run = _compile(network, spec or crop_spec_of(network))
+    results = run(seen, seen_intrinsics, center_mm * flip)
+    results = {name: value.numpy() for name, value in results.items()}
+    found = results["found"]
+    blank = np.where(found, np.float32(1.0), np.float32(np.nan))
+    pixels = results["spheres_px"] * blank[:, None, None]
+    if left_hand:
+        pixels[..., 0] = depth_mm.shape[2] - 1 - pixels[..., 0]
+    return Hands(
+        found=found,
+        center_mm=results["center_mm"] * flip * blank[:, None],
+        spheres_mm=results["spheres_mm"] * flip * blank[:, None, None],
+        spheres_px=pixels,
+        confidence=results["confidence"] * blank[:, None],
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _compile(network, spec):
+    @tf.function(reduce_retracing=True)
+    def run(depth_mm, intrinsics, center_mm):
+        return frame_model.estimate_frames(network, depth_mm, intrinsics, center_mm, spec)
+
+    return run
+
+
+def _checked_depth(depth_mm):
+    depth_mm = np.asarray(depth_mm)
+    if depth_mm.ndim != 3 or not len(depth_mm):
+        raise ValueError(
+            f"Expected depth of shape [batch, height, width], received {list(depth_mm.shape)}."
         )
-        refinements = _REFINEMENTS
-    else:
-        center = tf.constant(np.asarray(center_mm, np.float32) * flip)
-        found, refinements = tf.ones([len(depth_mm)], tf.bool), 0
-    for i in range(refinements + 1):
-        crops = crop.crop_depth(seen, seen_intrinsics, center, spec)
-        output = network(crop.normalize(crops, spec.cube_mm), training=False)
-        used = center
-        if i < refinements:
-            center = center + tf.reduce_mean(output["spheres_mm"], axis=1)
-    found = found.numpy() & tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), [1, 2]).numpy()
-    blank = np.where(found, 1.0, np.nan).astype(np.float32)
-    spheres = (output["spheres_mm"] + used[:, None]).numpy() * flip * blank[:, None, None]
-    pixels = camera.project(spheres, intrinsics).numpy()[..., :2]
-    spread = np.asarray(output["spread_mm"])
-    confidence = _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + spread) * blank[:, None]
-    return Hands(found, used.numpy() * flip * blank[:, None], spheres, pixels, confidence)
+    if depth_mm.dtype.kind not in "iuf":
+        raise ValueError(f"Expected numbers as depth, mm, received {depth_mm.dtype}.")
+    if min(depth_mm.shape[1:]) < frame_model.MIN_FRAME_SIDE:
+        raise ValueError(
+            f"Expected depth images of at least {frame_model.MIN_FRAME_SIDE} pixels a side, "
+            f"received {list(depth_mm.shape[1:])}."
+        )
+    return depth_mm if depth_mm.dtype == np.uint16 else depth_mm.astype(np.float32)
+
+
+def _checked_intrinsics(intrinsics, batch):
+    try:
+        values = np.broadcast_to(np.asarray(intrinsics, np.float32), (batch, 4))
+    except (TypeError, ValueError):
+        values = np.full([1, 4], np.nan)
+    if not (np.isfinite(values).all() and (values[:, :2] > 0).all()):
+        raise ValueError(
+            f"Expected intrinsics fx, fy, cx, cy with positive fx and fy, received {intrinsics}."
+        )
+    return values
+
+
+def _checked_centers(center_mm, batch):
+    if center_mm is None:
+        return np.zeros([batch, 3], np.float32)
+    values = np.asarray(center_mm, np.float32)
+    if values.shape != (batch, 3) or not np.isfinite(values).all() or (values[:, 2] <= 0).any():
+        raise ValueError(
+            f"Expected finite centers of shape {[batch, 3]} with positive z, mm, received "
+            f"{values.tolist()}."
+        )
+    return values

@@ -13,15 +13,17 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from tfhand import commands, inference
+from tfhand import commands
+from tfhand.estimator import NoHandError, PoseEstimator
 from tfhand.evaluation import qualitative, report, sheets
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
 
-__all__ = ["define_flags", "find_images", "main", "to_dict"]
+__all__ = ["define_flags", "find_images", "main"]
 
 _UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _SUFFIXES = (".png", ".npy")
+_MOST_PICTURED = 8
 
 
 def define_flags(flag_values):
@@ -79,33 +81,6 @@ def find_images(path):
     return [p for p in images if p.name.startswith("depth_")] or images
 
 
-def to_dict(hands, index):
-    """Returns the estimate of one image as plain types, names with every value."""
-    if not hands.found[index]:
-        return {"found_hand": False}
-
-    def points(names, indices):
-        return {
-            name: {
-                "mm": _rounded(hands.spheres_mm[index, i]),
-                "px": _rounded(hands.spheres_px[index, i]),
-                "confidence": round(float(hands.confidence[index, i]), 3),
-            }
-            for name, i in zip(names, indices, strict=True)
-        }
-
-    return {
-        "found_hand": True,
-        "center_mm": _rounded(hands.center_mm[index]),
-        "spheres": points(skeleton.SPHERE_NAMES, range(len(skeleton.SPHERE_NAMES))),
-        "joints": points(skeleton.EVALUATION_JOINT_NAMES, skeleton.EVALUATION_SPHERES),
-    }
-
-
-def _rounded(vector):
-    return np.round(vector.astype(np.float64), 2).tolist()
-
-
 def _parse_intrinsics(values):
     try:
         numbers = [float(value) for value in values]
@@ -123,25 +98,24 @@ def main(values):
     if not 0.0 < scale < float("inf"):
         raise ValueError(f"Expected a positive --depth_scale, received {values.depth_scale}.")
     images = find_images(values.depth)
-    network = inference.load_network(values.model)
-    spec = inference.crop_spec_of(network)
+    estimator = PoseEstimator.load(values.model, values.hand)
     results, pictured = {}, []
     for path in tqdm(images, desc="predict", unit="image", disable=len(images) == 1):
         try:
-            depth_mm = depth_image.read_depth(path, scale)[None]
+            depth_mm = depth_image.read_depth(path, scale)
+            hand = estimator(depth_mm, intrinsics)
+        except NoHandError:
+            results[path.name] = {"found_hand": False}
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             results[path.name] = {"found_hand": False, "error": str(error)}
-            continue
-        hands = inference.estimate_hands(
-            network, depth_mm, intrinsics, spec, left_hand=values.hand == "left"
-        )
-        results[path.name] = to_dict(hands, 0)
-        if values.overlay and hands.found[0] and len(pictured) < 8:
-            pictured.append((depth_mm, hands))
+        else:
+            results[path.name] = {"found_hand": True, **hand.to_dict()}
+            if len(pictured) < _MOST_PICTURED:
+                pictured.append(hand)
     if values.overlay and pictured:
-        _draw(pictured, intrinsics, spec, values.overlay)
+        _draw(pictured, intrinsics, estimator.spec, values.overlay)
     if values.output:
         report.write_json(values.output, results)
     else:
@@ -152,16 +126,18 @@ def main(values):
 
 
 def _draw(pictured, intrinsics, spec, path):
-    crops, spheres = [], []
-    for depth_mm, hands in pictured:
-        crops.append(crop.crop_depth(depth_mm, [intrinsics], hands.center_mm, spec).numpy())
-        spheres.append(hands.spheres_mm - hands.center_mm[:, None])
-    crops, spheres = np.stack(crops), np.stack(spheres)
+    crops = [
+        crop.crop_depth(hand.depth_mm[None], [intrinsics], hand.center_mm[None], spec).numpy()
+        for hand in pictured
+    ]
+    spheres = np.stack([hand.spheres_mm - hand.center_mm for hand in pictured])[:, None]
     rendered = qualitative.render_own_views(
         spheres, image_size=spec.image_size, cube_mm=spec.cube_mm
     )
     joints = spheres[:, :, skeleton.EVALUATION_SPHERES]
-    sheets.draw_picture_sheet(crops, rendered, path, joints_mm=joints, cube_mm=spec.cube_mm)
+    sheets.draw_picture_sheet(
+        np.stack(crops), rendered, path, joints_mm=joints, cube_mm=spec.cube_mm
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
+from tfhand import inference
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import exporting, pose_network, pose_prior
@@ -17,6 +19,12 @@ CUBE_MM = 280.0
 FLOAT_TOLERANCE_MM = 2e-3
 # A reading on the edge of a crop pixel may round to either side of it.
 CROP_TOLERANCE_MM = 0.3
+# Two float32 paths through a division by the depth, px.
+FLOAT_TOLERANCE_PX = 1e-2
+SIGNATURES = {"serving_default", "frame", "frame_uint16", "frames", "frames_uint16"}
+
+
+BALL_INTRINSICS = (588.0, 588.0, 80.0, 60.0)
 
 
 def _run_without_package(program, directory):
@@ -63,6 +71,7 @@ def test_pose_signatures(tmp_path):
         spheres_mm=spheres_mm,
         joints_mm=spheres_mm[:, skeleton.SPHERE_FROM_JOINT],
         evaluation_joints_mm=spheres_mm[:, skeleton.EVALUATION_SPHERES],
+        signatures=sorted(SIGNATURES),
         tolerance=FLOAT_TOLERANCE_MM,
         crop_tolerance=CROP_TOLERANCE_MM,
     )
@@ -72,7 +81,7 @@ import tensorflow as tf
 
 data = np.load("data.npz")
 signatures = tf.saved_model.load("pose/1").signatures
-assert set(signatures) == {"serving_default", "frame"}, set(signatures)
+assert set(signatures) == set(data["signatures"].tolist()), set(signatures)
 two = np.concatenate([data["crop_mm"]] * 2)
 from_crop = signatures["serving_default"](depth_mm=tf.constant(two))
 from_frame = signatures["frame"](
@@ -91,6 +100,123 @@ for name in ("spheres_mm", "joints_mm", "evaluation_joints_mm"):
     )
 """
     _run_without_package(program, tmp_path)
+
+
+def _ball(u=90.0, v=60.0, radius_mm=45.0):
+    """A ball as large as a fist 700 mm away, float32 [120, 160], mm; 0 where there is none."""
+    rows, columns = np.mgrid[:120, :160].astype(np.float64)
+    side = np.hypot(columns - u, rows - v) * 700.0 / BALL_INTRINSICS[0]
+    half_chord = np.sqrt(np.maximum(radius_mm**2 - side**2, 0.0))
+    return np.where(side < radius_mm, 700.0 - half_chord, 0.0).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pose(tmp_path_factory):
+    """An exported pose network, loaded: signatures, and the network."""
+    directory = tmp_path_factory.mktemp("pose") / "1"
+    network = _inference_network()
+    exporting.export_pose(network, directory, CUBE_MM)
+    # The module is kept: signatures do not keep its variables.
+    loaded = tf.saved_model.load(str(directory))
+    return loaded, network, directory
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES - {"serving_default"}))
+def test_frames_are_found_cropped_and_estimated(pose, name):
+    loaded, network, _ = pose
+    signature = loaded.signatures[name]
+    frames = np.stack([_ball(), _ball(u=40.0, v=70.0)])
+    dtype = tf.uint16 if name.endswith("uint16") else tf.float32
+    intrinsics = np.tile(np.float32(BALL_INTRINSICS), (2, 1))
+    results = signature(
+        depth_mm=tf.cast(np.round(frames), dtype),
+        intrinsics=tf.constant(intrinsics),
+        center_mm=tf.zeros([1, 3]),
+    )
+    expected = inference.estimate_hands(network, np.round(frames), intrinsics)
+    assert results["found"].numpy().tolist() == [True, True]
+    for key in ("center_mm", "spheres_mm", "spheres_px", "confidence"):
+        tolerance = FLOAT_TOLERANCE_PX if key == "spheres_px" else FLOAT_TOLERANCE_MM
+        np.testing.assert_allclose(results[key], getattr(expected, key), atol=tolerance)
+    for points, indices in (
+        ("joints", skeleton.SPHERE_FROM_JOINT),
+        ("evaluation_joints", skeleton.EVALUATION_SPHERES),
+    ):
+        for unit, of in (("mm", "spheres_mm"), ("px", "spheres_px"), ("confidence", "confidence")):
+            np.testing.assert_array_equal(
+                results[f"{points}_{unit}"], tf.gather(results[of], indices, axis=1)
+            )
+    # At a given center the depth is not searched.
+    given = signature(
+        depth_mm=tf.cast(np.round(frames), dtype),
+        intrinsics=tf.constant(intrinsics),
+        center_mm=tf.constant([[10.0, 0.0, 720.0], [0.0, 0.0, 0.0]]),
+    )
+    np.testing.assert_allclose(
+        given["center_mm"], [[10.0, 0.0, 720.0], results["center_mm"][1]], atol=FLOAT_TOLERANCE_MM
+    )
+
+
+def test_the_center_may_be_left_out_of_a_request(pose):
+    saved = saved_model_pb2.SavedModel.FromString((pose[2] / "saved_model.pb").read_bytes())
+    definitions = saved.meta_graphs[0].signature_def
+    for name in SIGNATURES - {"serving_default"}:
+        (default,) = definitions[name].defaults.items()
+        assert default[0] == "center_mm"
+        np.testing.assert_array_equal(tf.make_ndarray(default[1]), np.zeros([1, 3]))
+
+
+def test_one_frame_without_a_hand_does_not_fail_the_others(pose):
+    frames = np.stack([_ball(), np.zeros([120, 160], np.float32)])
+    request = {
+        "depth_mm": tf.constant(frames),
+        "intrinsics": tf.constant(np.tile(np.float32(BALL_INTRINSICS), (2, 1))),
+        "center_mm": tf.zeros([1, 3]),
+    }
+    results = pose[0].signatures["frames"](**request)
+    assert results["found"].numpy().tolist() == [True, False]
+    alone = pose[0].signatures["frame"](**{k: v[:1] for k, v in request.items()})
+    for name, value in results.items():
+        np.testing.assert_allclose(value[:1], alone[name], atol=FLOAT_TOLERANCE_PX, err_msg=name)
+        np.testing.assert_array_equal(value[1], np.zeros_like(value[1]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"no hand found in frames\] \[1\]"):
+        pose[0].signatures["frame"](**request)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"intrinsics": np.zeros([1, 4])}, "intrinsics: expected finite .* positive fx"),
+        ({"intrinsics": np.full([1, 4], np.nan)}, "intrinsics: expected finite"),
+        ({"intrinsics": np.ones([2, 4])}, "intrinsics: expected a row for each"),
+        ({"center_mm": np.ones([3, 3])}, "center_mm: expected a row for each"),
+        ({"depth_mm": np.zeros([1, 0, 0])}, "depth_mm: expected frames of at least"),
+        ({"depth_mm": np.full([1, 120, 160], np.nan)}, "depth_mm: no hand found"),
+        ({"depth_mm": np.zeros([1, 120, 160])}, "depth_mm: no hand found"),
+    ],
+)
+def test_bad_frames_are_invalid_arguments(pose, change, message):
+    request = {
+        "depth_mm": _ball()[None], "intrinsics": [BALL_INTRINSICS], "center_mm": np.zeros([1, 3]),
+        **change,
+    }  # fmt: skip
+    request = {name: tf.constant(value, tf.float32) for name, value in request.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        pose[0].signatures["frame"](**request)
+
+
+def test_bad_crops_are_invalid_arguments(pose):
+    serve = pose[0].signatures["serving_default"]
+    good = np.full([2, 64, 64], CUBE_MM / 2, np.float32)
+    good[:, 20:40, 20:40] = 0.0
+    assert serve(depth_mm=tf.constant(good))["spheres_mm"].shape == (2, 41, 3)
+    empty, broken = good.copy(), good.copy()
+    empty[1] = CUBE_MM / 2
+    broken[0, 3, 3] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"background only in crops\] \[1\]"):
+        serve(depth_mm=tf.constant(empty))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="depth_mm: expected finite"):
+        serve(depth_mm=tf.constant(broken))
 
 
 def test_prior_signatures(tmp_path, rng):
@@ -120,6 +246,17 @@ np.testing.assert_allclose(elbo, data["elbo"], rtol=0.1)
 reconstructed_mm = signatures["reconstruct"](spheres_mm=spheres_mm)["spheres_mm"]
 np.testing.assert_allclose(reconstructed_mm, data["reconstructed_mm"], atol=1e-2)
 assert signatures["sample"](num_hands=tf.constant(5))["spheres_mm"].shape == (5, 41, 3)
+for name, request in (
+    ("elbo", {"spheres_mm": spheres_mm * np.nan}),
+    ("reconstruct", {"spheres_mm": spheres_mm * np.nan}),
+    ("sample", {"num_hands": tf.constant(0)}),
+):
+    try:
+        signatures[name](**request)
+    except tf.errors.InvalidArgumentError as error:
+        assert list(request)[0] + ": expected" in error.message, error.message
+    else:
+        raise AssertionError(name)
 """
     _run_without_package(program, tmp_path)
 

@@ -26,6 +26,8 @@ _END_MM = 40.0
 # An end is the arm's if it touches the border by so much more than the other, as shares of it. A
 # surface shorter than this has no arm to speak of, mm.
 _BORDER_SHARE, _NO_ARM_MM = 0.1, 230.0
+# The middle of a hand lies behind the middle of the surface that a camera sees of it, mm.
+_BEHIND_SURFACE_MM = 15.0
 # A view whose center is farther than this from that of all does not show the hand, mm.
 _VIEWS_AGREE_MM = 120.0
 
@@ -39,9 +41,9 @@ def find_hand_center(depth_mm, intrinsics):
         intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
 
     Returns:
-        (center_mm float32 [B, 3], camera frame, about the middle of the hand's surface;
-        found bool [B], False where the nearest surface is too small for a hand, or a wall: the
-        center is zero then).
+        (center_mm float32 [B, 3], camera frame, about the middle of the hand; found bool [B],
+        False where the nearest surface is too small for a hand, or a wall: the center is zero
+        then).
     """
     _, center, found, _ = _find(depth_mm, intrinsics)
     return center, found
@@ -108,6 +110,7 @@ def _find(depth_mm, intrinsics):
     near = cluster & (nearest_surface.squared_distance(points, center) < _HAND_REACH_MM**2)
     found = tf.reduce_sum(tf.where(near, surface.area_mm2, 0.0), axis=1) >= _NO_HAND_MM2
     found &= _ring_share(surface, center) < _WALL_SHARE
+    center *= 1.0 + _BEHIND_SURFACE_MM / tf.maximum(tf.norm(center, axis=1, keepdims=True), 1.0)
     return surface, tf.where(found[:, None], center, 0.0), found, certain
 
 

@@ -1,7 +1,7 @@
 """SavedModels of the pose network and the pose prior.
 
 What is exported needs TensorFlow alone to run, for example in TensorFlow Serving, and contains the
-crop: a client sends depth in mm, and the arithmetic is the one of training.
+center finder and the crop: a client sends camera frames, and the arithmetic is that of training.
 """
 
 import os
@@ -13,24 +13,42 @@ import tensorflow as tf
 
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
+from tfhand.models import frame_model
 
 __all__ = ["export_pose", "export_prior"]
+
+# The points of a result by the prefix of their names: indices of spheres.
+_POINTS = {
+    "joints": skeleton.SPHERE_FROM_JOINT,
+    "evaluation_joints": skeleton.EVALUATION_SPHERES,
+}
+# An input that a request may leave out: the hand is found in the depth.
+_FIND_CENTER = ((0.0, 0.0, 0.0),)
+# In one request for samples of the prior.
+_MOST_HANDS = 10000
 
 
 def export_pose(inference_network, directory, cube_mm):
     """Writes a SavedModel of the network that serves.
 
-    Signatures, all tensors float32, S the side of the network's input:
+    Signatures, for B crops of side S or B frames of H x W pixels; all tensors are float32 unless
+    said otherwise, and all numbers may differ from request to request:
 
-    * `serving_default`: `depth_mm` `[B, S, S]`, a depth crop in mm from its center with cube_mm / 2
-      as background, to results in the crop frame.
-    * `frame`: `depth_mm` `[B, H, W]`, camera images with 0 where there is no reading, `intrinsics`
-      `[B, 4]` (fx, fy, cx, cy) and the crop's `center_mm` `[B, 3]` in the camera frame, to results
-      in the camera frame.
+    * `serving_default`: `depth_mm` `[B, S, S]`, depth crops in mm from their center with
+      cube_mm / 2 as background. Results in the crop frame: `spheres_mm` `[B, 41, 3]`, `joints_mm`
+      `[B, 36, 3]`, `evaluation_joints_mm` `[B, 14, 3]`, `spread_mm` `[B, 41]`.
+    * `frame`: `depth_mm` `[B, H, W]`, camera frames in mm, 0 or not finite where there is no
+      reading; `intrinsics` `[B, 4]` (fx, fy, cx, cy, px); `center_mm` `[B, 3]` or `[1, 3]`, the
+      crop's center in the camera frame, which may be left out: where z is not positive, the hand
+      is found in the depth. Results: `found` bool `[B]`, `center_mm` `[B, 3]`, and for `spheres`
+      (41), `joints` (36) and `evaluation_joints` (14) `..._mm` `[B, N, 3]` in the camera frame,
+      `..._px` `[B, N, 2]` and `..._confidence` `[B, N]` in (0, 1); the spheres' is `confidence`.
+      A frame without a hand is an invalid argument.
+    * `frames`: the same, but where a frame shows no hand `found` is False and its values are zero.
+      For requests that a server puts together, of which one should not fail the others.
+    * `frame_uint16`, `frames_uint16`: the same with `depth_mm` uint16.
 
-    Results, in mm: `spheres_mm` `[B, 41, 3]`, `joints_mm` `[B, 36, 3]`, `evaluation_joints_mm`
-    `[B, 14, 3]` and `spread_mm` `[B, 41]`. The order of spheres and joints is that of
-    `tfhand.hand.skeleton`.
+    The order of spheres and joints is that of `tfhand.hand.skeleton`.
 
     Args:
         inference_network: A model of `pose_network.build_inference_network`.
@@ -49,36 +67,62 @@ def export_pose(inference_network, directory, cube_mm):
             f"received one from {inference_network.input_shape} to {num_spheres} spheres."
         )
     spec = crop.CropSpec(image_size=height, cube_mm=cube_mm)
+    signatures = {
+        "serving_default": _serve_crops(inference_network, spec),
+        "frame": _serve_frames(inference_network, spec, tf.float32, strict=True),
+        "frame_uint16": _serve_frames(inference_network, spec, tf.uint16, strict=True),
+        "frames": _serve_frames(inference_network, spec, tf.float32, strict=False),
+        "frames_uint16": _serve_frames(inference_network, spec, tf.uint16, strict=False),
+    }
+    _save(inference_network, signatures, directory)
 
-    def estimate(crop_mm):
-        outputs = inference_network(crop.normalize(crop_mm, cube_mm), training=False)
-        spheres_mm = outputs["spheres_mm"]
-        return {
-            "spheres_mm": spheres_mm,
-            "joints_mm": tf.gather(spheres_mm, skeleton.SPHERE_FROM_JOINT, axis=1),
-            "evaluation_joints_mm": tf.gather(spheres_mm, skeleton.EVALUATION_SPHERES, axis=1),
-            "spread_mm": outputs["spread_mm"],
-        }
 
-    @tf.function(input_signature=[_spec("depth_mm", height, width)])
-    def serve_crop(depth_mm):
-        return estimate(depth_mm)
+def _serve_crops(network, spec):
+    @tf.function(input_signature=[_spec("depth_mm", spec.image_size, spec.image_size)])
+    def serve(depth_mm):
+        checks = [
+            _assert_finite("depth_mm", depth_mm),
+            _assert_each(
+                tf.reduce_any(crop.foreground_mask(depth_mm, spec.cube_mm), axis=[1, 2]),
+                "depth_mm: expected a surface in every crop, found background only in crops",
+            ),
+        ]
+        with tf.control_dependencies(checks):
+            results = frame_model.estimate_crops(network, tf.identity(depth_mm), spec)
+        for name, indices in _POINTS.items():
+            results[f"{name}_mm"] = tf.gather(results["spheres_mm"], indices, axis=1)
+        return results
 
+    return serve
+
+
+def _serve_frames(network, spec, dtype, *, strict):
     @tf.function(
         input_signature=[
-            _spec("depth_mm", None, None),
+            tf.TensorSpec([None, None, None], dtype, name="depth_mm"),
             _spec("intrinsics", 4),
             _spec("center_mm", 3),
         ]
     )
-    def serve_frame(depth_mm, intrinsics, center_mm):
-        results = estimate(crop.crop_depth(depth_mm, intrinsics, center_mm, spec))
-        for name in ("spheres_mm", "joints_mm", "evaluation_joints_mm"):
-            results[name] += center_mm[:, tf.newaxis]
+    def serve(depth_mm, intrinsics, center_mm=tf.constant(_FIND_CENTER)):  # noqa: B008
+        results = frame_model.estimate_frames(network, depth_mm, intrinsics, center_mm, spec)
+        for name, indices in _POINTS.items():
+            results[f"{name}_mm"] = tf.gather(results["spheres_mm"], indices, axis=1)
+            results[f"{name}_px"] = tf.gather(results["spheres_px"], indices, axis=1)
+            results[f"{name}_confidence"] = tf.gather(results["confidence"], indices, axis=1)
+        if strict:
+            check = _assert_each(results["found"], "depth_mm: no hand found in frames")
+            with tf.control_dependencies([check]):
+                results = {name: tf.identity(value) for name, value in results.items()}
         return results
 
-    signatures = {"serving_default": serve_crop, "frame": serve_frame}
-    _save(inference_network, signatures, directory)
+    return serve
+
+
+def _assert_each(condition, message):
+    """Asserts a condition bool `[B]`; the error lists the first frames where it is False."""
+    failing = tf.reshape(tf.where(~condition), [-1])
+    return tf.debugging.Assert(tf.reduce_all(condition), [message, failing], summarize=10)
 
 
 def export_prior(prior, directory):
@@ -100,17 +144,28 @@ def export_prior(prior, directory):
 
     @tf.function(input_signature=[spheres])
     def elbo(spheres_mm):
-        return {"elbo": -prior.negative_elbo(spheres_mm, sample=True)}
+        with tf.control_dependencies([_assert_finite("spheres_mm", spheres_mm)]):
+            return {"elbo": -prior.negative_elbo(tf.identity(spheres_mm), sample=True)}
 
     @tf.function(input_signature=[spheres])
     def reconstruct(spheres_mm):
-        return {"spheres_mm": prior.reconstruct(spheres_mm)}
+        with tf.control_dependencies([_assert_finite("spheres_mm", spheres_mm)]):
+            return {"spheres_mm": prior.reconstruct(tf.identity(spheres_mm))}
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="num_hands")])
     def sample(num_hands):
-        return {"spheres_mm": prior.sample(num_hands)}
+        message = ["num_hands: expected 1 to", _MOST_HANDS, ", received", num_hands]
+        check = tf.debugging.Assert((num_hands >= 1) & (num_hands <= _MOST_HANDS), message)
+        with tf.control_dependencies([check]):
+            return {"spheres_mm": prior.sample(tf.identity(num_hands))}
 
     _save(prior, {"elbo": elbo, "reconstruct": reconstruct, "sample": sample}, directory)
+
+
+def _assert_finite(name, values):
+    return tf.debugging.Assert(
+        tf.reduce_all(tf.math.is_finite(values)), [f"{name}: expected finite values"]
+    )
 
 
 def _spec(name, *dimensions):

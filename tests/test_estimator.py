@@ -1,0 +1,171 @@
+"""`tfhand.PoseEstimator`: frames, batches, streams, left hands, results, and bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tfhand
+from tfhand import inference
+from tfhand.estimator import Hand, NoHandError, Point
+from tfhand.hand import skeleton
+from tfhand.models import pose_network
+
+INTRINSICS = (588.0, 588.0, 80.0, 60.0)
+# Cropped with the same code, mirrored: a reading on the edge of two pixels may fall to either side.
+MIRROR_TOLERANCE_MM = 0.5
+# float32 at 700 mm, and pixels of that.
+FLOAT_MM = 1e-3
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    config = pose_network.PoseNetworkConfig(image_size=32, heatmap_size=8, features=8, growth=4)
+    network = pose_network.build_inference_network(pose_network.build_pose_network(config))
+    rng = np.random.default_rng(3)
+    # Random heads, so that spheres differ.
+    network.set_weights([w + rng.normal(0, 0.05, w.shape) for w in network.get_weights()])
+    path = tmp_path_factory.mktemp("run") / "pose.keras"
+    network.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def estimator(path):
+    return tfhand.PoseEstimator.load(path)
+
+
+def ball_frame(u=90.0, v=60.0, radius_mm=45.0):
+    """A ball as large as a fist 700 mm away, float32 [120, 160], 0 where there is none."""
+    rows, columns = np.mgrid[:120, :160].astype(np.float64)
+    side = np.hypot(columns - u, rows - v) * 700.0 / INTRINSICS[0]
+    half_chord = np.sqrt(np.maximum(radius_mm**2 - side**2, 0.0))
+    return np.where(side < radius_mm, 700.0 - half_chord, 0.0).astype(np.float32)
+
+
+def test_a_frame_gives_names_millimeters_and_pixels(estimator):
+    hand = estimator(ball_frame(), INTRINSICS)
+    assert isinstance(hand, Hand)
+    assert list(hand.spheres) == list(skeleton.SPHERE_NAMES)
+    assert list(hand.joints) == list(skeleton.EVALUATION_JOINT_NAMES)
+    assert list(hand.all_joints) == list(skeleton.JOINT_NAMES)
+    tip = hand.joints["TH_KNU3_A"]
+    assert isinstance(tip, Point) and tip == hand.spheres["THUMB_KNU3_A"]
+    x, y, z = tip.mm
+    expected = (588.0 * x / z + 80.0, 588.0 * y / z + 60.0)
+    np.testing.assert_allclose(tip.px, expected, rtol=1e-5)
+    assert 0.0 < tip.confidence < 1.0
+    assert np.ptp(hand.spheres_mm, axis=0).min() > 1.0
+
+
+def test_it_is_what_the_command_computes(estimator):
+    frame = ball_frame()
+    hand = estimator(frame, INTRINSICS)
+    hands = inference.estimate_hands(estimator.network, frame[None], INTRINSICS)
+    np.testing.assert_array_equal(hand.spheres_mm, hands.spheres_mm[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float64])
+def test_types_of_frames(estimator, dtype):
+    frame = np.round(ball_frame())
+    expected = estimator(frame, INTRINSICS)
+    found = estimator(frame.astype(dtype), np.array(INTRINSICS))
+    np.testing.assert_allclose(found.spheres_mm, expected.spheres_mm, atol=FLOAT_MM)
+
+
+def test_a_batch_may_hold_frames_without_a_hand(estimator):
+    frames = np.stack([ball_frame(), np.zeros([120, 160]), ball_frame(u=50.0)])
+    first, none, last = estimator(frames, INTRINSICS)
+    assert none is None
+    single = estimator(frames[0], INTRINSICS)
+    np.testing.assert_allclose(first.spheres_mm, single.spheres_mm, atol=FLOAT_MM)
+    assert last.center_mm[0] < first.center_mm[0] - 30.0
+
+
+def test_a_given_center_is_taken(estimator):
+    hand = estimator(ball_frame(), INTRINSICS, center_mm=(5.0, -4.0, 690.0))
+    np.testing.assert_array_equal(hand.center_mm, np.float32([5.0, -4.0, 690.0]))
+
+
+def test_a_left_hand_is_the_mirror_image(estimator, path):
+    right = estimator(ball_frame(u=100.0), INTRINSICS)
+    left = tfhand.PoseEstimator.load(path.parent, hand="left")
+    mirrored = left(ball_frame(u=100.0)[:, ::-1], (588.0, 588.0, 159.0 - 80.0, 60.0))
+    np.testing.assert_allclose(
+        mirrored.spheres_mm * [-1.0, 1.0, 1.0], right.spheres_mm, atol=MIRROR_TOLERANCE_MM
+    )
+    np.testing.assert_allclose(
+        159.0 - mirrored.spheres_px[:, 0], right.spheres_px[:, 0], atol=MIRROR_TOLERANCE_MM
+    )
+
+
+def test_a_stream_is_smoothed_until_the_hand_is_lost(estimator):
+    frames = [ball_frame(u) for u in (90.0, 91.0, 90.0)]
+    frames += [np.zeros([120, 160], np.float32), ball_frame(60.0)]
+    smoothed = list(estimator.stream(frames, INTRINSICS, frame_rate=30.0))
+    plain = list(estimator.stream(frames, INTRINSICS, smoothing=False))
+    assert smoothed[3] is None and plain[3] is None
+    for i in (0, 4):
+        np.testing.assert_array_equal(smoothed[i].spheres_mm, plain[i].spheres_mm)
+    moved = np.linalg.norm(smoothed[1].spheres_mm - smoothed[0].spheres_mm, axis=-1).mean()
+    assert 0.0 < moved < np.linalg.norm(plain[1].spheres_mm - plain[0].spheres_mm, axis=-1).mean()
+    z = smoothed[1].spheres_mm[:, 2]
+    u = 588.0 * smoothed[1].spheres_mm[:, 0] / z + 80.0
+    np.testing.assert_allclose(smoothed[1].spheres_px[:, 0], u, rtol=1e-5)
+
+
+def test_json(estimator):
+    hand = estimator(ball_frame(), INTRINSICS)
+    content = json.loads(hand.to_json())
+    assert content == json.loads(json.dumps(hand.to_dict()))
+    assert len(content["spheres"]) == 41 and len(content["joints"]) == 14
+    np.testing.assert_allclose(
+        content["joints"]["PALM_3"]["mm"], hand.joints["PALM_3"].mm, atol=0.006
+    )
+
+
+def test_drawing(estimator, tmp_path):
+    hand = estimator(ball_frame(), INTRINSICS)
+    picture = hand.draw(tmp_path / "hand.png")
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    saved = np.asarray(Image.open(tmp_path / "hand.png").convert("RGB"))
+    assert saved.std() > 5.0
+    # Colored bones are there, beside the gray of the depth.
+    assert (np.ptp(picture.astype(int), axis=-1) > 60).mean() > 0.001
+
+
+@pytest.mark.parametrize(
+    ("frame", "intrinsics", "center", "error", "message"),
+    [
+        (np.zeros([120, 160]), INTRINSICS, None, NoHandError, "none in it"),
+        (np.full([120, 160], np.nan), INTRINSICS, None, NoHandError, "none in it"),
+        (np.zeros([0, 0]), INTRINSICS, None, ValueError, "at least 16 pixels"),
+        (np.zeros([120]), INTRINSICS, None, ValueError, r"received \[120\]"),
+        (np.full([120, 160], "a"), INTRINSICS, None, ValueError, "Expected numbers"),
+        (ball_frame(), (0.0, 588.0, 80.0, 60.0), None, ValueError, "positive fx"),
+        (ball_frame(), (588.0, np.nan, 80.0, 60.0), None, ValueError, "positive fx"),
+        (ball_frame(), (588.0, 588.0, 80.0), None, ValueError, "fx, fy, cx, cy"),
+        (ball_frame(), "camera", None, ValueError, "fx, fy, cx, cy"),
+        (ball_frame(), INTRINSICS, (0.0, 0.0, np.nan), ValueError, "finite centers"),
+        (ball_frame(), INTRINSICS, (0.0, 0.0, -3.0), ValueError, "positive z"),
+        (ball_frame(), INTRINSICS, (0.0, 0.0, 9000.0), NoHandError, "none in it"),
+    ],
+)
+def test_bad_input(estimator, frame, intrinsics, center, error, message):
+    with pytest.raises(error, match=message):
+        estimator(frame, intrinsics, center)
+    assert estimator(ball_frame(), INTRINSICS)
+
+
+def test_bad_models(tmp_path):
+    with pytest.raises(FileNotFoundError, match="trained network"):
+        tfhand.PoseEstimator.load(tmp_path)
+    (tmp_path / "pose.keras").write_bytes(b"none")
+    with pytest.raises(ValueError, match="Expected a Keras model"):
+        tfhand.PoseEstimator.load(tmp_path)
+
+
+def test_hands_are_right_or_left(path):
+    with pytest.raises(ValueError, match="'right' or 'left'"):
+        tfhand.PoseEstimator.load(path, hand="both")

@@ -1,0 +1,253 @@
+"""Hands in depth frames, for programs: one frame, a batch, or a stream.
+
+import tfhand
+
+estimator = tfhand.PoseEstimator.load("W/pose.keras")
+hand = estimator(depth_frame_mm, intrinsics)
+hand.joints["TH_KNU3_A"].mm     # the tip of the thumb, camera frame
+hand.draw("hand.png")
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from tfhand import inference
+from tfhand.evaluation import overlay
+from tfhand.hand import skeleton
+from tfhand.smoothing import OneEuroFilter
+
+__all__ = ["Hand", "NoHandError", "Point", "PoseEstimator"]
+
+
+class NoHandError(ValueError):
+    """A frame shows no hand."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """An estimated point of the hand.
+
+    Attributes:
+        mm: (x, y, z), mm, camera frame: x right, y down, z away.
+        px: (u, v), px, u right and v down in the frame.
+        confidence: In (0, 1), from the spread of its heatmap; not calibrated.
+    """
+
+    mm: tuple[float, float, float]
+    px: tuple[float, float]
+    confidence: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """The hand in one frame; arrays are NumPy float32.
+
+    Attributes:
+        center_mm: [3], the crop's center, camera frame.
+        spheres_mm: [41, 3], camera frame.
+        spheres_px: [41, 2], u right and v down.
+        confidence: [41], in (0, 1), not calibrated.
+        depth_mm: The frame, [H, W].
+    """
+
+    center_mm: np.ndarray
+    spheres_mm: np.ndarray
+    spheres_px: np.ndarray
+    confidence: np.ndarray
+    depth_mm: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def spheres(self) -> Mapping[str, Point]:
+        """The 41 spheres by name."""
+        return self._points(skeleton.SPHERE_NAMES, range(len(skeleton.SPHERE_NAMES)))
+
+    @property
+    def joints(self) -> Mapping[str, Point]:
+        """The 14 evaluation joints of NYU by name."""
+        return self._points(skeleton.EVALUATION_JOINT_NAMES, skeleton.EVALUATION_SPHERES)
+
+    @property
+    def all_joints(self) -> Mapping[str, Point]:
+        """The 36 joints of NYU by name."""
+        return self._points(skeleton.JOINT_NAMES, skeleton.SPHERE_FROM_JOINT)
+
+    def _points(self, names, indices):
+        return {
+            name: Point(
+                tuple(self.spheres_mm[i].tolist()),
+                tuple(self.spheres_px[i].tolist()),
+                float(self.confidence[i]),
+            )
+            for name, i in zip(names, indices, strict=True)
+        }
+
+    def to_dict(self) -> dict:
+        """Returns plain types: `center_mm`, and `spheres` and `joints` (14) by name."""
+
+        def plain(points):
+            return {
+                name: {
+                    "mm": _rounded(point.mm),
+                    "px": _rounded(point.px),
+                    "confidence": round(point.confidence, 3),
+                }
+                for name, point in points.items()
+            }
+
+        return {
+            "center_mm": _rounded(self.center_mm),
+            "spheres": plain(self.spheres),
+            "joints": plain(self.joints),
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Returns `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def draw(self, path=None) -> np.ndarray:
+        """Draws the skeleton over the frame.
+
+        Args:
+            path: A PNG to write; None: none.
+
+        Returns:
+            uint8 [height, width, 3], the part of the frame around the hand, enlarged.
+        """
+        return overlay.draw_skeleton(self.depth_mm, self.spheres_px, self.spheres_mm, path)
+
+
+class PoseEstimator:
+    """A trained network with everything around it: from depth frames to hands.
+
+    Attributes:
+        network: The Keras model.
+        spec: `crop.CropSpec` of its crops.
+        is_left: Whether frames show left hands.
+    """
+
+    def __init__(self, network, hand: str = "right"):
+        """Takes a network.
+
+        Args:
+            network: A model of `pose_network.build_inference_network`.
+            hand: "right" or "left": which hand the frames show.
+
+        Raises:
+            ValueError: If `hand` is neither, or the model is no pose network.
+        """
+        if hand not in ("right", "left"):
+            raise ValueError(f"Expected hand to be 'right' or 'left', received {hand!r}.")
+        self.network = network
+        self.spec = inference.crop_spec_of(network)
+        self.is_left = hand == "left"
+
+    @classmethod
+    def load(cls, path, hand: str = "right") -> "PoseEstimator":
+        """Loads `pose.keras`.
+
+        Args:
+            path: The file, or the folder of a training run that holds it.
+            hand: As for the constructor.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no pose network.
+        """
+        path = pathlib.Path(path)
+        if path.is_dir():
+            path = path / "pose.keras"
+        return cls(inference.load_network(path), hand)
+
+    def __call__(self, depth_mm, intrinsics, center_mm=None) -> "Hand | list[Hand | None]":
+        """Estimates the hand in a frame, or the hands in a batch of frames.
+
+        Args:
+            depth_mm: float or uint16 [H, W] or [B, H, W], mm along the camera axis; 0 or not
+                finite: no reading.
+            intrinsics: fx, fy, cx, cy in px, [4], or [B, 4] with a batch.
+            center_mm: Center of the hand in the camera frame, mm, [3] or [B, 3]; found in the
+                depth if not given.
+
+        Returns:
+            `Hand` of a single frame; of a batch a list, None where a frame shows no hand.
+
+        Raises:
+            NoHandError: If a single frame shows no hand.
+            ValueError: If shapes or types do not fit, or a value is not one that can be.
+        """
+        depth_mm = np.asarray(depth_mm)
+        if depth_mm.ndim not in (2, 3):
+            raise ValueError(
+                "Expected depth of shape [height, width] or [batch, height, width], received "
+                f"{list(depth_mm.shape)}."
+            )
+        is_single = depth_mm.ndim == 2
+        frames = depth_mm[np.newaxis] if is_single else depth_mm
+        if center_mm is not None:
+            center_mm = np.reshape(np.asarray(center_mm, np.float32), (-1, 3))
+        hands = inference.estimate_hands(
+            self.network, frames, intrinsics, self.spec, center_mm, self.is_left
+        )
+        results = [_take(hands, i, frames[i]) for i in range(len(frames))]
+        if not is_single:
+            return results
+        if results[0] is None:
+            raise NoHandError("Expected a frame that shows a hand, found none in it.")
+        return results[0]
+
+    def stream(
+        self, frames: Iterable, intrinsics, *, frame_rate: float = 30.0, smoothing: bool = True
+    ) -> Iterator[Hand | None]:
+        """Estimates the hand in one frame after the other.
+
+        Args:
+            frames: Depth frames [H, W], as for a call.
+            intrinsics: fx, fy, cx, cy in px.
+            frame_rate: Frames a second.
+            smoothing: Whether to smooth the spheres in time (`smoothing.OneEuroFilter`): little
+                jitter where the hand rests, little lag where it moves. It starts anew after a
+                frame without a hand.
+
+        Yields:
+            `Hand`, or None for a frame that shows no hand.
+
+        Raises:
+            ValueError: As a call, and if the frame rate is not positive.
+        """
+        smooth = OneEuroFilter(frame_rate)
+        for frame in frames:
+            (hand,) = self(np.asarray(frame)[np.newaxis], intrinsics)
+            if hand is None:
+                smooth.reset()
+            elif smoothing:
+                hand = _at(hand, smooth(hand.spheres_mm), intrinsics)
+            yield hand
+
+
+def _take(hands, index, depth_mm):
+    if not hands.found[index]:
+        return None
+    return Hand(
+        hands.center_mm[index],
+        hands.spheres_mm[index],
+        hands.spheres_px[index],
+        hands.confidence[index],
+        depth_mm,
+    )
+
+
+def _at(hand, spheres_mm, intrinsics):
+    """Returns the hand with its spheres elsewhere."""
+    fx, fy, cx, cy = np.asarray(intrinsics, np.float32)
+    spheres_px = spheres_mm[:, :2] / spheres_mm[:, 2:] * [fx, fy] + [cx, cy]
+    return dataclasses.replace(
+        hand, spheres_mm=spheres_mm, spheres_px=spheres_px.astype(np.float32)
+    )
+
+
+def _rounded(values):
+    return [round(float(value), 2) for value in values]

@@ -1,0 +1,113 @@
+"""From camera frames to hands, in one graph: center, crop, network, camera coordinates.
+
+The same function serves the Python API and the exported SavedModel, so that they cannot differ.
+Letters: B frames of H x W pixels, N spheres, S the side of the network's input.
+"""
+
+import tensorflow as tf
+
+from tfhand.geometry import camera, crop, hand_center
+
+__all__ = ["MIN_FRAME_SIDE", "estimate_crops", "estimate_frames"]
+
+# A smaller picture shows no hand.
+MIN_FRAME_SIDE = 16
+# A heatmap that spreads over this much is worth half of a sharp one, mm.
+_HALF_CONFIDENCE_MM = 25.0
+
+
+def estimate_crops(network, crop_mm, spec):
+    """Runs the network on depth crops.
+
+    Args:
+        network: Pose network: normalized crops to a dict of `spheres_mm` and `spread_mm`.
+        crop_mm: float32 [B, S, S], mm from the crop's center, background cube_mm / 2.
+        spec: `crop.CropSpec` that the network was built for.
+
+    Returns:
+        Dict of float32 `spheres_mm` [B, N, 3], crop frame, and `spread_mm` [B, N].
+    """
+    outputs = network(crop.normalize(crop_mm, spec.cube_mm), training=False)
+    return {name: outputs[name] for name in ("spheres_mm", "spread_mm")}
+
+
+def estimate_frames(network, depth_mm, intrinsics, center_mm, spec):
+    """Finds, crops and estimates the hand in each frame.
+
+    Args:
+        network: As in `estimate_crops`.
+        depth_mm: float32 or uint16 [B, H, W], mm along the camera axis; 0, negative or non-finite
+            values are no reading.
+        intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
+        center_mm: float32 [B, 3], the crop's center in the camera frame, or [1, 3] for all frames.
+            Where z is not positive, or a value not finite, it is found in the depth.
+        spec: As in `estimate_crops`.
+
+    Returns:
+        Dict of `found` bool [B], whether the frame shows a hand at the center; all other values
+        are zero where it is False: `center_mm` float32 [B, 3]; `spheres_mm` [B, N, 3], camera
+        frame; `spheres_px` [B, N, 2], u right and v down; `confidence` [B, N], in (0, 1), from the
+        spread of the heatmaps, not calibrated.
+
+    Raises:
+        tf.errors.InvalidArgumentError: (when run) if sizes do not fit, a picture is smaller than
+            `MIN_FRAME_SIDE`, or intrinsics are not finite with positive fx and fy.
+    """
+    with tf.control_dependencies(_checks(depth_mm, intrinsics, center_mm)):
+        depth_mm, intrinsics = tf.identity(depth_mm), tf.identity(intrinsics)
+    center_mm = tf.broadcast_to(center_mm, [tf.shape(depth_mm)[0], 3])
+    is_given = tf.reduce_all(tf.math.is_finite(center_mm), axis=1) & (center_mm[:, 2] > 0.0)
+    center_mm = tf.where(is_given[:, tf.newaxis], center_mm, 0.0)
+
+    def find():
+        found_mm, found = hand_center.find_hand_center(depth_mm, intrinsics)
+        return tf.where(is_given[:, tf.newaxis], center_mm, found_mm), is_given | found
+
+    center_mm, found = tf.cond(
+        tf.reduce_all(is_given), lambda: (center_mm, tf.ones_like(is_given)), find
+    )
+    crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
+    found &= tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
+    outputs = estimate_crops(network, crops, spec)
+    spheres_mm = outputs["spheres_mm"] + center_mm[:, tf.newaxis]
+    results = {
+        "center_mm": center_mm,
+        "spheres_mm": spheres_mm,
+        "spheres_px": camera.project(spheres_mm, intrinsics)[..., :2],
+        "confidence": _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + outputs["spread_mm"]),
+    }
+    for name, values in results.items():
+        shown = tf.reshape(found, [-1] + [1] * (values.shape.rank - 1))
+        results[name] = tf.where(shown, values, 0.0)
+    return {"found": found, **results}
+
+
+def _checks(depth_mm, intrinsics, center_mm):
+    """Returns the operations that check the inputs of `estimate_frames`."""
+    batch, height, width = tf.unstack(tf.shape(depth_mm))
+    focal = intrinsics[:, :2]
+    is_camera = tf.reduce_all(tf.math.is_finite(intrinsics)) & tf.reduce_all(focal > 0.0)
+    centers = tf.shape(center_mm)[0]
+    conditions = [
+        (
+            tf.minimum(height, width) >= MIN_FRAME_SIDE,
+            ["depth_mm: expected frames of at least", MIN_FRAME_SIDE, "pixels a side, received",
+             height, "x", width],
+        ),
+        (
+            tf.shape(intrinsics)[0] == batch,
+            ["intrinsics: expected a row for each of", batch, "frames, received",
+             tf.shape(intrinsics)[0]],
+        ),
+        (
+            (centers == batch) | (centers == 1),
+            ["center_mm: expected a row for each of", batch, "frames or one, received", centers],
+        ),
+        (
+            is_camera,
+            ["intrinsics: expected finite fx, fy, cx, cy with positive fx and fy, received",
+             intrinsics],
+        ),
+    ]  # fmt: skip
+    checks = [tf.debugging.Assert(condition, message) for condition, message in conditions]
+    return [check for check in checks if check is not None]
