@@ -66,6 +66,14 @@ def test_it_is_what_the_command_computes(estimator):
     np.testing.assert_array_equal(hand.spheres_mm, hands.spheres_mm[0])
 
 
+def test_refining_moves_the_crop_to_the_estimate(estimator, path):
+    once = tfhand.PoseEstimator.load(path, refine=False)(ball_frame(), INTRINSICS)
+    refined = estimator(ball_frame(), INTRINSICS)
+    middle = once.spheres_mm.mean(axis=0)
+    assert np.linalg.norm(middle - once.center_mm) > 1.0
+    np.testing.assert_allclose(refined.center_mm, middle, atol=FLOAT_MM)
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float64])
 def test_types_of_frames(estimator, dtype):
     frame = np.round(ball_frame())

@@ -127,14 +127,17 @@ class PoseEstimator:
         network: The Keras model.
         spec: `crop.CropSpec` of its crops.
         is_left: Whether frames show left hands.
+        refine: Whether hands are estimated twice, as `inference.estimate_hands` says.
     """
 
-    def __init__(self, network, hand: str = "right"):
+    def __init__(self, network, hand: str = "right", *, refine: bool = True):
         """Takes a network.
 
         Args:
             network: A model of `pose_network.build_inference_network`.
             hand: "right" or "left": which hand the frames show.
+            refine: Whether a crop is moved to the middle of the estimate and estimated once more:
+                twice the time, and more accurate.
 
         Raises:
             ValueError: If `hand` is neither, or the model is no pose network.
@@ -144,14 +147,16 @@ class PoseEstimator:
         self.network = network
         self.spec = inference.crop_spec_of(network)
         self.is_left = hand == "left"
+        self.refine = refine
 
     @classmethod
-    def load(cls, path, hand: str = "right") -> "PoseEstimator":
+    def load(cls, path, hand: str = "right", *, refine: bool = True) -> "PoseEstimator":
         """Loads `pose.keras`.
 
         Args:
             path: The file, or the folder of a training run that holds it.
             hand: As for the constructor.
+            refine: As for the constructor.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -160,7 +165,7 @@ class PoseEstimator:
         path = pathlib.Path(path)
         if path.is_dir():
             path = path / "pose.keras"
-        return cls(inference.load_network(path), hand)
+        return cls(inference.load_network(path), hand, refine=refine)
 
     def __call__(self, depth_mm, intrinsics, center_mm=None) -> "Hand | list[Hand | None]":
         """Estimates the hand in a frame, or the hands in a batch of frames.
@@ -190,7 +195,13 @@ class PoseEstimator:
         if center_mm is not None:
             center_mm = np.reshape(np.asarray(center_mm, np.float32), (-1, 3))
         hands = inference.estimate_hands(
-            self.network, frames, intrinsics, self.spec, center_mm, self.is_left
+            self.network,
+            frames,
+            intrinsics,
+            self.spec,
+            center_mm,
+            left_hand=self.is_left,
+            refine=self.refine,
         )
         results = [_take(hands, i, frames[i]) for i in range(len(frames))]
         if not is_single:

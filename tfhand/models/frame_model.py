@@ -31,7 +31,7 @@ def estimate_crops(network, crop_mm, spec):
     return {name: outputs[name] for name in ("spheres_mm", "spread_mm")}
 
 
-def estimate_frames(network, depth_mm, intrinsics, center_mm, spec):
+def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=0):
     """Finds, crops and estimates the hand in each frame.
 
     Args:
@@ -42,6 +42,8 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec):
         center_mm: float32 [B, 3], the crop's center in the camera frame, or [1, 3] for all frames.
             Where z is not positive, or a value not finite, it is found in the depth.
         spec: As in `estimate_crops`.
+        refinements: How many times the crop is moved to the middle of the estimated spheres and
+            estimated again, where its center was found rather than given.
 
     Returns:
         Dict of `found` bool [B], whether the frame shows a hand at the center; all other values
@@ -66,9 +68,17 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec):
     center_mm, found = tf.cond(
         tf.reduce_all(is_given), lambda: (center_mm, tf.ones_like(is_given)), find
     )
-    crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
-    found &= tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
-    outputs = estimate_crops(network, crops, spec)
+
+    def estimate(center_mm, found):
+        crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
+        found &= tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
+        return estimate_crops(network, crops, spec), found
+
+    outputs, found = estimate(center_mm, found)
+    for _ in range(refinements):
+        moved_mm = center_mm + tf.reduce_mean(outputs["spheres_mm"], axis=1)
+        center_mm = tf.where(is_given[:, tf.newaxis], center_mm, moved_mm)
+        outputs, found = estimate(center_mm, found)
     spheres_mm = outputs["spheres_mm"] + center_mm[:, tf.newaxis]
     results = {
         "center_mm": center_mm,
