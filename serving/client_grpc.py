@@ -43,10 +43,7 @@ def ask(options, inputs):
         request.model_spec.signature_name += "_uint16"
     for name, array in inputs.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-    # Only what is printed.
-    request.output_filter.extend(
-        ["found", "center_mm"] + [f"evaluation_joints_{k}" for k in ("mm", "px", "confidence")]
-    )
+    request.output_filter.extend(client_io.OUTPUTS)
     with grpc.insecure_channel(options.server) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:

@@ -1,4 +1,4 @@
-"""What both clients share: arguments, depth pictures, and the answer as JSON. Needs no TensorFlow."""
+"""What both clients share: arguments, depth pictures, the answer as JSON. Without TensorFlow."""
 
 import argparse
 import json
@@ -14,6 +14,15 @@ import PIL.Image
 JOINT_NAMES = (
     *(f"F{finger}_{end}" for finger in (1, 2, 3, 4) for end in ("KNU3_A", "KNU2_B")),
     *("TH_KNU3_A", "TH_KNU3_B", "TH_KNU2_B", "PALM_1", "PALM_2", "PALM_3"),
+)
+
+# Of signature `frames`, what is printed.
+OUTPUTS = (
+    "found",
+    "center_mm",
+    "evaluation_joints_mm",
+    "evaluation_joints_px",
+    "evaluation_joints_confidence",
 )
 
 
@@ -138,10 +147,9 @@ def run(ask, options):
 
 
 def _hand(options, outputs):
-    expected = {"found", "center_mm"} | {f"evaluation_joints_{k}" for k in ("mm", "px", "confidence")}
-    if not expected <= set(outputs):
+    if not set(OUTPUTS) <= set(outputs):
         raise ClientError(
-            f"Expected outputs {sorted(expected)} from model {options.model!r}, "
+            f"Expected outputs {sorted(OUTPUTS)} from model {options.model!r}, "
             f"received {sorted(outputs)}."
         )
     if not np.asarray(outputs["found"])[0]:

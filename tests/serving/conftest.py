@@ -12,9 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests.serving.pictures import CUBE_MM
 from tfhand.models import exporting, pose_network, pose_prior
-
-CUBE_MM = 300.0
 
 
 @pytest.fixture(scope="session")
@@ -95,4 +94,3 @@ def server(serving_api, exports):
             process.kill()
             process.wait()
         process.stdout.close()
-

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+# Side of the crops, mm.
+CUBE_MM = 300.0
 FOCAL_PX = 588.0
 INTRINSICS = (FOCAL_PX, FOCAL_PX, 320.0, 240.0)
 # Of the ball in `ball`, camera frame, mm: its middle.

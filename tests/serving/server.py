@@ -170,9 +170,10 @@ class Models(dict):
         request.model_spec.name = name
         request.model_spec.signature_name = call.get("signature_name", "serving_default")
         signature = self.named(name).signature(request.model_spec.signature_name)
-        for alias, value in inputs.items():
-            if alias not in signature.inputs:
-                refuse(f"input {alias} is not one of {sorted(signature.inputs)}")
+        # Unlike gRPC, REST knows no defaults, and leaves out what the signature does not name.
+        for alias in signature.inputs:
+            if alias not in inputs:
+                refuse(f"Missing named input: {alias} in 'inputs' object.")
             dtype = tf.dtypes.as_dtype(signature.inputs[alias].dtype)
             if dtype not in JSON_TYPES:
                 raise Refused(
@@ -180,7 +181,7 @@ class Models(dict):
                     f"Conversion of JSON Value of input {alias} to type: {dtype.name}",
                 )
             try:
-                array = np.array(value, dtype.as_numpy_dtype)
+                array = np.array(inputs[alias], dtype.as_numpy_dtype)
             except (ValueError, TypeError) as error:
                 refuse(f"input {alias} cannot be read: {error}")
             request.inputs[alias].CopyFrom(tf.make_tensor_proto(array))
@@ -196,7 +197,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, models):
         self.models = models
 
-    def Predict(self, request, context):  # noqa: N802 - the name of the RPC
+    def Predict(self, request, context):
         try:
             return self.models.predict(request)
         except Refused as error:
@@ -210,7 +211,7 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
 
     models = None
 
-    def do_POST(self):  # noqa: N802 - the name that http.server looks for
+    def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         name, _, verb = self.path.removeprefix("/v1/models/").partition(":")
         if not self.path.startswith("/v1/models/") or verb != "predict":

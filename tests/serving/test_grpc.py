@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from tests.serving import pictures
-from tests.serving.conftest import CUBE_MM
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 
@@ -59,7 +58,7 @@ def assert_refused(predict, model, signature, inputs, field, code=None):
     assert raised.value.code() == (code or grpc.StatusCode.INVALID_ARGUMENT), raised.value.details()
     assert field in raised.value.details()
     spheres_mm = np.zeros([1, 41, 3], np.float32)
-    good = {"depth_mm": np.full([1, 64, 64], CUBE_MM / 2, np.float32)}
+    good = {"depth_mm": np.full([1, 64, 64], pictures.CUBE_MM / 2, np.float32)}
     if model == "prior":
         assert predict("prior", "reconstruct", {"spheres_mm": spheres_mm})["spheres_mm"].size
     else:
@@ -68,9 +67,11 @@ def assert_refused(predict, model, signature, inputs, field, code=None):
 
 def network_at(network, images, intrinsics, center_mm):
     """What the network itself says of crops at a center: (spheres in camera mm, their spread)."""
-    crops = crop.crop_depth(np.stack(images), intrinsics, center_mm, crop.CropSpec(64, CUBE_MM))
-    assert 0.02 < np.mean(crop.foreground_mask(crops, CUBE_MM)) < 0.5
-    outputs = network(crop.normalize(crops, CUBE_MM), training=False)
+    crops = crop.crop_depth(
+        np.stack(images), intrinsics, center_mm, crop.CropSpec(64, pictures.CUBE_MM)
+    )
+    assert 0.02 < np.mean(crop.foreground_mask(crops, pictures.CUBE_MM)) < 0.5
+    outputs = network(crop.normalize(crops, pictures.CUBE_MM), training=False)
     return outputs["spheres_mm"].numpy() + center_mm[:, np.newaxis], outputs["spread_mm"].numpy()
 
 
@@ -80,9 +81,9 @@ def test_crops_give_what_the_network_gives(predict, network):
         np.stack([pictures.ball()] * 2),
         np.float32([pictures.INTRINSICS] * 2),
         center_mm,
-        crop.CropSpec(64, CUBE_MM),
+        crop.CropSpec(64, pictures.CUBE_MM),
     ).numpy()
-    expected = network(crop.normalize(crops, CUBE_MM), training=False)
+    expected = network(crop.normalize(crops, pictures.CUBE_MM), training=False)
     outputs = predict("pose", "serving_default", {"depth_mm": crops})
     assert set(outputs) == {"spheres_mm", "joints_mm", "evaluation_joints_mm", "spread_mm"}
     spheres_mm = expected["spheres_mm"].numpy()

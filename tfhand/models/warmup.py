@@ -7,8 +7,8 @@ available. A model with a request that fails is not loaded at all.
 The file is a TFRecord of `tensorflow.serving.PredictionLog`. Of that message only these fields are
 written, and each is a length-delimited one, so that package tensorflow-serving-api is not needed:
 
-    PredictionLog.predict_log = 6    PredictRequest.model_spec = 1        ModelSpec.signature_name = 3
-    PredictLog.request = 1           PredictRequest.inputs = 2 (a map: key = 1, value = 2)
+    PredictionLog.predict_log = 6    PredictRequest.model_spec = 1    ModelSpec.signature_name = 3
+    PredictLog.request = 1           PredictRequest.inputs = 2, a map: key = 1, value = 2
 """
 
 import pathlib
