@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 
 from tests.serving.pictures import CUBE_MM
 from tfhand.models import exporting, pose_network, pose_prior
+
+STARTUP_SECONDS = 300
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +80,12 @@ def server(serving_api, exports):
         stdout=subprocess.PIPE,
         text=True,
     )
+    # A server that hangs must not hang the tests.
+    watchdog = threading.Timer(STARTUP_SECONDS, process.kill)
+    watchdog.start()
     try:
         line = process.stdout.readline()
+        watchdog.cancel()
         if not line:
             raise RuntimeError(f"{program} ended with status {process.wait()}")
         ready = json.loads(line)
@@ -87,6 +94,7 @@ def server(serving_api, exports):
         )
         assert process.poll() is None, "the server did not live to the end of the tests"
     finally:
+        watchdog.cancel()
         process.stdin.close()
         try:
             process.wait(timeout=20)
