@@ -4,16 +4,18 @@ What is exported needs TensorFlow alone to run, for example in TensorFlow Servin
 center finder and the crop: a client sends camera frames, and the arithmetic is that of training.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
 import tempfile
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import frame_model
+from tfhand.models import batching, frame_model, warmup
 
 __all__ = ["export_pose", "export_prior"]
 
@@ -74,12 +76,17 @@ def export_pose(inference_network, directory, cube_mm):
         "frames": _serve_frames(inference_network, spec, tf.float32, strict=False),
         "frames_uint16": _serve_frames(inference_network, spec, tf.uint16, strict=False),
     }
-    _save(inference_network, signatures, directory)
+    with _saved(inference_network, signatures, directory) as complete:
+        warmup.write_warmup(complete, warmup.pose_requests(spec.image_size, cube_mm))
+        batching.write_batching(complete)
 
 
 def _serve_crops(network, spec):
-    @tf.function(input_signature=[_spec("depth_mm", spec.image_size, spec.image_size)])
+    shape = (None, spec.image_size, spec.image_size)
+
+    @tf.function(input_signature=[_input("depth_mm")])
     def serve(depth_mm):
+        depth_mm = _shaped("depth_mm", depth_mm, shape)
         checks = [
             _assert_finite("depth_mm", depth_mm),
             _assert_each(
@@ -93,18 +100,19 @@ def _serve_crops(network, spec):
             results[f"{name}_mm"] = tf.gather(results["spheres_mm"], indices, axis=1)
         return results
 
-    return serve
+    return serve, {"depth_mm": shape}
 
 
 def _serve_frames(network, spec, dtype, *, strict):
+    shapes = {"depth_mm": (None, None, None), "intrinsics": (None, 4), "center_mm": (None, 3)}
+
     @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, None], dtype, name="depth_mm"),
-            _spec("intrinsics", 4),
-            _spec("center_mm", 3),
-        ]
+        input_signature=[_input("depth_mm", dtype), _input("intrinsics"), _input("center_mm")]
     )
     def serve(depth_mm, intrinsics, center_mm=tf.constant(_FIND_CENTER)):  # noqa: B008
+        depth_mm = _shaped("depth_mm", depth_mm, shapes["depth_mm"])
+        intrinsics = _shaped("intrinsics", intrinsics, shapes["intrinsics"])
+        center_mm = _shaped("center_mm", center_mm, shapes["center_mm"])
         results = frame_model.estimate_frames(network, depth_mm, intrinsics, center_mm, spec)
         for name, indices in _POINTS.items():
             results[f"{name}_mm"] = tf.gather(results["spheres_mm"], indices, axis=1)
@@ -116,7 +124,7 @@ def _serve_frames(network, spec, dtype, *, strict):
                 results = {name: tf.identity(value) for name, value in results.items()}
         return results
 
-    return serve
+    return serve, shapes
 
 
 def _assert_each(condition, message):
@@ -140,26 +148,36 @@ def export_prior(prior, directory):
         prior: A `pose_prior.PosePrior`.
         directory: As in `export_pose`.
     """
-    spheres = _spec("spheres_mm", prior.pose_config.num_spheres, 3)
+    shape = (None, prior.pose_config.num_spheres, 3)
 
-    @tf.function(input_signature=[spheres])
+    def checked(spheres_mm):
+        spheres_mm = _shaped("spheres_mm", spheres_mm, shape)
+        with tf.control_dependencies([_assert_finite("spheres_mm", spheres_mm)]):
+            return tf.identity(spheres_mm)
+
+    @tf.function(input_signature=[_input("spheres_mm")])
     def elbo(spheres_mm):
-        with tf.control_dependencies([_assert_finite("spheres_mm", spheres_mm)]):
-            return {"elbo": -prior.negative_elbo(tf.identity(spheres_mm), sample=True)}
+        return {"elbo": -prior.negative_elbo(checked(spheres_mm), sample=True)}
 
-    @tf.function(input_signature=[spheres])
+    @tf.function(input_signature=[_input("spheres_mm")])
     def reconstruct(spheres_mm):
-        with tf.control_dependencies([_assert_finite("spheres_mm", spheres_mm)]):
-            return {"spheres_mm": prior.reconstruct(tf.identity(spheres_mm))}
+        return {"spheres_mm": prior.reconstruct(checked(spheres_mm))}
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="num_hands")])
+    @tf.function(input_signature=[_input("num_hands", tf.int32)])
     def sample(num_hands):
+        num_hands = _shaped("num_hands", num_hands, ())
         message = ["num_hands: expected 1 to", _MOST_HANDS, ", received", num_hands]
         check = tf.debugging.Assert((num_hands >= 1) & (num_hands <= _MOST_HANDS), message)
         with tf.control_dependencies([check]):
             return {"spheres_mm": prior.sample(tf.identity(num_hands))}
 
-    _save(prior, {"elbo": elbo, "reconstruct": reconstruct, "sample": sample}, directory)
+    signatures = {
+        "elbo": (elbo, {"spheres_mm": shape}),
+        "reconstruct": (reconstruct, {"spheres_mm": shape}),
+        "sample": (sample, {"num_hands": ()}),
+    }
+    with _saved(prior, signatures, directory) as complete:
+        warmup.write_warmup(complete, warmup.prior_requests(prior.sample(2)))
 
 
 def _assert_finite(name, values):
@@ -168,19 +186,64 @@ def _assert_finite(name, values):
     )
 
 
-def _spec(name, *dimensions):
-    return tf.TensorSpec([None, *dimensions], tf.float32, name=name)
+def _input(name, dtype=tf.float32):
+    """Declares an input of any shape.
+
+    A session takes tensors of other shapes than the declared one without a word, and the graph
+    optimizer believes the declaration: a check would be optimized away. So nothing is declared,
+    `_shaped` checks, and `_declare_shapes` writes down what is right for a reader.
+    """
+    return tf.TensorSpec(None, dtype, name=name)
 
 
-def _save(model, signatures, directory):
-    """Saves beside the directory first: a server that watches it never sees half a model."""
+def _shaped(name, values, shape):
+    """Returns the values with their static shape; other shapes are invalid arguments."""
+    wanted = tf.TensorShape(shape)
+    message = [f"{name}: expected shape {wanted}, received", tf.shape(values)]
+    rank = tf.debugging.Assert(tf.rank(values) == len(shape), message)
+    with tf.control_dependencies([rank]):
+        # Whatever is unknown is as it is.
+        received = tf.shape(tf.identity(values))
+        expected = tf.stack([received[i] if n is None else n for i, n in enumerate(shape)] or [0])
+    sizes = tf.debugging.Assert(tf.reduce_all(received == expected[: len(shape)]), message)
+    with tf.control_dependencies([rank, sizes]):
+        return tf.ensure_shape(tf.reshape(values, received), wanted)
+
+
+@contextlib.contextmanager
+def _saved(model, signatures, directory):
+    """Saves beside the directory first: a server that watches it never sees half a model.
+
+    Args:
+        model: What owns the variables.
+        signatures: Dict from name to (function, shapes of its inputs by name).
+        directory: Where the model goes once the block is left.
+
+    Yields:
+        Where the model is until then.
+    """
     directory = pathlib.Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
+    functions = {name: function for name, (function, _) in signatures.items()}
     with tempfile.TemporaryDirectory(prefix=".export-", dir=directory.parent) as temporary:
-        complete = os.path.join(temporary, "model")
-        tf.saved_model.save(module, complete, signatures=signatures)
+        complete = pathlib.Path(temporary) / "model"
+        tf.saved_model.save(module, str(complete), signatures=functions)
+        _declare_shapes(complete, {name: shapes for name, (_, shapes) in signatures.items()})
+        yield complete
         if directory.exists():
             shutil.rmtree(directory)
         os.replace(complete, directory)
+
+
+def _declare_shapes(directory, shapes):
+    """Writes the shapes of inputs into the signatures of a SavedModel."""
+    path = directory / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    definitions = saved.meta_graphs[0].signature_def
+    for signature, inputs in shapes.items():
+        for name, shape in inputs.items():
+            declared = definitions[signature].inputs[name].tensor_shape
+            declared.CopyFrom(tf.TensorShape(shape).as_proto())
+    path.write_bytes(saved.SerializeToString(deterministic=True))
