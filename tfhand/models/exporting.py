@@ -14,7 +14,50 @@ import tensorflow as tf
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 
-__all__ = ["export_pose", "export_prior"]
+__all__ = ["crop_spec_for", "estimate_from_crop", "export_pose", "export_prior"]
+
+
+def crop_spec_for(inference_network, cube_mm):
+    """Returns the `crop.CropSpec` of what an exported network takes.
+
+    Args:
+        inference_network: A model of `pose_network.build_inference_network`.
+        cube_mm: Side of the crop, mm, that the network was built for.
+
+    Raises:
+        ValueError: If the network is not one for square depth crops and the hand's spheres.
+    """
+    _, height, width, channels = inference_network.input_shape
+    num_spheres = inference_network.output["spheres_mm"].shape[1]
+    if height != width or channels != 1 or num_spheres != len(skeleton.SPHERE_NAMES):
+        raise ValueError(
+            f"Expected a network from [B, S, S, 1] to {len(skeleton.SPHERE_NAMES)} spheres, "
+            f"received one from {inference_network.input_shape} to {num_spheres} spheres."
+        )
+    return crop.CropSpec(image_size=height, cube_mm=cube_mm)
+
+
+def estimate_from_crop(inference_network, depth_mm, cube_mm):
+    """Returns what every exported model answers, crop frame, mm.
+
+    Args:
+        inference_network: A model of `pose_network.build_inference_network`.
+        depth_mm: float32 `[B, S, S]`, a depth crop, mm from its center, cube_mm / 2 where there is
+            no surface.
+        cube_mm: Side of the crop, mm.
+
+    Returns:
+        A dict of float32 `spheres_mm` `[B, 41, 3]`, `joints_mm` `[B, 36, 3]`,
+        `evaluation_joints_mm` `[B, 14, 3]` and `spread_mm` `[B, 41]`.
+    """
+    outputs = inference_network(crop.normalize(depth_mm, cube_mm), training=False)
+    spheres_mm = outputs["spheres_mm"]
+    return {
+        "spheres_mm": spheres_mm,
+        "joints_mm": tf.gather(spheres_mm, skeleton.SPHERE_FROM_JOINT, axis=1),
+        "evaluation_joints_mm": tf.gather(spheres_mm, skeleton.EVALUATION_SPHERES, axis=1),
+        "spread_mm": outputs["spread_mm"],
+    }
 
 
 def export_pose(inference_network, directory, cube_mm):
@@ -41,28 +84,11 @@ def export_pose(inference_network, directory, cube_mm):
     Raises:
         ValueError: If the network is not one for square depth crops and the hand's spheres.
     """
-    _, height, width, channels = inference_network.input_shape
-    num_spheres = inference_network.output["spheres_mm"].shape[1]
-    if height != width or channels != 1 or num_spheres != len(skeleton.SPHERE_NAMES):
-        raise ValueError(
-            f"Expected a network from [B, S, S, 1] to {len(skeleton.SPHERE_NAMES)} spheres, "
-            f"received one from {inference_network.input_shape} to {num_spheres} spheres."
-        )
-    spec = crop.CropSpec(image_size=height, cube_mm=cube_mm)
+    spec = crop_spec_for(inference_network, cube_mm)
 
-    def estimate(crop_mm):
-        outputs = inference_network(crop.normalize(crop_mm, cube_mm), training=False)
-        spheres_mm = outputs["spheres_mm"]
-        return {
-            "spheres_mm": spheres_mm,
-            "joints_mm": tf.gather(spheres_mm, skeleton.SPHERE_FROM_JOINT, axis=1),
-            "evaluation_joints_mm": tf.gather(spheres_mm, skeleton.EVALUATION_SPHERES, axis=1),
-            "spread_mm": outputs["spread_mm"],
-        }
-
-    @tf.function(input_signature=[_spec("depth_mm", height, width)])
+    @tf.function(input_signature=[_spec("depth_mm", spec.image_size, spec.image_size)])
     def serve_crop(depth_mm):
-        return estimate(depth_mm)
+        return estimate_from_crop(inference_network, depth_mm, cube_mm)
 
     @tf.function(
         input_signature=[
@@ -72,7 +98,8 @@ def export_pose(inference_network, directory, cube_mm):
         ]
     )
     def serve_frame(depth_mm, intrinsics, center_mm):
-        results = estimate(crop.crop_depth(depth_mm, intrinsics, center_mm, spec))
+        crop_mm = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
+        results = estimate_from_crop(inference_network, crop_mm, cube_mm)
         for name in ("spheres_mm", "joints_mm", "evaluation_joints_mm"):
             results[name] += center_mm[:, tf.newaxis]
         return results
