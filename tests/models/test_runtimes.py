@@ -16,14 +16,14 @@ TOLERANCE_MM = 0.05
 NETWORKS = {
     "softmax": {"decoder": "softmax"},
     "normalized": {"decoder": "normalized", "num_stacks": 2},
-    # Normalization is exported as arithmetic of its own.
-    "group": {"normalization": "group", "block": "bottleneck"},
+    # Of the other layers, the ones with arithmetic of their own.
+    "group": {"normalization": "group"},
 }
 
 
 def build_network(rng, **fields):
     config = pose_network.PoseNetworkConfig(
-        **{"features": 8, "growth": 4, "cube_mm": CUBE_MM, **fields}
+        **{"features": 8, "growth": 2, "depth": 1, "cube_mm": CUBE_MM, **fields}
     )
     network = pose_network.build_inference_network(pose_network.build_pose_network(config))
     for variable in network.variables:
