@@ -175,6 +175,9 @@ def test_code_in_a_file_is_found():
     outputs = keras.layers.Lambda(lambda x: x + 1)(inputs)
     config = keras.saving.serialize_keras_object(keras.Model(inputs, outputs))
     assert {found["class_name"] for found in foreign_objects(config)} == {"Lambda", "__lambda__"}
+    own = {"class_name": "Crop", "module": "tfhand.models", "registered_name": "Crop"}
+    registered = {"class_name": "Crop", "module": None, "registered_name": "tfhand>Crop"}
+    assert foreign_objects([{"config": own}, registered]) == [own, registered]
 
 
 def test_required_packages_fail_instead_of_being_skipped(needs, monkeypatch):

@@ -16,8 +16,6 @@ TOLERANCE_MM = 0.05
 NETWORKS = {
     "softmax": {"decoder": "softmax"},
     "normalized": {"decoder": "normalized", "num_stacks": 2},
-    # Of the other layers, the ones with arithmetic of their own.
-    "group": {"normalization": "group"},
 }
 
 
