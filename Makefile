@@ -4,7 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# Extras of setup.cfg that the environment gets; EXTRAS=test,backends,runtimes is what .ci/run
+# tests with.
+EXTRAS ?= test
+# One stamp a choice of extras: another choice installs what is missing.
+READY := $(VENV)/.ready-$(EXTRAS)
 
 # Where the main job keeps its stages and its report, and the records it uses. Without DATA the
 # job makes its own recording.
@@ -48,5 +52,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
 	    sys.exit(v < (3, 10) and f"expected Python >= 3.10, found {v.major}.{v.minor}; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,serving]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@

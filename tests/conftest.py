@@ -4,6 +4,7 @@ Two logical CPUs are configured here because TensorFlow takes that setting only 
 op: distribution tests use "CPU:0" and "CPU:1", every other test runs on "CPU:0" as usual.
 """
 
+import importlib.util
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -32,6 +33,24 @@ def fixed_seeds():
     random.seed(SEED)
     np.random.seed(SEED)
     tf.random.set_seed(SEED)
+
+
+@pytest.fixture(scope="session")
+def needs():
+    """Returns a function that skips a test without an optional package, or fails it.
+
+    It fails where TFHAND_REQUIRE, names with commas between them, lists the package: there the
+    tests are known to have it.
+    """
+
+    def check(package: str) -> None:
+        if importlib.util.find_spec(package) is not None:
+            return
+        if package in os.environ.get("TFHAND_REQUIRE", "").split(","):
+            pytest.fail(f"TFHAND_REQUIRE names {package}, which is not installed")
+        pytest.skip(f"{package} is not installed")
+
+    return check
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
-"""Writes the SavedModel of a trained network for TensorFlow Serving.
+"""Writes a trained network for serving: as a SavedModel, an ONNX file or a LiteRT file.
 
     python -m tfhand.export --model=W/pose.keras --output_dir=DIR
+    python -m tfhand.export --model=W/pose.keras --output_dir=DIR --formats=saved_model,onnx,litert
 
-DIR becomes a versioned folder: the next free number below it holds the new model.
+DIR becomes a versioned folder for TensorFlow Serving: the next free number below it holds the new
+SavedModel. Beside the numbers, DIR/pose.onnx and DIR/pose.tflite are replaced. See
+docs/runtimes.md.
 """
 
 import pathlib
@@ -10,7 +13,7 @@ import pathlib
 from absl import flags
 
 from tfhand import commands, inference
-from tfhand.models import exporting
+from tfhand.models import exporting, runtimes
 
 __all__ = ["define_flags", "main"]
 
@@ -21,18 +24,39 @@ def define_flags(flag_values):
         "model", None, "Trained network, pose.keras.", required=True, flag_values=flag_values
     )
     flags.DEFINE_string(
-        "output_dir", None, "Folder of versions.", required=True, flag_values=flag_values
+        "output_dir", None, "Folder of what is written.", required=True, flag_values=flag_values
+    )
+    flags.DEFINE_list(
+        "formats",
+        ["saved_model"],
+        f"What to write, of {', '.join(runtimes.FORMATS)}.",
+        flag_values=flag_values,
     )
 
 
 def main(values):
     """Runs the command."""
+    if not values.formats:
+        raise ValueError(f"Expected --formats among {', '.join(runtimes.FORMATS)}, received none.")
+    # A missing package is told before anything is written.
+    for name in values.formats:
+        runtimes.check_exporter(name)
     network = inference.load_network(values.model)
+    cube_mm = inference.crop_spec_of(network).cube_mm
     folder = pathlib.Path(values.output_dir)
+    for name in dict.fromkeys(values.formats):
+        if name == "saved_model":
+            target = _next_version(folder)
+            exporting.export_pose(network, str(target), cube_mm)
+        else:
+            target = folder / runtimes.FILE_NAMES[name]
+            runtimes.export_file(network, target, cube_mm, name)
+        print(f"Exported {values.model} to {target}")
+
+
+def _next_version(folder):
     versions = [int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()]
-    target = folder / str(max(versions, default=0) + 1)
-    exporting.export_pose(network, str(target), inference.crop_spec_of(network).cube_mm)
-    print(f"Exported {values.model} to {target}")
+    return folder / str(max(versions, default=0) + 1)
 
 
 if __name__ == "__main__":

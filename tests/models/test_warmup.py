@@ -1,8 +1,5 @@
 """Warm-up requests and batching parameters in SavedModels."""
 
-import importlib.util
-import os
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,13 +20,9 @@ def read_records(path):
 
 
 @pytest.fixture
-def prediction_log():
+def prediction_log(needs):
     """The real message, of tensorflow-serving-api."""
-    if importlib.util.find_spec("tensorflow_serving") is None:
-        reason = "needs tensorflow-serving-api: pip install '.[serving]'"
-        if os.environ.get("TFHAND_REQUIRE_SERVING") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    needs("tensorflow_serving")
     from tensorflow_serving.apis import prediction_log_pb2
 
     return prediction_log_pb2.PredictionLog

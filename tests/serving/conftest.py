@@ -1,7 +1,6 @@
 """Exported models, and a server of them in another process."""
 
 import dataclasses
-import importlib.util
 import json
 import os
 import pathlib
@@ -20,13 +19,9 @@ STARTUP_SECONDS = 300
 
 
 @pytest.fixture(scope="session")
-def serving_api():
+def serving_api(needs):
     """Skips tests where tensorflow-serving-api is not installed, unless it has to be."""
-    if importlib.util.find_spec("tensorflow_serving") is None:
-        reason = "needs tensorflow-serving-api: pip install '.[serving]'"
-        if os.environ.get("TFHAND_REQUIRE_SERVING") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    needs("tensorflow_serving")
 
 
 @pytest.fixture(scope="session")

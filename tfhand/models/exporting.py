@@ -17,7 +17,7 @@ from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import batching, frame_model, warmup
 
-__all__ = ["export_pose", "export_prior"]
+__all__ = ["crop_spec_for", "estimate_from_crop", "export_pose", "export_prior"]
 
 # The points of a result by the prefix of their names: indices of spheres.
 _POINTS = {
@@ -28,6 +28,45 @@ _POINTS = {
 _FIND_CENTER = ((0.0, 0.0, 0.0),)
 # In one request for samples of the prior.
 _MOST_HANDS = 10000
+
+
+def crop_spec_for(inference_network, cube_mm):
+    """Returns the `crop.CropSpec` of what an exported network takes.
+
+    Args:
+        inference_network: A model of `pose_network.build_inference_network`.
+        cube_mm: Side of the crop, mm, that the network was built for.
+
+    Raises:
+        ValueError: If the network is not one for square depth crops and the hand's spheres.
+    """
+    _, height, width, channels = inference_network.input_shape
+    num_spheres = inference_network.output["spheres_mm"].shape[1]
+    if height != width or channels != 1 or num_spheres != len(skeleton.SPHERE_NAMES):
+        raise ValueError(
+            f"Expected a network from [B, S, S, 1] to {len(skeleton.SPHERE_NAMES)} spheres, "
+            f"received one from {inference_network.input_shape} to {num_spheres} spheres."
+        )
+    return crop.CropSpec(image_size=height, cube_mm=cube_mm)
+
+
+def estimate_from_crop(inference_network, depth_mm, cube_mm):
+    """Returns what every exported model answers to crops, crop frame, mm.
+
+    Args:
+        inference_network: A model of `pose_network.build_inference_network`.
+        depth_mm: float32 `[B, S, S]`, a depth crop, mm from its center, cube_mm / 2 where there is
+            no surface.
+        cube_mm: Side of the crop, mm.
+
+    Returns:
+        A dict of float32 `spheres_mm` `[B, 41, 3]`, `joints_mm` `[B, 36, 3]`,
+        `evaluation_joints_mm` `[B, 14, 3]` and `spread_mm` `[B, 41]`.
+    """
+    results = frame_model.estimate_crops(inference_network, depth_mm, cube_mm)
+    for name, indices in _POINTS.items():
+        results[f"{name}_mm"] = tf.gather(results["spheres_mm"], indices, axis=1)
+    return results
 
 
 def export_pose(inference_network, directory, cube_mm):
@@ -61,14 +100,7 @@ def export_pose(inference_network, directory, cube_mm):
     Raises:
         ValueError: If the network is not one for square depth crops and the hand's spheres.
     """
-    _, height, width, channels = inference_network.input_shape
-    num_spheres = inference_network.output["spheres_mm"].shape[1]
-    if height != width or channels != 1 or num_spheres != len(skeleton.SPHERE_NAMES):
-        raise ValueError(
-            f"Expected a network from [B, S, S, 1] to {len(skeleton.SPHERE_NAMES)} spheres, "
-            f"received one from {inference_network.input_shape} to {num_spheres} spheres."
-        )
-    spec = crop.CropSpec(image_size=height, cube_mm=cube_mm)
+    spec = crop_spec_for(inference_network, cube_mm)
     signatures = {
         "serving_default": _serve_crops(inference_network, spec),
         "frame": _serve_frames(inference_network, spec, tf.float32, strict=True),
@@ -95,10 +127,7 @@ def _serve_crops(network, spec):
             ),
         ]
         with tf.control_dependencies(checks):
-            results = frame_model.estimate_crops(network, tf.identity(depth_mm), spec)
-        for name, indices in _POINTS.items():
-            results[f"{name}_mm"] = tf.gather(results["spheres_mm"], indices, axis=1)
-        return results
+            return estimate_from_crop(network, tf.identity(depth_mm), spec.cube_mm)
 
     return serve, {"depth_mm": shape}
 

@@ -16,18 +16,18 @@ MIN_FRAME_SIDE = 16
 _HALF_CONFIDENCE_MM = 25.0
 
 
-def estimate_crops(network, crop_mm, spec):
+def estimate_crops(network, crop_mm, cube_mm):
     """Runs the network on depth crops.
 
     Args:
         network: Pose network: normalized crops to a dict of `spheres_mm` and `spread_mm`.
         crop_mm: float32 [B, S, S], mm from the crop's center, background cube_mm / 2.
-        spec: `crop.CropSpec` that the network was built for.
+        cube_mm: Side of the crop's cube, mm, that the network was built for.
 
     Returns:
         Dict of float32 `spheres_mm` [B, N, 3], crop frame, and `spread_mm` [B, N].
     """
-    outputs = network(crop.normalize(crop_mm, spec.cube_mm), training=False)
+    outputs = network(crop.normalize(crop_mm, cube_mm), training=False)
     return {name: outputs[name] for name in ("spheres_mm", "spread_mm")}
 
 
@@ -41,7 +41,7 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
         intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
         center_mm: float32 [B, 3], the crop's center in the camera frame, or [1, 3] for all frames.
             Where z is not positive, or a value not finite, it is found in the depth.
-        spec: As in `estimate_crops`.
+        spec: `crop.CropSpec` that the network was built for.
         refinements: How many times the crop is moved to the middle of the estimated spheres and
             estimated again, where its center was found rather than given.
 
@@ -72,7 +72,7 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
     def estimate(center_mm, found):
         crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
         found &= tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
-        return estimate_crops(network, crops, spec), found
+        return estimate_crops(network, crops, spec.cube_mm), found
 
     outputs, found = estimate(center_mm, found)
     for _ in range(refinements):
