@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tfhand.viewer import scene
+from tfhand.viewer import shapes
 
-__all__ = ["Cameras", "Cloud", "Lines", "Names", "Skin", "Spheres", "add_switch"]
+__all__ = ["Cameras", "Cloud", "Lines", "Names", "Skin", "Spheres"]
 
 _PYRAMID_MM = 60.0
 
@@ -27,21 +27,20 @@ class _Node:
 
 
 class Cloud(_Node):
-    """Points of one color.
+    """Colored points.
 
     Args:
         server: `viser.ViserServer`.
         name: Of the node.
-        color: uint8 [3], RGB.
         radius_mm: Radius of a point.
     """
 
-    def __init__(self, server, name, color, radius_mm):
+    def __init__(self, server, name, radius_mm):
         nothing = np.zeros((1, 3), np.float32)
         handle = server.scene.add_point_cloud(
             name,
             nothing,
-            tuple(int(value) for value in color),
+            np.zeros((1, 3), np.uint8),
             point_size=radius_mm,
             point_shape="circle",
             precision="float32",
@@ -52,9 +51,10 @@ class Cloud(_Node):
         """Sets the radius of the points."""
         self._handle.point_size = radius_mm
 
-    def move(self, points_mm):
-        """Shows other points, float32 [N, 3]."""
+    def move(self, points_mm, colors):
+        """Shows other points, float32 [N, 3], in their colors, uint8 [N, 3]."""
         if len(points_mm):
+            self._handle.colors = colors
             self._handle.points = np.asarray(points_mm, np.float32)
         self._set_content(len(points_mm))
 
@@ -65,25 +65,30 @@ class Lines(_Node):
     Args:
         server: `viser.ViserServer`.
         name: Of the node.
-        color: RGB.
+        colors: uint8 [41, 3], RGB, of the points that the lines join.
         width_px: Width of the lines on the screen.
     """
 
-    def __init__(self, server, name, color, width_px=3.0):
+    def __init__(self, server, name, colors, width_px=4.0):
+        nothing = np.zeros((1, 2, 3), np.float32)
         handle = server.scene.add_line_segments(
             name,
-            np.zeros((1, 2, 3), np.float32),
-            tuple(color),
+            nothing,
+            nothing.astype(np.uint8),
             thickness=width_px,
             thickness_units="screen",
         )
+        self._colors = colors
         super().__init__(handle)
 
     def move(self, points_mm):
         """Shows the bones of other points, float32 [41, 3] with NaN for unknown ones, or None."""
-        segments = np.zeros((0, 2, 3)) if points_mm is None else scene.bones(points_mm)
+        if points_mm is None:
+            self._set_content(False)
+            return
+        segments, colors = shapes.bones(points_mm, self._colors)
         if len(segments):
-            self._handle.points = segments
+            self._handle.points, self._handle.colors = segments, colors
         self._set_content(len(segments))
 
 
@@ -99,7 +104,7 @@ class Spheres(_Node):
     """
 
     def __init__(self, server, name, colors, radii_mm, opacity=None):
-        vertices, faces = scene.unit_sphere()
+        vertices, faces = shapes.unit_sphere()
         turns = np.tile(np.array([1.0, 0.0, 0.0, 0.0], np.float32), (len(radii_mm), 1))
         handle = server.scene.add_batched_meshes_simple(
             name,
@@ -151,7 +156,7 @@ class Names:
             finger: server.scene.add_label(
                 f"{name}/{finger}", finger.lower(), anchor="bottom-center"
             )
-            for finger in scene.fingertips(np.zeros((41, 3)))
+            for finger in shapes.fingertips(np.zeros((41, 3)))
         }
 
     def switch(self, is_on):
@@ -161,7 +166,7 @@ class Names:
     def move(self, points_mm):
         """Moves the names to the tips of other points, float32 [41, 3], or None."""
         for finger, label in self._labels.items():
-            tip = np.full(3, np.nan) if points_mm is None else scene.fingertips(points_mm)[finger]
+            tip = np.full(3, np.nan) if points_mm is None else shapes.fingertips(points_mm)[finger]
             label.visible = bool(np.isfinite(tip).all())
             if label.visible:
                 label.position = tip
@@ -181,7 +186,7 @@ class Cameras:
         for view, (transform, intrinsics) in enumerate(
             zip(hand_scene.ref_from_view, hand_scene.intrinsics, strict=True)
         ):
-            field_of_view, aspect = scene.field_of_view(intrinsics)
+            field_of_view, aspect = shapes.field_of_view(intrinsics)
             server.scene.add_camera_frustum(
                 f"{name}/{view + 1}",
                 field_of_view,
@@ -189,8 +194,8 @@ class Cameras:
                 scale=_PYRAMID_MM,
                 thickness=2.0,
                 thickness_units="screen",
-                color=tuple(int(value) for value in scene.view_color(view)),
-                wxyz=scene.quaternion(transform[:3, :3]),
+                color=tuple(int(value) for value in shapes.view_color(view)),
+                wxyz=shapes.quaternion(transform[:3, :3]),
                 position=transform[:3, 3],
             )
 
@@ -229,26 +234,3 @@ class Skin(_Node):
         """Moves the vertices, float32 [M, 3]."""
         self._handle.vertices = points_mm
         self._set_content(True)
-
-
-def add_switch(gui, label, switched, is_on=True):
-    """Adds a checkbox that shows and hides nodes.
-
-    Args:
-        gui: Of a `viser.ViserServer`.
-        label: Beside the box.
-        switched: Nodes of this module.
-        is_on: Whether it is checked at first.
-
-    Returns:
-        The handle of the checkbox.
-    """
-    box = gui.add_checkbox(label, is_on)
-
-    def switch(_):
-        for node in switched:
-            node.switch(box.value)
-
-    switch(None)
-    box.on_update(switch)
-    return box

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tfhand.evaluation import pictures
-from tfhand.viewer import scene
+from tfhand.viewer import scene, shapes
 
 __all__ = ["LABEL_COLOR", "draw_crop", "draw_scene", "side_by_side"]
 
@@ -42,7 +42,7 @@ def draw_crop(depth_mm, cube_mm, skeletons=(), caption="", color=(0, 0, 0)):
 
 def _draw_skeleton(draw, points_px, colors):
     colors = np.broadcast_to(colors, (len(points_px), 3)).tolist()
-    for first, second in scene.BONES:
+    for first, second in shapes.BONES:
         ends = points_px[[first, second]]
         if np.isfinite(ends).all():
             draw.line(ends.ravel().tolist(), fill=tuple(colors[second]), width=3)
@@ -67,7 +67,7 @@ def draw_scene(hand_scene, spheres_mm=None, show_labels=True):
     if show_labels and hand_scene.labels_mm is not None:
         layers.append((scene.joints_in_crops(hand_scene.labels_mm, *place), LABEL_COLOR))
     if spheres_mm is not None:
-        layers.append((scene.joints_in_crops(spheres_mm, *place), scene.SPHERE_COLORS))
+        layers.append((scene.joints_in_crops(spheres_mm, *place), shapes.SPHERE_COLORS))
     return side_by_side(
         [
             draw_crop(
@@ -75,7 +75,7 @@ def draw_scene(hand_scene, spheres_mm=None, show_labels=True):
                 hand_scene.cube_mm,
                 [(points[view], color) for points, color in layers],
                 f"camera {view + 1}",
-                scene.view_color(view),
+                shapes.view_color(view),
             )
             for view, depth_mm in enumerate(hand_scene.crops_mm)
         ]

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 
 from tfhand.hand import template
-from tfhand.viewer import nodes, pictures, posing, scene
-from tfhand.viewer.server import Redraw
+from tfhand.viewer import controls, nodes, pictures, posing, shapes
 
 __all__ = ["PosingApp"]
 
@@ -25,7 +24,7 @@ class PosingApp:
 
     def __init__(self, server, spec):
         self._server, self._spec = server, spec
-        self._redraw = Redraw(self._draw)
+        self._redraw = controls.Redraw(self._draw)
         # A new seed for each press of a button.
         self._seeds = itertools.count(1)
         hand = posing.pose_hand(posing.PoseState.rest(), spec)
@@ -78,8 +77,8 @@ class PosingApp:
     def _add_nodes(self, hand):
         server = self._server
         self._skin = nodes.Skin(server, "/skin", posing.coarse_skin(), _SKIN_OPACITY)
-        self._spheres = nodes.Spheres(server, "/spheres", scene.SPHERE_COLORS, hand.radii_mm)
-        self._skeleton = nodes.Lines(server, "/skeleton", (20, 20, 20))
+        self._spheres = nodes.Spheres(server, "/spheres", shapes.SPHERE_COLORS, hand.radii_mm)
+        self._skeleton = nodes.Lines(server, "/skeleton", shapes.SPHERE_COLORS)
         self._names = nodes.Names(server, "/names")
 
     def _add_switches(self):
@@ -91,7 +90,7 @@ class PosingApp:
                 ("Skeleton", self._skeleton, True),
                 ("Finger names", self._names, False),
             ):
-                nodes.add_switch(gui, label, [node], is_on)
+                controls.add_switch(gui, label, [node], is_on)
             opacity = gui.add_slider("Opacity of skin", 0.1, 1.0, 0.05, _SKIN_OPACITY)
         opacity.on_update(lambda _: self._skin.fade(opacity.value))
 

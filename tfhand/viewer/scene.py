@@ -1,74 +1,32 @@
 """What is shown of one instant, in one frame, without any call of the viewer's library.
 
-Letters: V views, S pixels of a crop's side, N points, K bones. Everything is in the common frame
+Letters: V views, S pixels of a crop's side, N points. Everything is in the common frame
 of the views (x right, y down, z away from the first camera), mm, unless a name says otherwise.
 """
 
 import dataclasses
 
 import numpy as np
-from scipy.spatial import transform
 
 from tfhand.geometry import camera, crop, rigid
 from tfhand.hand import skeleton
 from tfhand.losses import multi_view
+from tfhand.viewer import shapes
 
 __all__ = [
-    "BONES",
-    "SPHERE_COLORS",
-    "VIEW_COLORS",
     "HandScene",
-    "bones",
+    "cloud_colors",
     "clouds_of_crops",
     "estimates_of_views",
-    "field_of_view",
-    "fingertips",
     "focus_mm",
     "joints_in_crops",
     "labels_of_views",
     "mean_error_mm",
     "points_of_frame",
-    "quaternion",
-    "unit_sphere",
-    "view_color",
 ]
 
-# Of the color-blind safe palette of Okabe and Ito; every camera has one, in turn.
-VIEW_COLORS = np.array(
-    [(0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0)],
-    np.uint8,
-)
-_PALM_COLOR = (196, 176, 160)
-_FINGER_COLORS = {
-    "INDEX": (228, 92, 80),
-    "MIDDLE": (240, 150, 60),
-    "RING": (200, 180, 50),
-    "PINKY": (90, 170, 90),
-    "THUMB": (150, 110, 200),
-}
-
-
-def _sphere_colors():
-    colors = np.tile(np.array(_PALM_COLOR, np.uint8), (len(skeleton.SPHERE_NAMES), 1))
-    for finger, spheres in skeleton.FINGER_SPHERES.items():
-        colors[spheres] = _FINGER_COLORS[finger]
-    return colors
-
-
-def _bones():
-    """Pairs of spheres: along each finger, from the palm's center to its root, and the wrist."""
-    pairs = [(int(a), skeleton.PALM_CENTER_SPHERE) for a in skeleton.WRIST_SPHERES]
-    pairs.append(tuple(int(a) for a in skeleton.WRIST_SPHERES))
-    for chain in skeleton.FINGER_SPHERES.values():
-        chain = [skeleton.PALM_CENTER_SPHERE, *(int(a) for a in chain)]
-        pairs += list(zip(chain[:-1], chain[1:], strict=True))
-    return np.array(pairs, np.int32)
-
-
-# uint8 [41, 3], RGB, one color a finger.
-SPHERE_COLORS = _sphere_colors()
-# int32 [K, 2], pairs of spheres that a line joins.
-BONES = _bones()
+# How far the nearest and the farthest points are mixed with white and black.
+_SHADE = 0.75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +55,6 @@ class HandScene:
     cube_mm: float
     estimates_mm: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     labels_mm: np.ndarray | None = None
-
-
-def view_color(view):
-    """Returns a camera's color, uint8 [3], RGB."""
-    return VIEW_COLORS[view % len(VIEW_COLORS)]
 
 
 def clouds_of_crops(crops_mm, center_mm, ref_from_view, cube_mm):
@@ -139,6 +92,26 @@ def points_of_frame(depth_mm, intrinsics, center_mm, reach_mm):
     points_mm = points_mm.numpy().reshape(-1, 3)
     near = (np.abs(points_mm - center_mm) <= reach_mm).all(axis=-1)
     return points_mm[near & (depth_mm.reshape(-1) > 0.0)]
+
+
+def cloud_colors(hand_scene, view):
+    """Colors the points of a camera: its color, lighter near it and darker far from it.
+
+    Args:
+        hand_scene: A `HandScene` with N points of this view.
+        view: Index of the camera.
+
+    Returns:
+        uint8 [N, 3], RGB.
+    """
+    view_from_ref = rigid.inverse(hand_scene.ref_from_view[view])
+    depth_mm = rigid.apply(view_from_ref, hand_scene.clouds_mm[view]).numpy()[:, 2]
+    depth_mm = depth_mm - hand_scene.center_mm[view, 2]
+    # 1 at the near face of the crop's cube, -1 at the far one.
+    nearness = np.clip(-2.0 * depth_mm / hand_scene.cube_mm, -1.0, 1.0)[:, None]
+    color = shapes.view_color(view).astype(np.float32)
+    lighter = color + _SHADE * nearness * (255.0 - color)
+    return np.where(nearness > 0, lighter, color * (1.0 + _SHADE * nearness)).astype(np.uint8)
 
 
 def estimates_of_views(spheres_mm, center_mm, ref_from_view):
@@ -197,21 +170,6 @@ def mean_error_mm(spheres_mm, labels_mm):
     return float(distance[known].mean()) if known.any() else float("nan")
 
 
-def bones(points_mm):
-    """Returns the lines of the skeleton, float32 [K, 2, 3], without those that lack an end.
-
-    Args:
-        points_mm: float32 [41, 3], NaN where a point is not known.
-    """
-    segments = np.asarray(points_mm, np.float32)[BONES]
-    return segments[np.isfinite(segments).all(axis=(1, 2))]
-
-
-def fingertips(points_mm):
-    """Returns the place of each finger's tip by the finger's name, float32 [3]."""
-    return {f: np.asarray(points_mm)[chain[-1]] for f, chain in skeleton.FINGER_SPHERES.items()}
-
-
 def joints_in_crops(points_mm, ref_from_view, center_mm, cube_mm):
     """Finds where points lie in the crops' pictures.
 
@@ -238,44 +196,3 @@ def focus_mm(scene):
         return np.nanmean(scene.labels_mm, axis=0)
     origins = np.asarray(scene.center_mm, np.float32)[:, None]
     return rigid.apply(scene.ref_from_view, origins).numpy()[:, 0].mean(axis=0)
-
-
-def quaternion(rotation):
-    """Returns (w, x, y, z) of a rotation matrix [3, 3]."""
-    return np.roll(transform.Rotation.from_matrix(rotation).as_quat(), 1)
-
-
-def field_of_view(intrinsics):
-    """Guesses the picture's size from its center: (vertical angle in rad, width / height).
-
-    Args:
-        intrinsics: float [4], (fx, fy, cx, cy) in px.
-    """
-    fx, fy, cx, cy = (max(float(value), 1.0) for value in intrinsics)
-    return 2.0 * float(np.arctan(cy / fy)), (cx / fx) / (cy / fy)
-
-
-def unit_sphere(rows=10, columns=18):
-    """Returns a ball of radius 1 as (vertices float32 [n, 3], faces int32 [f, 3]).
-
-    Args:
-        rows: Bands from pole to pole.
-        columns: Vertices around.
-    """
-    polar = np.pi * np.arange(1, rows) / rows
-    around = 2.0 * np.pi * np.arange(columns) / columns
-    ring = np.stack([np.cos(around), np.sin(around), np.zeros(columns)], axis=-1)
-    bands = np.sin(polar)[:, None, None] * ring
-    bands[..., 2] = np.cos(polar)[:, None]
-    vertices = np.concatenate([[[0.0, 0.0, 1.0]], bands.reshape(-1, 3), [[0.0, 0.0, -1.0]]])
-    last = len(vertices) - 1
-    here = np.arange(columns)
-    there = np.roll(here, -1)
-    faces = [np.stack([np.zeros_like(here), 1 + here, 1 + there], axis=-1)]
-    for row in range(rows - 2):
-        upper, lower = 1 + row * columns, 1 + (row + 1) * columns
-        faces.append(np.stack([upper + here, lower + here, lower + there], axis=-1))
-        faces.append(np.stack([upper + here, lower + there, upper + there], axis=-1))
-    bottom = 1 + (rows - 2) * columns
-    faces.append(np.stack([np.full_like(here, last), bottom + there, bottom + here], axis=-1))
-    return vertices.astype(np.float32), np.concatenate(faces).astype(np.int32)

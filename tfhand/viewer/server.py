@@ -1,4 +1,4 @@
-"""Starts and stops the web server, and redraws when a control was touched.
+"""Starts and stops the web server.
 
 The library is imported when a server starts, not when this module is: it is optional.
 """
@@ -7,38 +7,10 @@ import contextlib
 import importlib
 import os
 import socket
-import threading
 
-__all__ = ["Redraw", "open_server", "url_of"]
+__all__ = ["open_server", "url_of"]
 
 _EVERYWHERE = ("", "0.0.0.0", "::")
-
-
-class Redraw:
-    """Runs a drawing function in the thread that calls `run`, after each `request`.
-
-    Moves of a slider come faster than a hand is drawn: requests that come in the meantime make
-    one drawing, of the newest state.
-
-    Args:
-        draw: Called without arguments.
-    """
-
-    def __init__(self, draw):
-        self._draw = draw
-        self._requested = threading.Event()
-        self._requested.set()
-
-    def request(self, *_):
-        """Asks for a drawing; a callback of any control."""
-        self._requested.set()
-
-    def run(self):
-        """Draws until interrupted (KeyboardInterrupt)."""
-        while True:
-            self._requested.wait()
-            self._requested.clear()
-            self._draw()
 
 
 def _import_library():

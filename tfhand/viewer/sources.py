@@ -27,6 +27,9 @@ class Recording:
         ValueError: If the split is empty, or the network takes other crops.
     """
 
+    # Crops show a point every few mm, camera images one a millimeter.
+    point_radius_mm = 1.0
+
     def __init__(self, data_dir, split, model=None, max_samples=500):
         """Reads the samples and loads the network."""
         self._cube_mm = records.read_info(data_dir).spec.cube_mm
@@ -45,6 +48,7 @@ class Recording:
         every = -(-length // max_samples)
         self._samples = list(dataset.shard(every, 0).as_numpy_iterator())
         self._split = split
+        self.has_labels = any(sample["joint_mask"].any() for sample in self._samples)
 
     def __len__(self):
         """Returns the number of samples."""
@@ -88,6 +92,9 @@ class Frames:
         FileNotFoundError: If the network is not there.
         ValueError: If it is no pose network.
     """
+
+    point_radius_mm = 0.5
+    has_labels = False
 
     def __init__(self, paths, model, intrinsics, scale=1.0, left_hand=False):
         """Loads the network."""
