@@ -11,6 +11,7 @@ __all__ = ["PosingApp"]
 
 _VIEW_SLIDERS = (("Azimuth", 180), ("Elevation", 80), ("Turn", 180))
 _SKIN_OPACITY = 0.3
+_DISTANCE_MM = 440.0
 _FRAME_COLOR = (190, 190, 190)
 
 
@@ -25,6 +26,8 @@ class PosingApp:
     def __init__(self, server, spec):
         self._server, self._spec = server, spec
         self._redraw = controls.Redraw(self._draw)
+        # From where the depth map is seen.
+        server.initial_camera.position = (0.0, 0.0, -_DISTANCE_MM)
         # A new seed for each press of a button.
         self._seeds = itertools.count(1)
         hand = posing.pose_hand(posing.PoseState.rest(), spec)

@@ -7,7 +7,7 @@ import numpy as np
 from tfhand.hand import spheres
 from tfhand.viewer import controls, nodes, pictures, scene, shapes
 
-__all__ = ["SceneApp", "describe"]
+__all__ = ["SceneApp", "describe", "first_scene"]
 
 _OPACITY = 0.5
 _LABEL_RADIUS_MM = 3.5
@@ -26,7 +26,7 @@ def describe(hand_scene):
     return "  \n".join(lines)
 
 
-def _first_scene(source):
+def first_scene(source):
     """Returns (index, scene) of the first that can be shown; the error of the last if none can."""
     for index in range(len(source)):
         try:
@@ -49,7 +49,7 @@ class SceneApp:
     def __init__(self, server, source):
         self._server, self._source = server, source
         self._redraw = controls.Redraw(self._draw)
-        index, first = _first_scene(source)
+        index, first = first_scene(source)
         self._add_controls(index, first)
         self._add_nodes(first)
         self._add_switches(first)

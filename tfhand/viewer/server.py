@@ -85,6 +85,6 @@ def _set_up(server):
     # Camera axes: y points down.
     server.scene.set_up_direction("-y")
     server.initial_camera.look_at = (0.0, 0.0, 0.0)
-    server.initial_camera.position = (-130.0, -110.0, -400.0)
+    server.initial_camera.position = (-115.0, -95.0, -350.0)
     server.initial_camera.fov = 0.75
     server.initial_camera.near, server.initial_camera.far = 5.0, 10000.0
