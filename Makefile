@@ -15,6 +15,8 @@ RUN_FLAGS ?=
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
+# Extras of setup.cfg that are installed.
+EXTRAS ?= test
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -48,5 +50,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
 	    sys.exit(v < (3, 10) and f"expected Python >= 3.10, found {v.major}.{v.minor}; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
