@@ -18,7 +18,7 @@ FOUNDATION = {"tfhand.geometry", "tfhand.hand"}
 MIDDLE = FOUNDATION | {"tfhand.synthesis", "tfhand.rendering", "tfhand.models"}
 UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_prep"}
 COMMANDS = UPPER | {
-    "tfhand.training", "tfhand.evaluation", "tfhand.commands", "tfhand.estimator",
+    "tfhand.training", "tfhand.evaluation", "tfhand.viewer", "tfhand.commands", "tfhand.estimator",
     "tfhand.smoothing", "tfhand",
 }  # fmt: skip
 ALLOWED = {
@@ -35,6 +35,7 @@ ALLOWED = {
     "tfhand.fitting": MIDDLE | {"tfhand.losses"},
     "tfhand.training": UPPER | {"tfhand.evaluation"},
     "tfhand.evaluation": UPPER,
+    "tfhand.viewer": UPPER | {"tfhand.evaluation"},
     "data_prep": FOUNDATION | {"tfhand.synthesis", "tfhand.inference", "tfhand.commands"},
 }
 # Known by flags or by the network, never by what renders or compares depth.
@@ -106,6 +107,8 @@ def test_imports_point_one_way():
         ("tfhand.rendering.spheres", "import keras"),
         ("tfhand.models.hourglass", "def f():\n    from tfhand import train"),
         ("data_prep.nyu", "import tfhand.training.stages"),
+        ("tfhand.viewer.scene", "from tfhand import commands"),
+        ("tfhand.training.stages", "from tfhand.viewer import scene"),
     ],
 )
 def test_wrong_imports_are_found(name, source):

@@ -7,7 +7,6 @@ is JSON: 41 spheres and 14 joints of every image in camera mm and in pixels, wit
 """
 
 import json
-import pathlib
 
 import numpy as np
 from absl import flags
@@ -19,10 +18,8 @@ from tfhand.evaluation import qualitative, report, sheets
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
 
-__all__ = ["define_flags", "find_images", "main"]
+__all__ = ["define_flags", "main"]
 
-_UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
-_SUFFIXES = (".png", ".npy")
 _MOST_PICTURED = 8
 
 
@@ -41,7 +38,11 @@ def define_flags(flag_values):
         flag_values=flag_values,
     )
     flags.DEFINE_enum(
-        "depth_unit", "mm", tuple(_UNITS_MM), "Unit of stored values.", flag_values=flag_values
+        "depth_unit",
+        "mm",
+        tuple(depth_image.UNITS_MM),
+        "Unit of stored values.",
+        flag_values=flag_values,
     )
     flags.DEFINE_float(
         "depth_scale", 1.0, "Factor from stored values to that unit.", flag_values=flag_values
@@ -57,47 +58,13 @@ def define_flags(flag_values):
     )
 
 
-def find_images(path):
-    """Lists depth images.
-
-    Args:
-        path: A file, or a folder with PNG or `.npy` files. Where some are named depth_*, as in the
-            NYU data set, the others are taken for pictures of other kinds.
-
-    Returns:
-        Sorted list of `pathlib.Path`.
-
-    Raises:
-        FileNotFoundError: If there is no such file, or no image in the folder.
-    """
-    path = pathlib.Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f"Expected a depth image or a folder at {path}, found none.")
-    images = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
-    if not images:
-        raise FileNotFoundError(f"Expected depth images (.png, .npy) in {path}, found none.")
-    return [p for p in images if p.name.startswith("depth_")] or images
-
-
-def _parse_intrinsics(values):
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 4:
-        raise ValueError(f"Expected --intrinsics=fx,fy,cx,cy, received {','.join(values)!r}.")
-    return numbers
-
-
 def main(values):
     """Runs the command."""
-    intrinsics = _parse_intrinsics(values.intrinsics)
-    scale = values.depth_scale * _UNITS_MM[values.depth_unit]
+    intrinsics = camera.parse_intrinsics(values.intrinsics)
+    scale = values.depth_scale * depth_image.UNITS_MM[values.depth_unit]
     if not 0.0 < scale < float("inf"):
         raise ValueError(f"Expected a positive --depth_scale, received {values.depth_scale}.")
-    images = find_images(values.depth)
+    images = depth_image.find_images(values.depth)
     estimator = PoseEstimator.load(values.model, values.hand)
     results, pictured = {}, []
     for path in tqdm(images, desc="predict", unit="image", disable=len(images) == 1):

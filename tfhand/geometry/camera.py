@@ -10,7 +10,7 @@ centers, which is NYU's convention: the reading at column 0 has u = 0. Intrinsic
 
 import tensorflow as tf
 
-__all__ = ["NYU_INTRINSICS", "depth_to_points", "project", "unproject"]
+__all__ = ["NYU_INTRINSICS", "depth_to_points", "parse_intrinsics", "project", "unproject"]
 
 # (fx, fy, cx, cy) in px of the NYU hand pose dataset's 640 x 480 depth images.
 NYU_INTRINSICS = (588.04, 587.08, 320.0, 240.0)
@@ -76,3 +76,24 @@ def depth_to_points(depth_mm, intrinsics) -> tf.Tensor:
         ],
         axis=-1,
     )
+
+
+def parse_intrinsics(values) -> list[float]:
+    """Reads the value of a flag --intrinsics.
+
+    Args:
+      values: four strings, fx, fy, cx, cy in px.
+
+    Returns:
+      The four numbers.
+
+    Raises:
+      ValueError: if they are not four numbers.
+    """
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4:
+        raise ValueError(f"Expected --intrinsics=fx,fy,cx,cy, received {','.join(values)!r}.")
+    return numbers

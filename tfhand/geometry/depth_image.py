@@ -6,8 +6,19 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["PngLayout", "UnsupportedImage", "decode_png", "depth_from_png", "read_depth"]
+__all__ = [
+    "UNITS_MM",
+    "PngLayout",
+    "UnsupportedImage",
+    "decode_png",
+    "depth_from_png",
+    "find_images",
+    "read_depth",
+]
 
+# Units that stored values can have.
+UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_SUFFIXES = (".png", ".npy")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -133,3 +144,27 @@ def _read_png(path):
         raise ValueError(f"{error} in {path}.") from error
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"Expected a whole PNG in {path}, found a damaged one.") from error
+
+
+def find_images(path):
+    """Lists depth images.
+
+    Args:
+        path: A file, or a folder with PNG or `.npy` files. Where some are named depth_*, as in the
+            NYU data set, the others are taken for pictures of other kinds.
+
+    Returns:
+        Sorted list of `pathlib.Path`.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or no image in the folder.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"Expected a depth image or a folder at {path}, found none.")
+    images = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+    if not images:
+        raise FileNotFoundError(f"Expected depth images (.png, .npy) in {path}, found none.")
+    return [p for p in images if p.name.startswith("depth_")] or images

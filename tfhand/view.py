@@ -1,0 +1,98 @@
+"""Shows hands in a browser: a recording, a camera frame, or a hand to pose.
+
+    python -m tfhand.view --data_dir=OUT --split=test --model=W/pose.keras
+    python -m tfhand.view --depth=FRAME.png --model=W/pose.keras [--intrinsics=fx,fy,cx,cy]
+    python -m tfhand.view
+
+The URL is printed; Ctrl-C ends it. Needs the extra `viewer` and nothing from the network.
+"""
+
+from absl import flags
+
+from tfhand import commands
+from tfhand.geometry import camera, crop, depth_image
+from tfhand.viewer import server, sources
+from tfhand.viewer.posing_app import PosingApp
+from tfhand.viewer.scene_app import SceneApp
+
+__all__ = ["define_flags", "main"]
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("data_dir", None, "Folder of records to show.", flag_values=flag_values)
+    flags.DEFINE_string("split", "test", "Split of --data_dir.", flag_values=flag_values)
+    flags.DEFINE_integer(
+        "max_samples",
+        500,
+        "Samples of --data_dir to show, evenly spaced.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "depth", None, "Depth image to show, or a folder of them.", flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "model", None, "Trained network, pose.keras; --depth needs it.", flag_values=flag_values
+    )
+    flags.DEFINE_list(
+        "intrinsics",
+        [str(value) for value in camera.NYU_INTRINSICS],
+        "fx,fy,cx,cy of the camera of --depth in px.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "depth_unit",
+        "mm",
+        tuple(depth_image.UNITS_MM),
+        "Unit of stored values of --depth.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "hand", "right", ("right", "left"), "Which hand --depth shows.", flag_values=flag_values
+    )
+    flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", flag_values=flag_values)
+    flags.DEFINE_integer(
+        "port",
+        8080,
+        "Port; 0: any that is free.",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=flag_values,
+    )
+
+
+def main(options: flags.FlagValues) -> None:
+    """Serves the page until interrupted."""
+    source = _open_source(options)
+    with server.open_server(options.host, options.port) as opened:
+        page = PosingApp(opened, crop.CropSpec()) if source is None else SceneApp(opened, source)
+        print(f"{server.url_of(options.host, opened.get_port())} (Ctrl-C ends)", flush=True)
+        try:
+            page.run()
+        except KeyboardInterrupt:
+            print()
+
+
+def _open_source(options):
+    """Returns what the options name to be shown, None: nothing, so the hand is posed."""
+    if options.data_dir and options.depth:
+        raise ValueError("Expected --data_dir or --depth, received both.")
+    if options.data_dir:
+        return sources.Recording(
+            options.data_dir, options.split, options.model, options.max_samples
+        )
+    if options.depth:
+        if not options.model:
+            raise ValueError("Expected --model=pose.keras beside --depth, received none.")
+        intrinsics = camera.parse_intrinsics(options.intrinsics)
+        images = depth_image.find_images(options.depth)
+        scale = depth_image.UNITS_MM[options.depth_unit]
+        return sources.Frames(images, options.model, intrinsics, scale, options.hand == "left")
+    if options.model:
+        raise ValueError("Expected --data_dir or --depth beside --model, received neither.")
+    return None
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)
