@@ -48,6 +48,12 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "Unit of stored values of --depth.",
         flag_values=flag_values,
     )
+    flags.DEFINE_float(
+        "depth_scale",
+        1.0,
+        "Factor from stored values of --depth to that unit.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_enum(
         "hand", "right", ("right", "left"), "Which hand --depth shows.", flag_values=flag_values
     )
@@ -87,7 +93,9 @@ def _open_source(options):
             raise ValueError("Expected --model=pose.keras beside --depth, received none.")
         intrinsics = camera.parse_intrinsics(options.intrinsics)
         images = depth_image.find_images(options.depth)
-        scale = depth_image.UNITS_MM[options.depth_unit]
+        scale = options.depth_scale * depth_image.UNITS_MM[options.depth_unit]
+        if not 0.0 < scale < float("inf"):
+            raise ValueError(f"Expected a positive --depth_scale, received {options.depth_scale}.")
         return sources.Frames(images, options.model, intrinsics, scale, options.hand == "left")
     if options.model:
         raise ValueError("Expected --data_dir or --depth beside --model, received neither.")

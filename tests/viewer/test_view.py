@@ -30,6 +30,10 @@ def run_view(*arguments):
         (["--depth=nowhere.png", "--model={model}"], "nowhere.png"),
         (["--depth=nowhere.png"], "Expected --model=pose.keras beside --depth"),
         (["--depth=a.png", "--model={model}", "--intrinsics=1,2"], "fx,fy,cx,cy"),
+        (
+            ["--depth={records}/dataset_info.json", "--model={model}", "--depth_scale=0"],
+            "received 0",
+        ),
         (["--model={model}"], "received neither"),
         (["--port=70000"], "70000"),
     ],

@@ -31,7 +31,8 @@ def _check_address(host, port):
         family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        reason = error.strerror or str(error)
+        # Python repeats the address in parentheses.
+        reason = (error.strerror or str(error)).partition(" (")[0]
         raise OSError(f"Expected a free port at {host}:{port}, found: {reason}.") from error
 
 
