@@ -19,8 +19,6 @@ RUN_FLAGS ?=
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
-# Extras of setup.cfg that are installed.
-EXTRAS ?= test
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 

@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "Calibration",
+    "TooFewPoints",
     "calibrate",
     "check",
     "fit_rigid_robustly",
@@ -29,6 +30,10 @@ _LARGEST_ROTATION_STDDEV_DEG = 5.0
 _ADVICE = "A calibration file, or a trained network's estimates, may do better."
 _CANDIDATES = 200
 _REFINEMENTS = 10
+
+
+class TooFewPoints(ValueError):
+    """Two views know fewer points in common than a transform needs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,14 +111,14 @@ def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):
       of the pairs that agree).
 
     Raises:
-      ValueError: if there are too few pairs.
+      TooFewPoints: if there are too few pairs.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     source, target = (np.asarray(v, np.float64).reshape(-1, 3) for v in (source, target))
     known = np.isfinite(source).all(axis=1) & np.isfinite(target).all(axis=1)
     source, target = source[known], target[known]
     if len(source) < _MIN_POINTS:
-        raise ValueError(
+        raise TooFewPoints(
             f"Expected at least {_MIN_POINTS} points that both views know, found {len(source)}."
         )
     triples = rng.integers(len(source), size=(_CANDIDATES, 3))
@@ -234,7 +239,8 @@ def calibrate(points_mm, source: str, intrinsics=None, inlier_mm: float = 25.0) 
       `Calibration`; the first view is the reference.
 
     Raises:
-      ValueError: if a view has too few points, or does not fit the first one.
+      TooFewPoints: if a view has too few points.
+      ValueError: if it does not fit the first one.
     """
     points_mm = np.asarray(points_mm, np.float64)
     if points_mm.ndim != 4 or points_mm.shape[3] != 3:
@@ -246,8 +252,8 @@ def calibrate(points_mm, source: str, intrinsics=None, inlier_mm: float = 25.0) 
             transform, residual, share = fit_rigid_robustly(
                 points_mm[view], points_mm[0], inlier_mm
             )
-        except ValueError as error:
-            raise ValueError(
+        except TooFewPoints as error:
+            raise TooFewPoints(
                 f"View {view + 1} cannot be calibrated from {source}: {error}"
             ) from None
         _refuse_bad_view(view, residual, share, source, inlier_mm)

@@ -88,18 +88,25 @@ class FrameConverter:
             "subject": self._subject(frame),
             "frame": frame,
         }
+        notes = self._annotate(sample, joints)
+        if joints is not None:
+            palm = joints[:, skeleton.joint_index("PALM_3")]
+            distance = np.linalg.norm(center - palm, axis=-1).mean()
+            if np.isfinite(distance):
+                values["center_to_palm_mm"] = distance
+        return Converted([sample], notes=notes, values=values)
+
+    def _annotate(self, sample, joints):
+        """Adds joints `[V, 36, 3]`, NaN where unknown, or None; returns notes about them."""
         if joints is None:
-            return Converted([sample], notes=["no annotation"], values=values)
+            return ["no annotation"]
         known = np.isfinite(joints).all(axis=-1)
         sample["joint_mask"] = known
         sample["joints_mm"] = np.where(known[..., None], joints, 0.0)
-        inside = (np.abs(joints - center[:, None]) <= self.spec.far_mm).all(axis=-1)
+        away = np.abs(joints - sample["center_mm"][:, None])
+        inside = (away <= self.spec.far_mm).all(axis=-1)
         notes = ["some joints are not annotated"] if not known.all() else []
-        notes += ["a joint lies outside of a crop"] if (known & ~inside).any() else []
-        palm = np.linalg.norm(center - joints[:, skeleton.joint_index("PALM_3")], axis=-1).mean()
-        if np.isfinite(palm):
-            values["center_to_palm_mm"] = palm
-        return Converted([sample], notes=notes, values=values)
+        return notes + (["a joint lies outside of a crop"] if (known & ~inside).any() else [])
 
     def _convert_single_views(self, frame, pictures, layout):
         """A sample for each view that shows a hand; without cameras they cannot be compared."""
@@ -108,19 +115,22 @@ class FrameConverter:
         if not found.any():
             return Converted(problem="no hand found")
         crops = nyu_frames.crop_at(pictures, layout, intrinsics, center, self.spec)
-        samples = [
-            {
-                "depth_mm": crops[view : view + 1],
-                "center_mm": center[view : view + 1],
-                "intrinsics": intrinsics[view : view + 1],
-                "ref_from_view": np.eye(4)[None],
-                "subject": self._subject(frame),
-                "frame": frame,
-            }
-            for view in np.flatnonzero(found)
-        ]
-        notes = ["no annotation"] + ["a view shows no hand"] * (not found.all())
-        return Converted(samples, notes=notes)
+        joints = self.split.joints_of(frame)
+        samples, notes = [], set() if found.all() else {"a view shows no hand"}
+        for view in np.flatnonzero(found):
+            one = slice(view, view + 1)
+            samples.append(
+                {
+                    "depth_mm": crops[one],
+                    "center_mm": center[one],
+                    "intrinsics": intrinsics[one],
+                    "ref_from_view": np.eye(4)[None],
+                    "subject": self._subject(frame),
+                    "frame": frame,
+                }
+            )
+            notes.update(self._annotate(samples[-1], None if joints is None else joints[one]))
+        return Converted(samples, notes=sorted(notes))
 
     def _known_center(self, frame, joints):
         """Returns (center `[V, 3]`, camera frames, or None; problem or None)."""

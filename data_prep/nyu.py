@@ -93,6 +93,10 @@ def _numbers(name, words, count=None):
     return values
 
 
+def _of_split(path, split):
+    return path.replace("{split}", split.name)
+
+
 def _checksum(path):
     return dataset_info.compute_sha256(path) if path and Path(path).is_file() else None
 
@@ -104,7 +108,7 @@ def _plan(options, split, intrinsics):
         raise ValueError(f"Expected ascending --subject_starts, found {starts}.")
     if not options.subject_starts and split.name == "test" and split.frames[-1] == _NYU_TEST_FRAMES:
         starts = (1, _NYU_SECOND_SUBJECT)
-    center = options.center.format(split=split.name)
+    center = _of_split(options.center, split)
     settings = {
         "pictures": split.fingerprint(),
         "intrinsics": intrinsics.tolist(),
@@ -145,7 +149,9 @@ def _check_picture(split, intrinsics):
 
 
 def _calibrate(options, splits, intrinsics):
-    found = nyu_cameras.find_cameras(splits, options.calibration, intrinsics, options.model)
+    found = nyu_cameras.find_cameras(
+        splits, options.calibration, intrinsics, options.model, options.hand == "left"
+    )
     if not found[0].is_known:
         if options.center != "depth":
             raise ValueError(
@@ -155,7 +161,7 @@ def _calibrate(options, splits, intrinsics):
         return found
     if options.calibration_output:
         for split, cameras in zip(splits, found, strict=True):
-            path = options.calibration_output.format(split=split.name)
+            path = _of_split(options.calibration_output, split)
             calibration_file.save_calibration(path, cameras)
     return found
 
@@ -167,7 +173,7 @@ def _convert(options, split, cameras, plan):
                 f"{split.name}: view {view + 1} from {cameras.source}: median residual "
                 f"{cameras.residual_mm[view]:.1f} mm, {cameras.inlier_share[view]:.0%} agree"
             )
-    center, centers_mm = options.center.format(split=split.name), None
+    center, centers_mm = _of_split(options.center, split), None
     if center not in ("depth", "annotation"):
         centers_mm = centers.read_centers(center, options.center_form, cameras.intrinsics[0])
     annotated = 0 if split.joints_mm is None else split.joints_mm.shape[1]
@@ -183,7 +189,10 @@ def _convert(options, split, cameras, plan):
     )
     split_conversion.convert_split(
         dataclasses.replace(
-            plan, extra=extra, num_views=nyu_source.NUM_VIEWS if cameras.is_known else 1
+            plan,
+            extra=extra,
+            num_views=nyu_source.NUM_VIEWS if cameras.is_known else 1,
+            found=cameras.describe(),
         ),
         convert,
         options.workers or None,

@@ -1,6 +1,7 @@
 """Where the cameras of a recording in NYU's layout stand: from labels, or without any."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -16,6 +17,8 @@ __all__ = ["find_cameras"]
 _CALIBRATION_FRAMES = 400
 # Within what distance points of two views agree that are no labels, mm.
 _ROUGH_INLIER_MM = 50.0
+_FROM_DEPTH = "hands found in the depth"
+_OF_ANOTHER = ", of another split"
 
 
 def _some_frames(split):
@@ -56,7 +59,7 @@ def _points_from_depth(split, intrinsics):
     return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 1, 3])
 
 
-def _points_from_predictions(split, intrinsics, model):
+def _points_from_predictions(split, intrinsics, model, is_left):
     """The network's joints in every view of some frames, `[V, n, 36, 3]`, NaN: no hand found."""
     # Keras is slow to import, and only needed here.
     from tfhand import inference
@@ -66,86 +69,125 @@ def _points_from_predictions(split, intrinsics, model):
 
     def estimate(pictures, layout):
         depth_mm = nyu_frames.decode_views(pictures, layout)
-        hands = inference.estimate_hands(network, depth_mm, intrinsics, spec)
+        hands = inference.estimate_hands(network, depth_mm, intrinsics, spec, left_hand=is_left)
         return hands.spheres_mm[:, skeleton.SPHERE_FROM_JOINT]
 
     points = _in_some_frames(split, estimate)
     return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 36, 3])
 
 
-def find_cameras(splits, how: str | None, intrinsics, model: str | None):
-    """Calibrates the cameras of the splits of a recording, each by itself.
+def find_cameras(splits, how: str | None, intrinsics, model: str | None, is_left: bool = False):
+    """Calibrates the cameras of the splits of a recording.
 
-    Without annotation and with `how` None, a split whose own frames do not tell where the cameras
-    stand is given those of another split, if its frames do not speak against them. If there is
-    none, no split is calibrated.
+    By default (`how` None) annotated splits are calibrated from their labels. The others take the
+    cameras of one of those if hands found in their depth do not speak against it, and are
+    calibrated from these hands otherwise. If no split can be calibrated, none is.
 
     Args:
       splits: list of `nyu_source.NyuSplit`.
-      how: "annotation", "depth", "predictions", "none", a calibration file, or None for the
-        default: annotation, or depth where there is none.
+      how: "annotation", "depth", "predictions", "none", a calibration file, or None.
       intrinsics: float32 `[3, 4]`.
       model: `pose.keras` for "predictions".
+      is_left: whether left hands are seen, for "predictions".
 
     Returns:
       List of `calibration.Calibration` with intrinsics; all `is_known`, or none.
 
     Raises:
-      ValueError: if there is not what `how` needs, or a view does not fit.
+      ValueError: if there is not what `how` needs, a view does not fit, or some splits can be
+        calibrated and others not.
       FileNotFoundError: if there is no such file.
     """
     if how == "none":
         return [calibration.unknown(intrinsics, "none asked for") for _ in splits]
-    found, why = [], {}
+    if how is not None:
+        return [_find_as_told(split, how, intrinsics, model, is_left) for split in splits]
+    found, why = {}, {}
     for split in splits:
-        try:
-            found.append(_find_cameras(split, how, intrinsics, model))
-        except ValueError as error:
-            if how is not None or split.joints_mm is not None:
-                raise
-            found.append(None)
-            why[split.name] = str(error)
-    known = [cameras for cameras in found if cameras is not None]
-    for i, split in enumerate(splits):
-        if found[i] is None and known:
-            points = _points_from_depth(split, intrinsics)
-            donor = dataclasses.replace(known[0], source=f"{known[0].source}, of another split")
-            found[i] = calibration.check(
-                points, donor, "hands found in the depth", _ROUGH_INLIER_MM
-            )
-            logging.warning("%s: cameras of another split, for: %s", split.name, why[split.name])
-    if not known:
+        if split.joints_mm is not None:
+            try:
+                with _naming(split):
+                    found[split.name] = calibration.calibrate(
+                        split.joints_mm, "annotation", intrinsics
+                    )
+            except calibration.TooFewPoints as error:
+                why[split.name] = str(error)
+    points = {
+        split.name: _points_from_depth(split, intrinsics)
+        for split in splits
+        if split.name not in found
+    }
+    # Twice: a split that is calibrated in the first round may help another in the second.
+    for _ in range(2):
+        for name in points:
+            if name not in found:
+                cameras, reason = _find_without_labels(points[name], found.values(), intrinsics)
+                found |= {name: cameras} if cameras else {}
+                why |= {name: reason} if reason else {}
+    missing = [split.name for split in splits if split.name not in found]
+    if missing and found:
+        raise ValueError(
+            f"Where the cameras of split {missing[0]!r} stand is not known, while they are for "
+            f"{sorted(found)}: {why[missing[0]]} Convert it by itself, or give --calibration."
+        )
+    if missing:
         reason = " ".join(f"{name}: {text}" for name, text in why.items())
         logging.warning(
             "Where the cameras stand is not known; every view becomes a sample of its own. Give a "
             "calibration file, or --calibration=predictions with --model. %s", reason,
         )  # fmt: skip
         return [calibration.unknown(intrinsics, reason) for _ in splits]
-    return found
+    return [found[split.name] for split in splits]
 
 
-def _find_cameras(split, how, intrinsics, model):
-    how = how or ("depth" if split.joints_mm is None else "annotation")
-    if how == "annotation":
-        if split.joints_mm is None:
-            raise ValueError(
-                f"--calibration=annotation needs joint_data.mat in {split.folder}, found none."
+@contextlib.contextmanager
+def _naming(split):
+    """Puts the split's name before what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise type(error)(f"Split {split.name!r}: {error}") from error
+
+
+def _find_without_labels(points_mm, donors, intrinsics):
+    """Returns (cameras or None, why there are none)."""
+    reasons = []
+    for donor in donors:
+        source = donor.source.removesuffix(_OF_ANOTHER) + _OF_ANOTHER
+        try:
+            return calibration.check(
+                points_mm, dataclasses.replace(donor, source=source), _FROM_DEPTH, _ROUGH_INLIER_MM
+            ), None
+        except ValueError as error:
+            reasons.append(f"The cameras of another split do not fit: {error}")
+    try:
+        return calibration.calibrate(points_mm, _FROM_DEPTH, intrinsics, _ROUGH_INLIER_MM), None
+    except ValueError as error:
+        return None, " ".join([*reasons, str(error)])
+
+
+def _find_as_told(split, how, intrinsics, model, is_left):
+    with _naming(split):
+        if how == "annotation":
+            if split.joints_mm is None:
+                raise ValueError(
+                    f"--calibration=annotation needs joint_data.mat in {split.folder}, found none."
+                )
+            return calibration.calibrate(split.joints_mm, "annotation", intrinsics)
+        if how == "depth":
+            points = _points_from_depth(split, intrinsics)
+            return calibration.calibrate(points, _FROM_DEPTH, intrinsics, _ROUGH_INLIER_MM)
+        if how == "predictions":
+            if not model:
+                raise ValueError("--calibration=predictions needs --model=pose.keras, found none.")
+            points = _points_from_predictions(split, intrinsics, model, is_left)
+            return calibration.calibrate(
+                points, "estimates of a network", intrinsics, _ROUGH_INLIER_MM
             )
-        return calibration.calibrate(split.joints_mm, "annotation", intrinsics)
-    if how == "depth":
-        points = _points_from_depth(split, intrinsics)
-        return calibration.calibrate(
-            points, "hands found in the depth", intrinsics, _ROUGH_INLIER_MM
-        )
-    if how == "predictions":
-        if not model:
-            raise ValueError("--calibration=predictions needs --model=pose.keras, found none.")
-        points = _points_from_predictions(split, intrinsics, model)
-        return calibration.calibrate(points, "estimates of a network", intrinsics, _ROUGH_INLIER_MM)
-    found = calibration_file.load_calibration(how, nyu_source.NUM_VIEWS)
-    if found.intrinsics is None:
-        found = dataclasses.replace(found, intrinsics=intrinsics)
-    if split.joints_mm is not None:
-        return calibration.check(split.joints_mm, found, "annotation")
-    points = _points_from_depth(split, found.intrinsics.astype(np.float32))
-    return calibration.check(points, found, "hands found in the depth", _ROUGH_INLIER_MM)
+        found = calibration_file.load_calibration(how, nyu_source.NUM_VIEWS)
+        if found.intrinsics is None:
+            found = dataclasses.replace(found, intrinsics=intrinsics)
+        if split.joints_mm is not None:
+            return calibration.check(split.joints_mm, found, "annotation")
+        points = _points_from_depth(split, found.intrinsics.astype(np.float32))
+        return calibration.check(points, found, _FROM_DEPTH, _ROUGH_INLIER_MM)

@@ -5,6 +5,7 @@ each other between calls.
 """
 
 import functools
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -96,12 +97,24 @@ def _concrete(function, *shapes):
     return tf.function(function).get_concrete_function(pictures, *specs)
 
 
+def _made_once(make):
+    """Keeps what a function made for its arguments; threads that want the same wait for it."""
+    cached, lock = functools.lru_cache(maxsize=8)(make), threading.Lock()
+
+    @functools.wraps(make)
+    def locked(*arguments):
+        with lock:
+            return cached(*arguments)
+
+    return locked
+
+
 # What follows the decoding takes half of the time where it is compiled. There is a graph for each
 # layout of pictures.
 _compiled_depth_of = tf.function(_depth_of, jit_compile=True)
 
 
-@functools.lru_cache(maxsize=8)
+@_made_once
 def _crop_at_hand(layout, spec):
     @tf.function(jit_compile=True)
     def locate(values, intrinsics, ref_from_view):
@@ -118,7 +131,7 @@ def _crop_at_hand(layout, spec):
     return _concrete(crop_at_hand, [4], [4, 4])
 
 
-@functools.lru_cache(maxsize=8)
+@_made_once
 def _crop_at(layout, spec):
     def crop_at(pictures, intrinsics, center_mm):
         depth_mm = _compiled_depth_of(_decode(pictures, layout))
@@ -127,7 +140,7 @@ def _crop_at(layout, spec):
     return _concrete(crop_at, [4], [3])
 
 
-@functools.lru_cache(maxsize=8)
+@_made_once
 def _find_each(layout):
     @tf.function(jit_compile=True)
     def find(values, intrinsics):
@@ -136,6 +149,6 @@ def _find_each(layout):
     return _concrete(lambda pictures, intrinsics: find(_decode(pictures, layout), intrinsics), [4])
 
 
-@functools.lru_cache(maxsize=8)
+@_made_once
 def _decode_views(layout):
     return _concrete(lambda pictures: [_compiled_depth_of(_decode(pictures, layout))])

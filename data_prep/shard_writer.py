@@ -226,7 +226,9 @@ def read_other_splits(
     info = read_info(output_dir)
     splits = dict(info.splits)
     if splits.pop(split, None) and not overwrite:
-        raise FileExistsError(f"Folder {output_dir} already has a split {split!r}.")
+        raise FileExistsError(
+            f"Folder {output_dir} already has a split {split!r}: see --overwrite."
+        )
     if splits:
         info.check_same_layout(spec, num_views, output_dir)
     return splits

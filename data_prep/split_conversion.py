@@ -75,6 +75,8 @@ class SplitPlan:
       settings: JSON values that say all that the samples depend on; finished shards, or the
         finished split, of an earlier run are taken if these are the same.
       extra: JSON values kept with the split.
+      found: JSON values that were found out rather than set, such as where cameras stand; waiting
+        shards are taken if these too are the same.
       overwrite: whether a split of that name may be replaced.
     """
 
@@ -87,6 +89,7 @@ class SplitPlan:
     num_views: int
     settings: Mapping
     extra: Mapping
+    found: Mapping = dataclasses.field(default_factory=dict)
     overwrite: bool = False
 
     @property
@@ -101,8 +104,12 @@ class SplitPlan:
             "source": self.source,
             "schema_version": SCHEMA_VERSION,
         }
-        text = json.dumps(values, sort_keys=True)
-        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+        return _checksum_of(values)
+
+    @property
+    def partial_fingerprint(self) -> str:
+        """A checksum of everything that the waiting shards depend on."""
+        return _checksum_of([self.fingerprint, self.num_views, self.found])
 
     @property
     def folder(self) -> Path:
@@ -116,6 +123,10 @@ class SplitPlan:
     def shard_items(self, index: int) -> Sequence[int]:
         """Returns the items of a shard."""
         return self.items[index :: self.num_shards]
+
+
+def _checksum_of(values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def convert_split(
@@ -183,18 +194,20 @@ def find_published(plan: SplitPlan) -> SplitInfo | None:
       plan: `SplitPlan`.
 
     Returns:
-      `SplitInfo`, or None if the split is to be made: it is not there, or may be overwritten.
+      `SplitInfo`, or None if the split is to be made: it is not there, or is to be replaced.
 
     Raises:
       As `shard_writer.read_other_splits`: also if it is there with other settings.
     """
     output_dir = Path(plan.output_dir)
-    if not (output_dir / INFO_NAME).exists() or plan.overwrite:
+    if not (output_dir / INFO_NAME).exists():
         return None
     info = read_info(output_dir)
     found = info.splits.get(plan.split)
     if found is not None and found.extra.get(_FINGERPRINT) == plan.fingerprint:
         return found
+    if plan.overwrite:
+        return None
     # Whether the other splits have the same number of views is seen once that is known.
     read_other_splits(output_dir, plan.split, plan.spec, info.num_views, overwrite=False)
     return None
@@ -203,14 +216,14 @@ def find_published(plan: SplitPlan) -> SplitInfo | None:
 def _prepare(plan):
     """Makes the hidden folder, or keeps that of an earlier run with the same settings."""
     path = plan.folder / _FINGERPRINT
-    if path.is_file() and path.read_text(encoding="utf-8") == plan.fingerprint:
+    if path.is_file() and path.read_text(encoding="utf-8") == plan.partial_fingerprint:
         return
     if plan.folder.exists():
         logging.warning("Starting %s anew: settings or pictures have changed.", plan.split)
         shutil.rmtree(plan.folder)
     plan.folder.mkdir(parents=True)
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(plan.fingerprint, encoding="utf-8")
+    partial.write_text(plan.partial_fingerprint, encoding="utf-8")
     os.replace(partial, path)
 
 

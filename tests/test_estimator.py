@@ -174,6 +174,21 @@ def test_bad_models(tmp_path):
         tfhand.PoseEstimator.load(tmp_path)
 
 
+def test_a_damaged_model_file(path, tmp_path):
+    data = bytearray(path.read_bytes())
+    data[-40:] = bytes(40)
+    (tmp_path / "pose.keras").write_bytes(data)
+    with pytest.raises(ValueError, match="Expected a Keras model"):
+        tfhand.PoseEstimator.load(tmp_path)
+
+
+def test_a_frame_buffer_may_be_used_again(estimator):
+    buffer = ball_frame()
+    hand = estimator(buffer, INTRINSICS)
+    buffer[:] = 0.0
+    assert hand.depth_mm.max() > 600.0
+
+
 def test_hands_are_right_or_left(path):
     with pytest.raises(ValueError, match="'right' or 'left'"):
         tfhand.PoseEstimator.load(path, hand="both")

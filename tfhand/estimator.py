@@ -223,13 +223,16 @@ class PoseEstimator:
                 jitter where the hand rests, little lag where it moves. It starts anew after a
                 frame without a hand.
 
-        Yields:
-            `Hand`, or None for a frame that shows no hand.
+        Returns:
+            An iterator of `Hand`, or None for a frame that shows no hand.
 
         Raises:
             ValueError: As a call, and if the frame rate is not positive.
         """
-        smooth = OneEuroFilter(frame_rate)
+        intrinsics = np.ravel(np.asarray(intrinsics))
+        return self._stream(frames, intrinsics, OneEuroFilter(frame_rate), smoothing)
+
+    def _stream(self, frames, intrinsics, smooth, smoothing):
         for frame in frames:
             (hand,) = self(np.asarray(frame)[np.newaxis], intrinsics)
             if hand is None:
@@ -247,7 +250,8 @@ def _take(hands, index, depth_mm):
         hands.spheres_mm[index],
         hands.spheres_px[index],
         hands.confidence[index],
-        depth_mm,
+        # A camera may write its next frame into the same memory.
+        depth_mm.copy(),
     )
 
 

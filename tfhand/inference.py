@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import zipfile
 
 import keras
 import numpy as np
@@ -12,6 +13,9 @@ from tfhand.hand import skeleton
 from tfhand.models import frame_model, pose_network
 
 __all__ = ["Hands", "crop_spec_of", "estimate_hands", "load_network"]
+
+# What Keras raises for files that hold none, or a damaged one, or one without defined outputs.
+_NO_MODEL = (ValueError, OSError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +58,9 @@ def load_network(path, cube_mm=None):
         raise FileNotFoundError(f"Expected a trained network at {path}, found none.")
     try:
         network = keras.models.load_model(str(path), compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        outputs = network.output if isinstance(network.output, dict) else {}
+    except _NO_MODEL as error:
         raise ValueError(f"Expected a Keras model in {path}, found none: {error}") from error
-    outputs = network.output if isinstance(network.output, dict) else {}
     if not {"spheres_mm", "spread_mm"} <= set(outputs):
         raise ValueError(
             f"Expected a pose network with outputs spheres_mm and spread_mm in {path}, "

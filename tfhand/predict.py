@@ -87,6 +87,12 @@ def main(values):
         report.write_json(values.output, results)
     else:
         print(json.dumps(results, indent=2))
+    unread = [name for name, result in results.items() if "error" in result]
+    if unread:
+        raise ValueError(
+            f"{len(unread)} of {len(images)} images could not be used, the first: "
+            f"{results[unread[0]]['error']}"
+        )
     missing = [name for name, result in results.items() if not result["found_hand"]]
     if missing:
         raise ValueError(f"No hand found in {len(missing)} of {len(images)} images: {missing[:5]}.")

@@ -1,5 +1,6 @@
 """From a recording in NYU's layout to records: frames, centers, cameras, skips, resuming."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -336,7 +337,7 @@ class Estimates:
         self.joints, self.frame = scene.joints_mm, 0
         self.rng = np.random.default_rng(5)
 
-    def __call__(self, network, depth_mm, intrinsics, spec):
+    def __call__(self, network, depth_mm, intrinsics, spec, left_hand):
         spheres = np.full([3, 41, 3], np.nan, np.float32)
         spheres[:, skeleton.SPHERE_FROM_JOINT] = self.joints[:, self.frame]
         spheres += self.rng.normal(0.0, 8.0, spheres.shape).astype(np.float32)
@@ -449,10 +450,65 @@ def test_a_split_without_labels_takes_the_cameras_of_another(source, tmp_path):
 
 def test_uncalibrated_cameras_may_be_asked_for(source, tmp_path, capsys):
     convert(source[0], tmp_path / "out", "--splits=train", "--calibration=none", "--every=8")
-    assert records.read_info(tmp_path / "out").num_views == 1
+    info = records.read_info(tmp_path / "out")
+    assert info.num_views == 1
+    # Labels stay with their views.
+    assert info.splits["train"].num_labelled == 9 and not info.splits["train"].extra["notes"]
+    for sample in read(tmp_path / "out", "train"):
+        joints = source[1].joints_mm[:, int(sample["frame"]) - 1]
+        away = np.abs(joints - sample["joints_mm"]).max(axis=(1, 2))
+        assert away.min() < 0.01 and sample["joint_mask"].all()
     out = f"--output_dir={tmp_path / 'other'}"
     line = stop(capsys, f"--nyu_dir={source[0]}", out, "--calibration=none", "--center=annotation")
     assert "needs calibrated cameras" in line
+
+
+def test_waiting_shards_of_other_cameras_are_made_again(source, tmp_path, monkeypatch):
+    """Killed after a shard; then the annotation, and with it the cameras, changes a little."""
+    out = tmp_path / "out"
+    made = []
+    original = split_conversion._write_shard
+
+    def stop_after_the_first(plan, index, *rest):
+        if index == 1:
+            raise KeyboardInterrupt
+        made.append(index)
+        return original(plan, index, *rest)
+
+    monkeypatch.setattr(split_conversion, "_write_shard", stop_after_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source[0], out, "--splits=train", "--every=4")
+    assert made == [0] and list((out / ".train.partial").glob("*.json"))
+    moved = nyu.nyu_cameras.find_cameras
+
+    def elsewhere(*arguments):
+        (cameras,) = moved(*arguments)
+        transforms = cameras.ref_from_view.copy()
+        transforms[1, 0, 3] += 5.0
+        return [dataclasses.replace(cameras, ref_from_view=transforms)]
+
+    monkeypatch.setattr(split_conversion, "_write_shard", original)
+    monkeypatch.setattr(nyu.nyu_cameras, "find_cameras", elsewhere)
+    convert(source[0], out, "--splits=train", "--every=4")
+    offsets = {float(sample["ref_from_view"][1, 0, 3]) for sample in read(out, "train")}
+    assert len(offsets) == 1
+
+
+def test_annotation_of_few_joints_is_no_calibration(source, tmp_path):
+    root = tmp_path / "dataset"
+    shutil.copytree(source[0] / "train", root / "train")
+    shutil.copytree(source[0] / "train", root / "test")
+
+    def change(joints):
+        joints[:, 0, 5:] = np.nan
+        joints[:, 1:] = np.nan
+        return joints
+
+    change_joints(root / "test" / "joint_data.mat", change)
+    convert(root, tmp_path / "out", "--every=4")
+    splits = records.read_info(tmp_path / "out").splits
+    assert splits["test"].extra["calibration"]["source"] == "annotation, of another split"
+    assert splits["test"].num_labelled == 1
 
 
 def test_found_cameras_are_written(source, converted, tmp_path):

@@ -244,6 +244,12 @@ def test_whole_millimeters_give_the_same_center(scenes):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("shape", [(16, 2000), (3000, 40), (1, 1)])
+def test_pictures_of_any_shape_are_looked_at(shape):
+    _, found = hand_center.find_hand_center(np.full([1, *shape], 700.0), INTRINSICS[None])
+    assert found.shape == (1,)
+
+
 @pytest.mark.parametrize("factor", [2, 5])
 def test_the_center_does_not_depend_on_the_resolution(scenes, factor):
     image, intrinsics, _ = (v[:6] for v in scenes)

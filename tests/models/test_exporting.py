@@ -191,6 +191,11 @@ def test_one_frame_without_a_hand_does_not_fail_the_others(pose):
         ({"intrinsics": np.ones([2, 4])}, "intrinsics: expected a row for each"),
         ({"center_mm": np.ones([3, 3])}, "center_mm: expected a row for each"),
         ({"depth_mm": np.zeros([1, 0, 0])}, "depth_mm: expected frames of at least"),
+        ({"intrinsics": [[588.0, 588.0, 1e38, 60.0]]}, "intrinsics: expected finite"),
+        (
+            {"depth_mm": np.zeros([0, 120, 160]), "intrinsics": np.ones([0, 4])},
+            "depth_mm: expected at least one frame",
+        ),
         ({"depth_mm": np.full([1, 120, 160], np.nan)}, "depth_mm: no hand found"),
         ({"depth_mm": np.zeros([1, 120, 160])}, "depth_mm: no hand found"),
     ],

@@ -8,6 +8,8 @@ centers, which is NYU's convention: the reading at column 0 has u = 0. Intrinsic
 `[..., 4]` tensor (fx, fy, cx, cy) in px.
 """
 
+import math
+
 import tensorflow as tf
 
 __all__ = ["NYU_INTRINSICS", "depth_to_points", "parse_intrinsics", "project", "unproject"]
@@ -88,12 +90,15 @@ def parse_intrinsics(values) -> list[float]:
       The four numbers.
 
     Raises:
-      ValueError: if they are not four numbers.
+      ValueError: if they are not four finite numbers, the first two positive.
     """
     try:
         numbers = [float(value) for value in values]
     except ValueError:
         numbers = []
-    if len(numbers) != 4:
-        raise ValueError(f"Expected --intrinsics=fx,fy,cx,cy, received {','.join(values)!r}.")
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[:2]) <= 0:
+        raise ValueError(
+            f"Expected --intrinsics=fx,fy,cx,cy with positive fx and fy, received "
+            f"{','.join(map(str, values))!r}."
+        )
     return numbers

@@ -114,7 +114,7 @@ def read_depth(path, scale=1.0):
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a depth image at {path}, found none.")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         depth = _read_npy(path)
     else:
         depth = _read_png(path)

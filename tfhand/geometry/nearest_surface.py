@@ -167,7 +167,7 @@ def _reduce(depth_mm, intrinsics):
     height, width = (
         known or size for known, size in zip(depth_mm.shape[1:], tf.unstack(tf.shape(depth_mm))[1:])
     )
-    side = -(-tf.maximum(height, width) // _COARSE_SIDE)
+    side = tf.minimum(-(-tf.maximum(height, width) // _COARSE_SIDE), tf.minimum(height, width))
     # Squares that the border cuts are left out. As [B, h, side * width], a row of squares is a row,
     # and its rows are slices: slices of every n-th row, or column, are many times slower.
     rows, columns = height // side, width // side

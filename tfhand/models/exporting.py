@@ -120,6 +120,7 @@ def _serve_crops(network, spec):
     def serve(depth_mm):
         depth_mm = _shaped("depth_mm", depth_mm, shape)
         checks = [
+            tf.debugging.Assert(tf.shape(depth_mm)[0] >= 1, ["depth_mm: expected crops, got none"]),
             _assert_finite("depth_mm", depth_mm),
             _assert_each(
                 tf.reduce_any(crop.foreground_mask(depth_mm, spec.cube_mm), axis=[1, 2]),

@@ -1,6 +1,7 @@
 """From camera frames to hands, in one graph: center, crop, network, camera coordinates.
 
-The same function serves the Python API and the exported SavedModel, so that they cannot differ.
+The same function serves the Python API, which estimates twice unless told otherwise, and the
+exported SavedModel, which estimates once.
 Letters: B frames of H x W pixels, N spheres, S the side of the network's input.
 """
 
@@ -12,6 +13,8 @@ __all__ = ["MIN_FRAME_SIDE", "estimate_crops", "estimate_frames"]
 
 # A smaller picture shows no hand.
 MIN_FRAME_SIDE = 16
+# No camera has intrinsics beyond, px.
+_LARGEST_PX = 1e6
 # A heatmap that spreads over this much is worth half of a sharp one, mm.
 _HALF_CONFIDENCE_MM = 25.0
 
@@ -96,9 +99,10 @@ def _checks(depth_mm, intrinsics, center_mm):
     """Returns the operations that check the inputs of `estimate_frames`."""
     batch, height, width = tf.unstack(tf.shape(depth_mm))
     focal = intrinsics[:, :2]
-    is_camera = tf.reduce_all(tf.math.is_finite(intrinsics)) & tf.reduce_all(focal > 0.0)
+    is_camera = tf.reduce_all(focal > 0.0) & tf.reduce_all(tf.abs(intrinsics) < _LARGEST_PX)
     centers = tf.shape(center_mm)[0]
     conditions = [
+        (batch >= 1, ["depth_mm: expected at least one frame, received none"]),
         (
             tf.minimum(height, width) >= MIN_FRAME_SIDE,
             ["depth_mm: expected frames of at least", MIN_FRAME_SIDE, "pixels a side, received",
