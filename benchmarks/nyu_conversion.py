@@ -63,6 +63,7 @@ def define_flags(flag_values):
 
 
 def main(options):
+    from data_prep import records
     from tests.data_prep import nyu_layout
 
     workers = os.cpu_count() or 1
@@ -87,12 +88,18 @@ def main(options):
             convert = convert_all(folder, folder / f"out{i}", workers)
             if i:  # The first round traces and compiles.
                 rows.append({"decode_seconds": decode, "convert_seconds": convert})
+        folder_info = records.read_info(folder / "out0")
     ratio = statistics.median(r["convert_seconds"] / r["decode_seconds"] for r in rows)
     decode, convert = (
         1e3 * statistics.median(r[name] for r in rows) / options.frames
         for name in ("decode_seconds", "convert_seconds")
     )
     print(f"decoding {decode:.1f} ms a frame, converting {convert:.1f} ms, ratio {ratio:.2f}")
+    extra = folder_info.splits["train"].extra
+    print(
+        f"centers: median {extra['median_center_to_palm_mm']} mm from PALM_3, those of the views "
+        f"{extra['median_center_disagreement_mm']} mm from the common one"
+    )
     print(f"target {TARGET_RATIO}: {'reached' if ratio <= TARGET_RATIO else 'not reached'}")
     if options.output:
         result = {"decode_ms": decode, "convert_ms": convert, "ratio": ratio, "rounds": rows}
