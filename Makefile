@@ -4,8 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Extras of setup.cfg that the environment gets; EXTRAS=test,backends,runtimes is what .ci/run
-# tests with.
+# Extras of setup.cfg that the environment gets; .ci/run takes all that tests can use.
 EXTRAS ?= test
 # One stamp a choice of extras: another choice installs what is missing.
 READY := $(VENV)/.ready-$(EXTRAS)
