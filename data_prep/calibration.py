@@ -8,6 +8,9 @@ frame is the reference frame.
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
+
+from tfhand.geometry import rigid
 
 __all__ = [
     "Calibration",
@@ -80,17 +83,10 @@ class Calibration:
 
 
 def _kabsch(source, target):
-    """Rotation and translation that best map points `[..., N, 3]` onto others, float64."""
-    source_mean, target_mean = source.mean(-2, keepdims=True), target.mean(-2, keepdims=True)
-    # h[i,j] = sum_n (source[n] - mean)[i] (target[n] - mean)[j]
-    u, _, vt = np.linalg.svd(np.swapaxes(source - source_mean, -1, -2) @ (target - target_mean))
-    sign = np.sign(np.linalg.det(u @ vt))
-    u = np.concatenate([u[..., :2], u[..., 2:] * sign[..., None, None]], axis=-1)
-    rotation = np.swapaxes(u @ vt, -1, -2)
-    translation = target_mean[..., 0, :] - np.einsum(
-        "...rc,...c->...r", rotation, source_mean[..., 0, :]
-    )
-    return rotation, translation
+    """Rotation `[..., 3, 3]` and translation `[..., 3]` of `rigid.kabsch`, float64, NumPy."""
+    # As tensors: arrays would be taken for float32.
+    transform = rigid.kabsch(tf.constant(source), tf.constant(target)).numpy()
+    return transform[..., :3, :3], transform[..., :3, 3]
 
 
 def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):

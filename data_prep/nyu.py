@@ -28,6 +28,7 @@ from data_prep import (
     records,
     shard_writer,
     split_conversion,
+    split_plan,
 )
 from data_prep.frame_converter import FrameConverter
 from tfhand import commands
@@ -102,7 +103,7 @@ def _checksum(path):
 
 
 def _plan(options, split, intrinsics):
-    """Returns the `split_conversion.SplitPlan` of a split, before its cameras are known."""
+    """Returns the `split_plan.SplitPlan` of a split, before its cameras are known."""
     starts = tuple(int(v) for v in _numbers("subject_starts", options.subject_starts)) or (1,)
     if list(starts) != sorted(set(starts)):
         raise ValueError(f"Expected ascending --subject_starts, found {starts}.")
@@ -118,7 +119,7 @@ def _plan(options, split, intrinsics):
         "subject_starts": starts,
         "hand": options.hand,
     }
-    return split_conversion.SplitPlan(
+    return split_plan.SplitPlan(
         output_dir=Path(options.output_dir),
         split=split.name,
         items=[int(frame) for frame in split.frames[:: options.every]],

@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import itertools
 import json
 import os
@@ -32,11 +31,11 @@ from data_prep.dataset_info import (
     read_info,
 )
 from data_prep.examples import encode_example
-from data_prep.schema import SCHEMA_VERSION, check_sample, find_problem
+from data_prep.schema import check_sample, find_problem
 from data_prep.shard_writer import publish_split, read_other_splits
-from tfhand.geometry.crop import CropSpec
+from data_prep.split_plan import SplitPlan
 
-__all__ = ["Converted", "SplitPlan", "convert_split", "find_published"]
+__all__ = ["Converted", "convert_split", "find_published"]
 
 _FRAMES_KEPT = 20
 _FINGERPRINT = "settings_sha256"
@@ -58,75 +57,6 @@ class Converted:
     problem: str | None = None
     notes: Sequence[str] = ()
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitPlan:
-    """What to convert and where to.
-
-    Attributes:
-      output_dir: folder of records.
-      split: name of the split.
-      items: frame numbers, in order.
-      num_shards: files; item i goes to shard i modulo their number.
-      source: where the samples come from, for a reader to recognize.
-      spec: size of the crops.
-      num_views: V.
-      settings: JSON values that say all that the samples depend on; finished shards, or the
-        finished split, of an earlier run are taken if these are the same.
-      extra: JSON values kept with the split.
-      found: JSON values that were found out rather than set, such as where cameras stand; waiting
-        shards are taken if these too are the same.
-      overwrite: whether a split of that name may be replaced.
-    """
-
-    output_dir: Path
-    split: str
-    items: Sequence[int]
-    num_shards: int
-    source: str
-    spec: CropSpec
-    num_views: int
-    settings: Mapping
-    extra: Mapping
-    found: Mapping = dataclasses.field(default_factory=dict)
-    overwrite: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """A checksum of everything that the split depends on."""
-        values = {
-            "settings": self.settings,
-            "items": [int(item) for item in self.items],
-            "num_shards": self.num_shards,
-            "image_size": self.spec.image_size,
-            "cube_mm": self.spec.cube_mm,
-            "source": self.source,
-            "schema_version": SCHEMA_VERSION,
-        }
-        return _checksum_of(values)
-
-    @property
-    def partial_fingerprint(self) -> str:
-        """A checksum of everything that the waiting shards depend on."""
-        return _checksum_of([self.fingerprint, self.num_views, self.found])
-
-    @property
-    def folder(self) -> Path:
-        """Where finished shards wait."""
-        return Path(self.output_dir) / f".{self.split}.partial"
-
-    def shard_name(self, index: int) -> str:
-        """Returns the name of a shard."""
-        return f"{self.split}-{index:05d}-of-{self.num_shards:05d}.tfrecord"
-
-    def shard_items(self, index: int) -> Sequence[int]:
-        """Returns the items of a shard."""
-        return self.items[index :: self.num_shards]
-
-
-def _checksum_of(values):
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def convert_split(

@@ -23,6 +23,7 @@ from data_prep import (
     nyu_source,
     records,
     split_conversion,
+    split_plan,
 )
 from tests.data_prep import nyu_layout
 from tfhand import commands, inference
@@ -650,7 +651,7 @@ def test_damaged_waiting_shards_are_made_again(source, tmp_path):
     intrinsics = np.tile(np.float32(camera.NYU_INTRINSICS), (3, 1))
     cameras = calibration.calibrate(split.joints_mm, "annotation", intrinsics)
     spec = crop.CropSpec(32)
-    plan = split_conversion.SplitPlan(
+    plan = split_plan.SplitPlan(
         tmp_path, "train", list(range(1, 9)), 2, "test", spec, 3, {"a": 1}, {}
     )
     converter = frame_converter.FrameConverter(split, cameras, spec, "annotation", (1,))
@@ -679,7 +680,7 @@ def test_other_settings_start_anew(source, tmp_path):
         return split_conversion.Converted(problem="nothing there")
 
     def plan(value):
-        return split_conversion.SplitPlan(
+        return split_plan.SplitPlan(
             tmp_path, "train", [1, 2], 2, "test", crop.CropSpec(32), 3, {"a": value}, {}
         )
 

@@ -13,7 +13,6 @@ _COLORS = {
     "INDEX": "tab:red", "MIDDLE": "tab:orange", "RING": "tab:olive", "PINKY": "tab:cyan",
     "THUMB": "tab:purple",
 }  # fmt: skip
-_FROM_ROOT = ("KNU1_B", "KNU1_A", "KNU2_B", "KNU2_A", "KNU3_B", "KNU3_A")
 # Around the spheres, px of the frame.
 _MARGIN_PX = 25
 # How far before and behind the hand readings are told apart, mm.
@@ -21,11 +20,10 @@ _DEPTH_RANGE_MM = 120.0
 
 
 def _bones():
-    names = skeleton.SPHERE_NAMES
     bones = []
-    for finger in _COLORS:
-        chain = [names.index(f"{finger}_{part}") for part in _FROM_ROOT]
-        bones += [(finger, a, b) for a, b in zip([names.index("PALM_3"), *chain], chain)]
+    for finger, spheres in skeleton.FINGER_SPHERES.items():
+        chain = [skeleton.PALM_CENTER_SPHERE, *map(int, spheres)]
+        bones += [(finger, a, b) for a, b in zip(chain[:-1], chain[1:])]
     return tuple(bones)
 
 
