@@ -60,6 +60,27 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
+def read_curves():
+    """Returns a function from a folder of event files to {tag: [(step, value), ...]} by step.
+
+    A point that was written twice is there twice. Pictures come as tuples of bytes.
+    """
+
+    def read(folder):
+        curves = {}
+        for path in sorted(folder.rglob("events.out.tfevents.*")):
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                event = tf.compat.v1.Event.FromString(record)
+                for value in event.summary.value:
+                    content = tf.make_ndarray(value.tensor)
+                    content = content.item() if content.shape == () else tuple(content.tolist())
+                    curves.setdefault(value.tag, []).append((event.step, content))
+        return {tag: sorted(points) for tag, points in curves.items()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def two_cpus() -> list[str]:
     """Returns the names of two logical devices for `tf.distribute.MirroredStrategy`."""
     names = [device.name for device in tf.config.list_logical_devices("CPU")]

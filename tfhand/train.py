@@ -3,14 +3,14 @@
     python -m tfhand.train --flagfile=configs/selfsup.flags --data_dir=OUT --workdir=W
 
 Without --data_dir the embedded recording is made in the working directory first. Stages that are
-in the working directory are not done again.
+in the working directory are not done again, and one that was cut off goes on from its last
+checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
 import dataclasses
 import json
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
@@ -21,7 +21,15 @@ from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import exporting, pose_network
-from tfhand.training import fine_tuning, loop, options, pipeline, stages
+from tfhand.training import (
+    fine_tuning,
+    loop,
+    options,
+    pipeline,
+    preemption,
+    provenance,
+    stages,
+)
 from tfhand.training import workdir as stage_folders
 
 __all__ = ["define_flags", "main", "make_strategy"]
@@ -41,6 +49,12 @@ def define_flags(flag_values):
     )
     flags.DEFINE_integer(
         "num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, flag_values=flag_values
+    )
+    flags.DEFINE_boolean(
+        "deterministic",
+        False,
+        "Take only operations whose results are the same bits every time; slower on a GPU.",
+        flag_values=flag_values,
     )
     options.define_flags(flag_values)
 
@@ -104,9 +118,18 @@ def _scores(name, predicted):
 
 def main(values):
     """Runs the command."""
+    with preemption.leave_on_sigterm():
+        _run(values)
+
+
+def _run(values):
+    if values.deterministic:
+        keras.utils.set_random_seed(values.seed)
+        tf.config.experimental.enable_op_determinism()
     network_options = options.from_flags(options.NetworkOptions, values)
     init_options = options.from_flags(options.InitOptions, values)
     tune_options = options.from_flags(options.FineTuneOptions, values)
+    run_options = options.from_flags(options.RunOptions, values)
     weights = options.from_flags(terms.LossWeights, values)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
     strategy = make_strategy(values.num_devices)
@@ -119,8 +142,11 @@ def main(values):
     recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
     if tune_options.method == "labels" and not recording.joint_mask.any():
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
-    prior = stages.train_prior(start, options.from_flags(options.PriorOptions, values), values.seed)
-    network = stages.initialize(start, strategy, network_options, init_options, values.seed)
+    prior_options = options.from_flags(options.PriorOptions, values)
+    prior = stages.train_prior(start, prior_options, values.seed, run_options)
+    network = stages.initialize(
+        start, strategy, network_options, init_options, values.seed, run_options
+    )
     report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
     before = _predict(network, data_dir, spec)
     scores = _scores("synthetic_only", before)
@@ -129,13 +155,24 @@ def main(values):
     after = before
     if tune_options.method != "none":
         network = fine_tuning.fine_tune(
-            workdir, strategy, network, prior, recording, weights, tune_options, spec, values.seed
+            workdir,
+            strategy,
+            network,
+            prior,
+            recording,
+            weights,
+            tune_options,
+            spec,
+            values.seed,
+            run_options,
         )
         after = _predict(network, data_dir, spec)
         name = "with_labels" if tune_options.method == "labels" else "self_supervised"
         scores |= _scores(name, after)
     _export(workdir, network, prior, spec)
     _report(workdir, start, scores, after, network, data_dir, spec)
+    made_from = provenance.describe(values, data_dir)
+    report.write_json(workdir.path / "report" / "provenance.json", made_from)
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):
@@ -167,13 +204,7 @@ def _export(workdir, network, prior, spec):
 
 def _report(workdir, start, scores, predicted, network, data_dir, spec):
     folder = workdir.path / "report"
-    extra = {
-        "versions": {
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        }
-    }
+    extra = {"versions": provenance.versions()}
     nyu = real_frame.find_folder()
     if nyu is not None:
         folder.mkdir(parents=True, exist_ok=True)
