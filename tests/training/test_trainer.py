@@ -1,12 +1,15 @@
 """`PoseTrainer`: one or two devices, what it learns, what it logs."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfhand.losses import terms
-from tfhand.training import augmentation, objectives, trainer
+from tfhand.models import pose_network
+from tfhand.training import augmentation, objectives, trainer, workers
 
 # The two halves of a batch are summed in another order: float32 round-off of gradients of order
 # one, times a learning rate of 0.05, over three steps.
@@ -137,6 +140,45 @@ def test_either_objective_alone(make_network, spec, batches, kind):
     assert ("synthetic_error_mm" in logs) == (kind == "synthetic")
     assert ("model_to_data" in logs) == (kind == "recorded")
     assert np.isfinite(logs["loss"][0])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_bad_sample_changes_nothing_and_is_named(two_cpus, spec, batch, count):
+    weights = terms.LossWeights(*[0.0] * 4, 0.1, 0.0, 0.0)
+    config = pose_network.PoseNetworkConfig(32, 8, features=8, growth=4, depth=1)
+    config = dataclasses.replace(config, normalization="batch")
+    with tf.distribute.MirroredStrategy(two_cpus[:count]).scope():
+        network = pose_network.build_pose_network(config)
+        model = make_trainer(
+            network, spec, synthetic=False, objective=make_objective(spec, weights=weights)
+        )
+        compiled(model, keras.optimizers.AdamW(1e-2))
+    take_step = workers.compiled(model)
+    target = batch["target_mm"].numpy()
+    target[3, 1] = np.inf
+
+    def step(number, target_mm):
+        """One step on the batch, dealt to the devices; returns its findings."""
+        whole = {"recorded": {**batch, "target_mm": tf.constant(target_mm)}}
+        dealt = workers.deal(model.distribute_strategy, lambda step: whole, number, number + 1, 1)
+        return take_step(next(iter(dealt)), tf.constant(0.0))
+
+    def state():
+        return [v.numpy() for v in (*model.network.weights, *model.optimizer.variables)]
+
+    assert all(f.is_good for f in step(0, batch["target_mm"]))
+    before, loss = state(), float(model.metrics[0].result())
+    findings = step(1, target)
+    assert not any(f.is_good for f in findings)
+    for a, b in zip(before, state(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert float(model.metrics[0].result()) == loss
+    # The replica that holds the sample names it, by its place in the whole batch.
+    assert model.term_names() == ["bone_length", "target", "recorded_loss"]
+    assert [int(f.row) for f in findings] == [-1, 3][-count:]
+    assert model.term_names()[int(findings[-1].term)] == "target"
+    assert all(f.is_good for f in step(2, batch["target_mm"]))
+    assert (before[0] != state()[0]).any()
 
 
 def test_no_objective_is_an_error(make_network):
