@@ -171,6 +171,25 @@ def test_report_says_what_the_run_was_made_from(finished):
         assert isinstance(made_from["commit"]["is_dirty"], bool)
 
 
+def test_deterministic_runs_are_equal_bit_by_bit(finished, tmp_path):
+    data = finished / "recording"
+    arguments = ("--flagfile=configs/selfsup.flags", *SMALL, f"--data_dir={data}")
+    runs = [tmp_path / "first", tmp_path / "second"]
+    started = [
+        start_process(*arguments, "--deterministic", f"--workdir={folder}") for folder in runs
+    ]
+    for process in started:
+        _, error = process.communicate()
+        assert process.returncode == 0, error[-4000:]
+    for name in ("prior/prior.weights.h5", "init/pose.weights.h5", "tune/pose.weights.h5"):
+        first, second = (weights_of(folder / name) for folder in runs)
+        assert set(first) == set(second)
+        for key, value in first.items():
+            np.testing.assert_array_equal(second[key], value, err_msg=f"{name}: {key}")
+    first, second = ((folder / "report" / "metrics.json").read_text() for folder in runs)
+    assert first == second
+
+
 def stop(capsys, *arguments):
     """Runs the command on bad input in this process; returns the line that it ends with."""
     with pytest.raises(SystemExit) as stopped:
