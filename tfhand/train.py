@@ -29,6 +29,7 @@ from tfhand.training import (
     preemption,
     provenance,
     stages,
+    workers,
 )
 from tfhand.training import workdir as stage_folders
 
@@ -50,6 +51,21 @@ def define_flags(flag_values):
     flags.DEFINE_integer(
         "num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, flag_values=flag_values
     )
+    flags.DEFINE_enum(
+        "distribution",
+        "mirrored",
+        ("mirrored", "multi_worker"),
+        "mirrored: the devices of this machine; multi_worker: those of all machines of TF_CONFIG, "
+        "which run the same command.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "worker_timeout",
+        1800,
+        "Seconds that a worker waits for another before it takes it for lost.",
+        1,
+        flag_values=flag_values,
+    )
     flags.DEFINE_boolean(
         "deterministic",
         False,
@@ -59,12 +75,20 @@ def define_flags(flag_values):
     options.define_flags(flag_values)
 
 
-def make_strategy(num_devices):
-    """Returns the strategy for `num_devices` devices (0: all GPUs, or one CPU).
+def make_strategy(values):
+    """Returns the strategy that the flags ask for.
+
+    Args:
+        values: Parsed flags.
 
     Raises:
-        ValueError: If there are fewer devices.
+        ValueError: If there are fewer devices, or TF_CONFIG names no workers.
     """
+    if values.distribution == "multi_worker":
+        if values.num_devices:
+            raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
+        return workers.multi_worker_strategy(values.worker_timeout)
+    num_devices = values.num_devices
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
     if count > len(devices):
@@ -118,7 +142,7 @@ def _scores(name, predicted):
 
 def main(values):
     """Runs the command."""
-    with preemption.leave_on_sigterm():
+    with preemption.leave_on_sigterm(), workers.leave_when_one_is_lost():
         _run(values)
 
 
@@ -132,27 +156,30 @@ def _run(values):
     run_options = options.from_flags(options.RunOptions, values)
     weights = options.from_flags(terms.LossWeights, values)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    strategy = make_strategy(values.num_devices)
+    strategy = make_strategy(values)
     _check(network_options, init_options, tune_options, weights, strategy.num_replicas_in_sync)
-    workdir = stage_folders.Workdir(values.workdir)
+    is_chief = workers.is_chief(strategy)
+    workdir = stage_folders.Workdir(values.workdir, is_chief)
     start = workdir
     if init_options.from_workdir:
-        start = stage_folders.finished_workdir(init_options.from_workdir)
-    data_dir = _find_data(values, workdir, spec)
+        start = stage_folders.finished_workdir(init_options.from_workdir, is_chief)
+    with workers.one_by_one(strategy):
+        data_dir = _find_data(values, workdir, spec)
     recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
     if tune_options.method == "labels" and not recording.joint_mask.any():
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
     prior_options = options.from_flags(options.PriorOptions, values)
-    prior = stages.train_prior(start, prior_options, values.seed, run_options)
+    with workers.one_by_one(strategy):
+        prior = stages.train_prior(start, prior_options, values.seed, run_options)
     network = stages.initialize(
         start, strategy, network_options, init_options, values.seed, run_options
     )
-    report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
-    before = _predict(network, data_dir, spec)
-    scores = _scores("synthetic_only", before)
-    for name, score in scores.items():
-        print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
-    after = before
+    if is_chief:
+        report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
+        after = _predict(network, data_dir, spec)
+        scores = _scores("synthetic_only", after)
+        for name, score in scores.items():
+            print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
     if tune_options.method != "none":
         network = fine_tuning.fine_tune(
             workdir,
@@ -166,13 +193,16 @@ def _run(values):
             values.seed,
             run_options,
         )
-        after = _predict(network, data_dir, spec)
-        name = "with_labels" if tune_options.method == "labels" else "self_supervised"
-        scores |= _scores(name, after)
-    _export(workdir, network, prior, spec)
-    _report(workdir, start, scores, after, network, data_dir, spec)
-    made_from = provenance.describe(values, data_dir)
-    report.write_json(workdir.path / "report" / "provenance.json", made_from)
+        if is_chief:
+            after = _predict(network, data_dir, spec)
+            name = "with_labels" if tune_options.method == "labels" else "self_supervised"
+            scores |= _scores(name, after)
+    with workers.one_by_one(strategy):
+        if is_chief:
+            _export(workdir, network, prior, spec)
+            _report(workdir, start, scores, after, network, data_dir, spec)
+            made_from = provenance.describe(values, data_dir)
+            report.write_json(workdir.path / "report" / "provenance.json", made_from)
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):

@@ -6,10 +6,14 @@ that all of them see.
 """
 
 import contextlib
+import faulthandler
+import json
+import os
+import sys
 
 import tensorflow as tf
 
-from tfhand.training import guard
+from tfhand.training import guard, preemption
 
 __all__ = [
     "barrier",
@@ -17,9 +21,84 @@ __all__ = [
     "compiled",
     "deal",
     "is_chief",
+    "leave_when_one_is_lost",
+    "multi_worker_strategy",
     "num_workers",
     "one_by_one",
 ]
+
+
+# What a collective operation ends with when a process it waits for is gone or silent.
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+def multi_worker_strategy(timeout_seconds):
+    """Returns the strategy for the machines of the environment variable TF_CONFIG.
+
+    It has to be made before any TensorFlow operation runs, and waits for the other machines. If
+    they do not come, the process ends with status 1.
+
+    Args:
+        timeout_seconds: Longest wait for another machine, now and in every operation with it.
+
+    Raises:
+        ValueError: If TF_CONFIG does not name this machine among workers.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        addresses, task = config["cluster"]["worker"], config["task"]
+        is_there = task["type"] == "worker" and 0 <= int(task["index"]) < len(addresses)
+    except (ValueError, KeyError, TypeError):
+        is_there = False
+    if not is_there:
+        raise ValueError(
+            "Expected in the environment variable TF_CONFIG addresses of workers and the index of "
+            f'this one, {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker", '
+            f'"index": 0}}}}, found {text!r}.'
+        )
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout_seconds)
+    print(f"Waiting for all of {addresses}, at most {timeout_seconds} s.", flush=True)
+    # TensorFlow waits for an hour and lets no Python run meanwhile, so this watch is not in Python.
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(timeout_seconds, exit=True, file=nowhere)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        faulthandler.cancel_dump_traceback_later()
+    return strategy
+
+
+@contextlib.contextmanager
+def leave_when_one_is_lost():
+    """Context in which the loss of another process ends this one with `EXIT_PREEMPTED`.
+
+    At once, without the usual end of a process, which would wait for those that are lost.
+    """
+    try:
+        yield
+    except _LOST as error:
+        if "TF_CONFIG" not in os.environ:
+            raise
+        print(
+            "train: lost another worker; the same command on all machines goes on from the last "
+            f"checkpoint. TensorFlow says: {_cause(error)}",
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.stdout.flush()
+        os._exit(preemption.EXIT_PREEMPTED)
+
+
+def _cause(error):
+    """Returns the first line of a message that says what happened, not where it was defined."""
+    where = ("Graph execution error", "Detected at", "File", " ")
+    lines = [line for line in error.message.splitlines() if line and not line.startswith(where)]
+    return (lines or [type(error).__name__])[0][:200]
 
 
 def is_chief(strategy):
@@ -105,8 +184,7 @@ def check_agreement(strategy, step):
     """
     if num_workers(strategy) == 1:
         return
-    steps = strategy.run(lambda: tf.constant(float(step)))
-    mean = strategy.reduce("MEAN", steps, axis=None).numpy()
+    mean = _sum_over_workers(strategy, step) / strategy.num_replicas_in_sync
     if mean != step:
         raise ValueError(
             f"Expected one working directory that all workers see, found checkpoints of step "
@@ -117,7 +195,16 @@ def check_agreement(strategy, step):
 def barrier(strategy):
     """Waits until all processes are here."""
     if num_workers(strategy) > 1:
-        strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None).numpy()
+        _sum_over_workers(strategy, 0)
+
+
+def _sum_over_workers(strategy, value):
+    @tf.function(autograph=False)
+    def total():
+        values = strategy.run(lambda: tf.constant(float(value)))
+        return strategy.reduce("SUM", values, axis=None)
+
+    return float(total())
 
 
 @contextlib.contextmanager
