@@ -28,8 +28,8 @@ def make_model():
     return prior_trainer.PriorTrainer(pose_prior.PosePrior(config), STEPS, seed=4)
 
 
-def make_batch(step):
-    return 40.0 * streams.for_step(5, "hands", step).normal([6, 41, 3])
+def make_batch(step, part=(0, 1)):
+    return 40.0 * streams.for_step(5, "hands", step, part).normal([6, 41, 3])
 
 
 def train(folder, make=make_batch):
@@ -182,7 +182,7 @@ def test_the_graph_is_traced_once_and_calls_no_python(tmp_path, monkeypatch):
 
 
 def bad_at(*steps):
-    def make(step):
+    def make(step, part):
         is_bad = tf.reduce_any(tf.equal(step, tf.constant(steps, tf.int64)))
         batch = make_batch(step)
         wrong = tf.where(tf.range(6)[:, None, None] == 4, np.nan, batch)

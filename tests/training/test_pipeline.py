@@ -124,6 +124,19 @@ def test_synthetic_batches():
     assert np.abs(first["spheres_mm"] - second["spheres_mm"]).max() > 1.0
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
+    parts = [make(tf.constant(1, tf.int64), (tf.constant(i), 2)) for i in range(2)]
+    for name, whole in second.items():
+        # A product of matrices may be summed in another order when it has fewer rows.
+        np.testing.assert_allclose(tf.concat([p[name] for p in parts], 0), whole, atol=1e-3)
+
+
+def test_parts_of_a_recorded_batch_are_its_rows(recording, batch):
+    make = pipeline.recorded_batches(
+        recording, batch["target_mm"], batch["target_mask"], batch_size=4, seed=5
+    )
+    parts = [make(3, (i, 2)) for i in range(2)]
+    for name, whole in make(3).items():
+        np.testing.assert_array_equal(tf.concat([p[name] for p in parts], 0), whole)
 
 
 def test_empty_recording_is_an_error(dataset):

@@ -98,7 +98,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
 
     def synthetic_batches(spec, batch_size, config, seed, known):
         known_poses.append(known)
-        return lambda step: synthetic
+        return lambda step, part: synthetic
 
     monkeypatch.setattr(fine_tuning.pipeline, "synthetic_batches", synthetic_batches)
 

@@ -159,8 +159,14 @@ def test_a_bad_sample_changes_nothing_and_is_named(two_cpus, spec, batch, count)
 
     def step(number, target_mm):
         """One step on the batch, dealt to the devices; returns its findings."""
-        whole = {"recorded": {**batch, "target_mm": tf.constant(target_mm)}}
-        dealt = workers.deal(model.distribute_strategy, lambda step: whole, number, number + 1, 1)
+        whole = {**batch, "target_mm": tf.constant(target_mm)}
+
+        def make(step, part):
+            index, of = part
+            rows = {k: tf.reshape(v, [of, -1, *v.shape[1:]])[index] for k, v in whole.items()}
+            return {"recorded": rows}
+
+        dealt = workers.deal(model.distribute_strategy, make, number, number + 1, 1)
         return take_step(next(iter(dealt)), tf.constant(0.0))
 
     def state():

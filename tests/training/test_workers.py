@@ -49,13 +49,14 @@ def make_model(strategy):
     return model
 
 
-def make_batch(step):
-    rng = streams.for_step(5, "batch", step)
+def make_batch(step, part):
+    rng = streams.for_step(5, "batch", step, part)
+    size = BATCH // part[1]
     sample = {
-        "depth_mm": rng.uniform([BATCH, VIEWS, 16, 16], -100.0, 150.0),
-        "ref_from_crop": tf.eye(4, batch_shape=[BATCH, VIEWS]),
-        "target_mm": 40.0 * rng.normal([BATCH, VIEWS, 41, 3]),
-        "target_mask": tf.ones([BATCH, VIEWS, 41]),
+        "depth_mm": rng.uniform([size, VIEWS, 16, 16], -100.0, 150.0),
+        "ref_from_crop": tf.eye(4, batch_shape=[size, VIEWS]),
+        "target_mm": 40.0 * rng.normal([size, VIEWS, 41, 3]),
+        "target_mask": tf.ones([size, VIEWS, 41]),
     }
     return {"recorded": sample}
 

@@ -219,7 +219,7 @@ def _mixed(recording, fits, options, spec, seed):
     synthetic = pipeline.synthetic_batches(
         spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 2, known
     )
-    return lambda step: {"synthetic": synthetic(step), "recorded": recorded(step)}
+    return lambda *place: {"synthetic": synthetic(*place), "recorded": recorded(*place)}
 
 
 def _describe(fits, recording):

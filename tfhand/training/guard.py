@@ -117,8 +117,9 @@ class Tally:
         self._name, self._terms, self._describe = name, terms, describe
         self._most_in_row, self._most = most_in_row, most
         self._num_replicas = num_replicas
-        # Skipped one after the other, and in all; saved with the weights.
-        self.variable = tf.Variable([0, 0], trainable=False, dtype=tf.int64)
+        # Skipped one after the other, and in all; saved with the weights, counted by the host.
+        with tf.device("CPU:0"):
+            self.variable = tf.Variable([0, 0], trainable=False, dtype=tf.int64)
 
     def count(self, step, findings):
         """Takes note of a step.

@@ -8,6 +8,9 @@ Keras' `fit` is not used: it saves between epochs only, and `MultiWorkerMirrored
 it (Keras 3.15: a PerReplica batch cannot be converted to a tensor).
 """
 
+import sys
+import time
+
 import keras
 import tensorflow as tf
 from tqdm import tqdm
@@ -18,6 +21,8 @@ __all__ = ["check_batches", "compile_trainer", "fit"]
 
 _WARMUP_STEPS = 60
 _PREFETCHED = 4
+# What steps found is read every so many: reading waits for all that the device was given.
+_LOOKED_AT_TOGETHER = 10
 
 
 def check_batches(num_devices, **batches):
@@ -64,8 +69,8 @@ def fit(model, make_batch, steps, folder, name, run, watching=(), describe=None)
 
     Args:
         model: `trainer.PoseTrainer` or `prior_trainer.PriorTrainer`, compiled.
-        make_batch: Function of TensorFlow operations from a step's number, int64 scalar from 0, to
-            the whole batch that it takes.
+        make_batch: Function of TensorFlow operations from a step's number, int64 scalar from 0, and
+            a part (index, count) of the batch, as in `streams.Draws`, to the part that it takes.
         steps: Steps.
         folder: `pathlib.Path` of the stage.
         name: Of this training within the stage.
@@ -130,36 +135,28 @@ class _Training:
         return step
 
     def progress(self, step):
-        """Returns a progress bar; in a file, one line in half a minute."""
-        bar = tqdm(
+        """Returns a progress bar, which is not shown in a file."""
+        self._last = step, time.monotonic()
+        return tqdm(
             initial=step,
             total=self._steps,
             desc=self._name,
             unit="step",
-            disable=not self._is_chief,
+            disable=None if self._is_chief else True,
         )
-        if not bar.disable and not bar.fp.isatty():
-            bar.mininterval = bar.maxinterval = 30.0
-        return bar
 
     def look(self, step, findings, is_asked_to_stop):
         """Looks at steps that were made, saves this one if it is time, returns whether to leave.
 
-        What a step found is read while the next one runs, so that the device does not wait, except
-        at the points of the curves. Several machines leave after the same step, the one after that
-        which told all of them.
+        Several machines leave after the same step, at which all of them read that one was asked to.
         """
         leave = is_asked_to_stop and self._is_alone
         is_point = step % self._every == 0 or step == self._steps
-        seen, self._pending = [*self._pending, (step, findings)], []
-        if not (is_point or leave):
-            self._pending.append(seen.pop())
-        for found in seen:
-            leave |= self._tally.count(*found)
-        if leave:
-            # This one belongs to the checkpoint too.
+        self._pending.append((step, findings))
+        if is_point or leave or len(self._pending) == _LOOKED_AT_TOGETHER:
             for found in self._pending:
-                self._tally.count(*found)
+                leave |= self._tally.count(*found)
+            self._pending = []
         if is_point:
             self._write_point(step)
         if is_point or leave:
@@ -167,16 +164,27 @@ class _Training:
         return leave
 
     def _write_point(self, step):
-        """Writes the means since the last point, and starts them anew."""
+        """Writes and prints the means since the last point, and starts them anew."""
         metrics = self._model.metrics
-        values = {metric.name: metric.result() for metric in metrics}
-        values["learning_rate"] = self._model.optimizer.learning_rate
+        values = {metric.name: float(metric.result()) for metric in metrics}
+        values["learning_rate"] = float(self._model.optimizer.learning_rate)
+        self._print_point(step, values)
         with self._writer.as_default(step):
             for name, value in values.items():
-                tf.summary.scalar(name, tf.convert_to_tensor(value))
+                tf.summary.scalar(name, value)
             if self._is_chief:
                 for watch in self._watching:
                     watch(self._model, step)
         self._writer.flush()
         for metric in metrics:
             metric.reset_state()
+
+    def _print_point(self, step, values):
+        last_step, last_time = self._last
+        self._last = step, time.monotonic()
+        if self._is_chief:
+            milliseconds = 1000.0 * (self._last[1] - last_time) / (step - last_step)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            place = f"{self._name}: step {step} of {self._steps}, {milliseconds:.0f} ms a step"
+            tqdm.write(f"{place}: {shown}")
+            sys.stdout.flush()

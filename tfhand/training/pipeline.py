@@ -144,12 +144,14 @@ def synthetic_batches(spec, batch_size, config, seed, known=None):
         known: Optional `samples.KnownPoses` to draw near.
 
     Returns:
-        Function from a step's number to what `samples.sample_batch` returns.
+        Function from a step's number and a part of the batch, as in `streams.Draws`, to what
+        `samples.sample_batch` returns. Only that part is made.
     """
 
-    def batch(step):
-        rng = streams.for_step(seed, "synthetic samples", step)
-        return samples.sample_batch(rng, batch_size, spec, config, known)
+    def batch(step, part=(0, 1)):
+        size = batch_size // part[1]
+        rng = streams.for_step(seed, "synthetic samples", step, part, size)
+        return samples.sample_batch(rng, size, spec, config, known)
 
     return batch
 
@@ -165,7 +167,8 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
         seed: Seed of the order.
 
     Returns:
-        Function from a step's number to a dict for `objectives.RecordedObjective`.
+        Function from a step's number and a part of the batch, as in `streams.Draws`, to a dict for
+        `objectives.RecordedObjective`.
     """
     columns = {
         "depth_mm": recording.depth_mm,
@@ -175,8 +178,10 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
     }
     columns = {name: tf.constant(column) for name, column in columns.items()}
 
-    def batch(step):
+    def batch(step, part=(0, 1)):
         rows = streams.shuffled_rows(seed, step, batch_size, len(recording))
+        index, count = part
+        rows = tf.reshape(rows, [count, batch_size // count])[index]
         return {name: tf.gather(column, rows) for name, column in columns.items()}
 
     return batch

@@ -75,7 +75,7 @@ def train_prior(sampler, config, folder, prior_options, seed, run):
     prior.start_at_mean(sampler(streams.for_step(seed, "first hands", 0), batch))
     loop.fit(
         PriorTrainer(prior, prior_options.steps, seed),
-        lambda step: sampler(streams.for_step(seed, "hands", step), batch),
+        lambda *place: sampler(streams.for_step(seed, "hands", *place), batch),
         prior_options.steps,
         folder,
         "prior",

@@ -100,7 +100,7 @@ def initialize(workdir, strategy, network_options, options, seed, run):
         synthetic = pipeline.synthetic_batches(spec, options.batch, config, seed + 1)
         loop.fit(
             model,
-            lambda step: {"synthetic": synthetic(step)},
+            lambda *place: {"synthetic": synthetic(*place)},
             options.steps,
             folder,
             "network",

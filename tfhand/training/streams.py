@@ -24,10 +24,12 @@ class Draws:
         part: (index, count): the first axis of every draw is the index-th of count equal parts of
             the batch, and the rows are those that a draw for the whole batch has there. So a batch
             dealt to several replicas meets the same numbers as on one.
+        batch: Rows of that part. A draw of several times as many rows is for as many batches, one
+            after the other, and has the part of each. None: every draw is for one.
     """
 
-    def __init__(self, key, part=(0, 1)):
-        self._key, self._part = key, part
+    def __init__(self, key, part=(0, 1), batch=None):
+        self._key, self._part, self._batch = key, part, batch
         self._count = 0
 
     def normal(self, shape, mean=0.0, stddev=1.0):
@@ -52,22 +54,27 @@ class Draws:
             return draw(shape, key, **options)
         shape = tf.convert_to_tensor(shape, tf.int32)
         whole = draw(tf.concat([shape[:1] * count, shape[1:]], axis=0), key, **options)
-        return whole[index * shape[0] : (index + 1) * shape[0]]
+        batch = shape[0] if self._batch is None else self._batch
+        blocks = tf.concat([[shape[0] // batch, count, batch], shape[1:]], axis=0)
+        return tf.reshape(tf.reshape(whole, blocks)[:, index], shape)
 
 
-def for_step(seed, purpose, step):
-    """Returns the `Draws` of a step, inside a replica those of its part of the batch.
+def for_step(seed, purpose, step, part=None, batch=None):
+    """Returns the `Draws` of a step.
 
     Args:
         seed: int, of the training.
         purpose: What is drawn; different words draw independently.
         step: int or integer scalar tensor.
+        part: As for `Draws`; None: inside a replica its part of the batch, else all of it.
+        batch: As for `Draws`.
     """
-    context = tf.distribute.get_replica_context()
-    part = (0, 1)
-    if context is not None and context.num_replicas_in_sync > 1:
-        part = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
-    return Draws(_key(seed, purpose, step), part)
+    if part is None:
+        context = tf.distribute.get_replica_context()
+        part = (0, 1)
+        if context is not None and context.num_replicas_in_sync > 1:
+            part = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
+    return Draws(_key(seed, purpose, step), part, batch)
 
 
 def shuffled_rows(seed, step, batch_size, count):

@@ -1,7 +1,7 @@
 """Replicas of a training on the devices of one machine or of several: who does what.
 
-With `MultiWorkerMirroredStrategy` every machine runs the same command. Each takes its rows of every
-batch, all make the same step, and the first, the chief, alone writes. The working directory is one
+With `MultiWorkerMirroredStrategy` every machine runs the same command. Each makes its rows of every
+batch, all take the same step, and the first, the chief, alone writes. The working directory is one
 that all of them see.
 """
 
@@ -108,44 +108,37 @@ def is_chief(strategy):
 
 
 def deal(strategy, make_batch, first, last, prefetched):
-    """Deals batches to the replicas.
+    """Makes for every replica its part of every batch.
 
     Args:
         strategy: `tf.distribute.Strategy`.
-        make_batch: Function from a step's number to the whole batch, tensors [B, ...].
+        make_batch: Function from (step's number, (index, count)) to the index-th of count equal
+            parts of the batch, tensors [B / count, ...].
         first: Number of the first step.
         last: Number after the last step.
         prefetched: Batches that are made ahead.
 
     Returns:
-        Iterable of what `strategy.run` takes: every replica gets its rows of the batch.
+        Iterable of what `strategy.run` takes.
     """
     replicas = strategy.num_replicas_in_sync
 
     # Without autograph, which would convert the NumPy code behind the skin as well.
     @tf.autograph.experimental.do_not_convert
-    def whole(step):
-        return make_batch(step)
+    def make(step, index):
+        return make_batch(step, (index, replicas))
 
-    def part_of(batch, index):
-        def rows(tensor):
-            size = tensor.shape[0] // replicas
-            part = tensor[index * size : (index + 1) * size]
-            return tf.ensure_shape(part, [size, *tensor.shape[1:]])
-
-        return tf.nest.map_structure(rows, batch)
+    steps = tf.data.Dataset.range(first, last)
+    if replicas == 1:
+        return steps.map(lambda step: make(step, 0)).prefetch(prefetched)
 
     def of_worker(context):
-        dataset = tf.data.Dataset.range(first, last).map(whole)
-        if replicas > 1:
-            here = replicas // context.num_input_pipelines
-            start = here * context.input_pipeline_id
-            parts = tf.data.Dataset.range(start, start + here)
-            dataset = dataset.flat_map(lambda batch: parts.map(lambda i: part_of(batch, i)))
+        here = replicas // context.num_input_pipelines
+        start = here * context.input_pipeline_id
+        parts = tf.data.Dataset.range(start, start + here)
+        dataset = steps.flat_map(lambda step: parts.map(lambda index: make(step, index)))
         return dataset.prefetch(prefetched)
 
-    if replicas == 1:
-        return of_worker(None)
     return strategy.distribute_datasets_from_function(of_worker)
 
 
