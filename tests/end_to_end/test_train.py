@@ -63,6 +63,10 @@ def finished(tmp_path_factory):
     result = run_process("--flagfile=configs/selfsup.flags", *SMALL, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr[-4000:]
     assert "self_supervised" in result.stdout
+    # One line at every point of the curves.
+    for name in ("prior", "network", "round-1"):
+        for step in (3, 4):
+            assert f"{name}: step {step} of 4, " in result.stdout
     return workdir
 
 
@@ -136,7 +140,10 @@ def test_killed_in_every_stage_it_ends_the_same(finished, tmp_path, read_curves)
     command = ("--flagfile=configs/selfsup.flags", *SMALL)
     for sign, number, status in (
         ("recording/.train-00000*", signal.SIGKILL, -signal.SIGKILL),
+        ("prior/backup/prior/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
         ("init/backup/network/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
+        # While hands are fitted.
+        ("tune/round-1", signal.SIGKILL, -signal.SIGKILL),
         ("tune/round-1/fits.npz", signal.SIGTERM, preemption.EXIT_PREEMPTED),
         ("tune/backup/round-1/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
     ):

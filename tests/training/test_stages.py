@@ -86,7 +86,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
     def fit(model, make_batch, steps, folder, name, run, watching, describe):
         if name in stop_at:
             raise KeyboardInterrupt
-        kept = make_batch(0)["recorded"]["target_mask"].numpy().max(axis=(1, 2)).sum()
+        kept = make_batch(0, (0, 1))["recorded"]["target_mask"].numpy().max(axis=(1, 2)).sum()
         notes.append(("train", (name, steps, kept)))
         kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)

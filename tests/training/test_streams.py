@@ -48,6 +48,14 @@ def test_draws_have_the_asked_distribution():
     np.testing.assert_allclose(np.bincount(whole), count / 5, rtol=0.1)
 
 
+def test_a_draw_for_several_batches_has_the_part_of_each():
+    key = tf.constant([5, 6])
+    whole = streams.Draws(key).normal([3 * 4, 2]).numpy().reshape(3, 4, 2)
+    parts = [streams.Draws(key, (i, 2), 2).normal([3 * 2, 2]) for i in range(2)]
+    found = np.concatenate([np.reshape(part, [3, 2, 2]) for part in parts], axis=1)
+    np.testing.assert_array_equal(found, whole)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_parts_of_a_batch_draw_the_rows_of_the_whole(count):
     key = tf.constant([5, 6])

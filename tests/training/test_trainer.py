@@ -56,24 +56,25 @@ def batches(batch):
     return tf.data.Dataset.from_tensors(both).repeat()
 
 
-def train(devices, make_network, spec, batches, steps, rate, recorded=True):
-    """Trains on the devices; returns weights before and after, and the logs."""
+def train(strategy, make_network, spec, batches, steps, rate, recorded=True):
+    """Trains on the replicas; returns weights before and after, and the logs."""
     # One term of each kind: the others cost only time here.
     weights = terms.LossWeights(1.0, 0.0, 0.01, 0.0, 0.1, 0.0, 0.0)
     objective = make_objective(spec, weights=weights)
-    with tf.distribute.MirroredStrategy(devices).scope():
+    with strategy.scope():
         model = make_trainer(make_network(), spec, recorded=recorded, objective=objective)
         compiled(model, keras.optimizers.SGD(rate))
-    assert model.distribute_strategy.num_replicas_in_sync == len(devices)
+    assert model.distribute_strategy is strategy
     before = [w.copy() for w in model.network.get_weights()]
     logs = fit(model, batches, steps=steps)
     return before, model.network.get_weights(), logs
 
 
-def test_two_devices_train_as_one(two_cpus, make_network, spec, batches):
+def test_two_devices_train_as_one(replicas, make_network, spec, batches):
     arguments = (make_network, spec, batches, 3, 0.05)
-    start_1, weights_1, logs_1 = train(two_cpus[:1], *arguments)
-    start_2, weights_2, logs_2 = train(two_cpus, *arguments)
+    start_1, weights_1, logs_1 = train(replicas(1), *arguments)
+    assert replicas(2).num_replicas_in_sync == 2
+    start_2, weights_2, logs_2 = train(replicas(2), *arguments)
     moved = 0.0
     for a, b, after_1, after_2 in zip(start_1, start_2, weights_1, weights_2, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -86,10 +87,10 @@ def test_two_devices_train_as_one(two_cpus, make_network, spec, batches):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_gradient_limit_counts_all_devices(two_cpus, make_network, spec, batches, count):
+def test_gradient_limit_counts_all_devices(replicas, make_network, spec, batches, count):
     # SGD with rate 1 moves by the gradient: its norm is the limit, not twice or half of it.
     before, after, logs = train(
-        two_cpus[:count], make_network, spec, batches, steps=1, rate=1.0, recorded=False
+        replicas(count), make_network, spec, batches, steps=1, rate=1.0, recorded=False
     )
     step = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True)))
     assert logs["gradient_norm"][0] > 0
@@ -143,11 +144,11 @@ def test_either_objective_alone(make_network, spec, batches, kind):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_bad_sample_changes_nothing_and_is_named(two_cpus, spec, batch, count):
+def test_a_bad_sample_changes_nothing_and_is_named(replicas, spec, batch, count):
     weights = terms.LossWeights(*[0.0] * 4, 0.1, 0.0, 0.0)
     config = pose_network.PoseNetworkConfig(32, 8, features=8, growth=4, depth=1)
     config = dataclasses.replace(config, normalization="batch")
-    with tf.distribute.MirroredStrategy(two_cpus[:count]).scope():
+    with replicas(count).scope():
         network = pose_network.build_pose_network(config)
         model = make_trainer(
             network, spec, synthetic=False, objective=make_objective(spec, weights=weights)

@@ -18,7 +18,16 @@ from tfhand import commands, train
 from tfhand.geometry import crop
 from tfhand.losses import terms
 from tfhand.models import pose_network
-from tfhand.training import augmentation, loop, objectives, options, streams, trainer, workers
+from tfhand.training import (
+    augmentation,
+    loop,
+    objectives,
+    options,
+    preemption,
+    streams,
+    trainer,
+    workers,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
@@ -68,12 +77,12 @@ def fit(strategy, folder):
     return model.network.get_weights()
 
 
-# A process of two. The second kills itself before it looks at a step, or never.
+# A process of two. The second sends itself a signal before it looks at a step, or never.
 WORKER = """
     import importlib.util, os, pathlib, signal, sys
     import numpy as np
     from tfhand.training import loop, workers
-    path, folder, index, last = sys.argv[1:]
+    path, folder, index, last, number = sys.argv[1:]
     strategy = workers.multi_worker_strategy(60)
     spec = importlib.util.spec_from_file_location("toy", path)
     toy = importlib.util.module_from_spec(spec)
@@ -82,7 +91,7 @@ WORKER = """
 
     def look(self, step, *arguments):
         if index == "1" and step == int(last):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), int(number))
         return original(self, step, *arguments)
 
     loop._Training.look = look
@@ -108,7 +117,7 @@ def config(addresses, index):
     return json.dumps({"cluster": {"worker": addresses}, "task": task})
 
 
-def run_two(folder, last):
+def run_two(folder, last=0, number=0):
     """Runs both processes; returns [(status, what it printed)]."""
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     started = []
@@ -118,9 +127,10 @@ def run_two(folder, last):
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TF_CONFIG": config(addresses, index),
         }
+        arguments = map(str, (__file__, folder, index, last, int(number)))
         started.append(
             subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(WORKER), __file__, folder, str(index), last],
+                [sys.executable, "-c", textwrap.dedent(WORKER), *arguments],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -134,15 +144,21 @@ def run_two(folder, last):
 
 def test_two_processes_lose_one_go_on_and_end_as_one(tmp_path, read_curves):
     alone = fit(tf.distribute.get_strategy(), tmp_path / "alone")
-    (chief, chief_text), (other, _) = run_two(str(tmp_path / "two"), "3")
+    (chief, chief_text), (other, _) = run_two(tmp_path / "two", 3, signal.SIGKILL)
     assert other == -signal.SIGKILL
     assert chief == 75, chief_text[-3000:]
     (line,) = [line for line in chief_text.splitlines() if line.startswith("train: lost")]
     assert "the same command on all machines" in line
 
-    results = run_two(str(tmp_path / "two"), "0")
-    assert [status for status, _ in results] == [0, 0], results
+    # One is asked to stop: both save and leave after the same step.
+    results = run_two(tmp_path / "two", 3, signal.SIGTERM)
+    assert [status for status, _ in results] == [preemption.EXIT_PREEMPTED] * 2, results
     assert all("Going on from step 2" in text for _, text in results)
+    assert all("SIGTERM after step 4 of 6" in text for _, text in results)
+
+    results = run_two(tmp_path / "two")
+    assert [status for status, _ in results] == [0, 0], results
+    assert all("Going on from step 4" in text for _, text in results)
     for index in range(2):
         with np.load(tmp_path / f"two-{index}.npz") as saved:
             weights = [saved[name] for name in saved.files]
