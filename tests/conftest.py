@@ -91,6 +91,4 @@ def replicas():
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if len(names) < 2:
         raise RuntimeError(f"expected two logical CPUs, found {names}")
-    return functools.cache(
-        lambda count: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"][:count])
-    )
+    return functools.cache(lambda count: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"][:count]))

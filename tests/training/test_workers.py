@@ -144,8 +144,8 @@ def run_two(folder, last=0, number=0):
 
 def test_two_processes_lose_one_go_on_and_end_as_one(tmp_path, read_curves):
     alone = fit(tf.distribute.get_strategy(), tmp_path / "alone")
-    (chief, chief_text), (other, _) = run_two(tmp_path / "two", 3, signal.SIGKILL)
-    assert other == -signal.SIGKILL
+    (chief, chief_text), (other, other_text) = run_two(tmp_path / "two", 3, signal.SIGKILL)
+    assert other == -signal.SIGKILL, other_text[-3000:]
     assert chief == 75, chief_text[-3000:]
     (line,) = [line for line in chief_text.splitlines() if line.startswith("train: lost")]
     assert "the same command on all machines" in line

@@ -166,8 +166,9 @@ class _Training:
     def _write_point(self, step):
         """Writes and prints the means since the last point, and starts them anew."""
         metrics = self._model.metrics
-        values = {metric.name: float(metric.result()) for metric in metrics}
-        values["learning_rate"] = float(self._model.optimizer.learning_rate)
+        values = {metric.name: metric.result() for metric in metrics}
+        values["learning_rate"] = self._model.optimizer.learning_rate
+        values = {name: float(tf.convert_to_tensor(value)) for name, value in values.items()}
         self._print_point(step, values)
         with self._writer.as_default(step):
             for name, value in values.items():

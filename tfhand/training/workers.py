@@ -7,6 +7,7 @@ that all of them see.
 
 import contextlib
 import faulthandler
+import functools
 import json
 import os
 import sys
@@ -192,12 +193,16 @@ def barrier(strategy):
 
 
 def _sum_over_workers(strategy, value):
-    @tf.function(autograph=False)
-    def total():
-        values = strategy.run(lambda: tf.constant(float(value)))
-        return strategy.reduce("SUM", values, axis=None)
+    return float(_summing(strategy)(tf.constant(float(value))))
 
-    return float(total())
+
+@functools.cache
+def _summing(strategy):
+    @tf.function(autograph=False)
+    def total(value):
+        return strategy.reduce("SUM", strategy.run(tf.identity, (value,)), axis=None)
+
+    return total
 
 
 @contextlib.contextmanager
