@@ -215,11 +215,7 @@ def _convert(options, split, cameras, plan, convert_split):
 
 def main(options):
     """Runs the command."""
-    if storage.is_remote(options.output_dir):
-        raise ValueError(
-            f"Expected a local folder as --output_dir, found {options.output_dir}: "
-            "data_prep.beam.nyu writes there."
-        )
+    storage.check_local(options.output_dir, "data_prep.beam.nyu")
     convert(
         options,
         functools.partial(split_conversion.convert_split, workers=options.workers or None),

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 __all__ = [
     "copied_here",
+    "check_local",
     "is_remote",
     "list_names",
     "move",
@@ -32,6 +33,12 @@ _REQUESTS = 64
 def is_remote(path) -> bool:
     """Tells whether a path is a URL such as `gs://bucket/folder`."""
     return "://" in os.fspath(path)
+
+
+def check_local(path, who_else: str) -> None:
+    """Raises a ValueError that names who else writes to object stores if a path is a URL."""
+    if is_remote(path):
+        raise ValueError(f"Expected a local folder to write to, found {path}: see {who_else}.")
 
 
 @contextlib.contextmanager
