@@ -29,10 +29,7 @@ def convert_split(plan: SplitPlan, convert: FrameConverter, arguments: Sequence[
     Raises:
       As `shards.convert_split`.
     """
-    # The annotation of a large recording is too much for a pipeline's description.
-    is_annotated = convert.split.joints_mm is not None
-    light = dataclasses.replace(convert, split=dataclasses.replace(convert.split, joints_mm=None))
-    make = functools.partial(_open, light, is_annotated, plan.num_views)
+    make = _opener(convert, plan.num_views)
 
     def encode(pipeline):
         return (
@@ -48,6 +45,16 @@ def convert_split(plan: SplitPlan, convert: FrameConverter, arguments: Sequence[
 
 def _frames_of_shard(index, items, num_shards):
     return ((index, item) for item in items[index::num_shards])
+
+
+def _opener(convert, num_views):
+    """Returns what workers make their converter with, small enough for a pipeline's description.
+
+    The annotation of a large recording is not: workers read it again.
+    """
+    is_annotated = convert.split.joints_mm is not None
+    light = dataclasses.replace(convert, split=dataclasses.replace(convert.split, joints_mm=None))
+    return functools.partial(_open, light, is_annotated, num_views)
 
 
 def _open(convert, is_annotated, num_views):

@@ -11,7 +11,7 @@ frames go to the workers.
 import functools
 
 from data_prep import nyu
-from data_prep.beam import frames, options
+from data_prep.beam import options
 
 __all__ = ["define_flags", "main"]
 
@@ -20,6 +20,9 @@ define_flags = nyu.define_conversion_flags
 
 def main(flag_values, beam_arguments):
     """Runs the command."""
+    # Imported late: it brings Beam.
+    from data_prep.beam import frames
+
     nyu.convert(flag_values, functools.partial(frames.convert_split, arguments=beam_arguments))
 
 

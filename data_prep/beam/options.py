@@ -1,4 +1,7 @@
-"""Command lines with two parts: `--name=value` of the command, then `--`, then options of Beam."""
+"""Command lines with two parts: `--name=value` of the command, then `--`, then options of Beam.
+
+Beam is imported when a command starts, not when its module is: it is optional.
+"""
 
 import contextlib
 import functools
@@ -6,9 +9,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 
-import apache_beam as beam
 from absl import flags
-from apache_beam.options import pipeline_options
 
 from data_prep import storage
 from tfhand import commands
@@ -53,8 +54,18 @@ def check(arguments: Sequence[str]) -> None:
       arguments: for `PipelineOptions`.
 
     Raises:
-      ValueError: if Beam or its runner would not take or not know one of them.
+      ValueError: if Beam or its runner would not take or not know one of them, or there is no Beam.
     """
+    try:
+        import apache_beam as beam
+        from apache_beam.options import pipeline_options
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise ValueError(
+            "Expected the package apache-beam, found none: install the extra 'beam', "
+            "for example pip install '.[beam]'."
+        ) from error
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -8,7 +8,6 @@ a folder that all workers see: on a shared disk, or in an object store as gs://B
 
 from data_prep import synthetic, takes
 from data_prep.beam import options
-from data_prep.beam.takes import record_split
 from data_prep.split_plan import SplitPlan
 from tfhand.geometry import crop
 
@@ -19,6 +18,9 @@ define_flags = synthetic.define_flags
 
 def main(flag_values, beam_arguments):
     """Runs the command."""
+    # Imported late: it brings Beam.
+    from data_prep.beam.takes import record_split
+
     parts = takes.plan_takes(flag_values.num_samples, flag_values.test_share, flag_values.seed)
     for split, part in parts.items():
         plan = SplitPlan(

@@ -96,6 +96,20 @@ def test_recording_follows_the_seed(folder, tmp_path):
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+def test_a_batch_is_the_same_without_those_before(monkeypatch):
+    monkeypatch.setattr(takes, "BATCH", 2)
+    take = takes.plan_takes(30, 0.2, 3)["train"][1]
+    noise = tf.random.Generator.from_seed(1)
+    in_order = takes.Renderer(take, SPEC, noise)
+    expected = {start: in_order.render(start) for start in take.starts}
+    assert sum(map(len, expected.values())) == take.num_frames and len(expected) > 2
+    alone = takes.Renderer(take, SPEC, noise)
+    for start in (4, 0, 2):
+        for a, b in zip(alone.render(start), expected[start], strict=True):
+            for name in a:
+                np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
 def test_another_seed_is_another_recording():
     first, second = (np.random.default_rng(s) for s in (1, 2))
     assert (motion.place_cameras(first)[1] != motion.place_cameras(second)[1]).any()
