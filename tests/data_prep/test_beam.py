@@ -180,6 +180,18 @@ def test_two_conversions_do_not_write_to_one_folder(beam, source, convert, tmp_p
             convert(source, tmp_path, "--splits=train", "--every=8", by_pipeline=True)
 
 
+def test_records_lie_in_the_order_of_their_frames(beam, tmp_path):
+    """Whatever order the workers' results come in."""
+    items = [shard_parts.Encoded(item, (b"%d" % item,), ("a",)) for item in (7, 1, 10, 4)]
+    writer = beam.shards._WriteShard(str(tmp_path), ["x", "y"])
+    attempts = [next(writer.process((1, {"items": part}))) for part in (items, items[::-1])]
+    for index, part in attempts:
+        dataset = tf.data.TFRecordDataset(str(tmp_path / part["file"]))
+        assert index == 1 and [int(data.numpy()) for data in dataset] == [1, 4, 7, 10]
+    # Two attempts at a shard do not write to one file.
+    assert attempts[0][1]["file"] != attempts[1][1]["file"]
+
+
 def test_annotation_is_not_sent_to_the_workers(beam, source):
     """That of a large recording would be more than a runner takes: workers read it."""
     split = nyu_source.open_split(source, "train")

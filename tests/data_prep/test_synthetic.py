@@ -1,5 +1,6 @@
 """The embedded recording: who is in it, what cameras see, what is written."""
 
+import itertools
 import json
 
 import numpy as np
@@ -100,8 +101,21 @@ def test_a_batch_is_the_same_without_those_before(monkeypatch):
     monkeypatch.setattr(takes, "BATCH", 2)
     take = takes.plan_takes(30, 0.2, 3)["train"][1]
     noise = tf.random.Generator.from_seed(1)
+    states, film = [], filming.film
+
+    def note(points, joints, view_from_ref, rng, spec):
+        before = rng.state.numpy()
+        batch = film(points, joints, view_from_ref, rng, spec)
+        states.append((before, rng.state.numpy()))
+        return batch
+
+    monkeypatch.setattr(filming, "film", note)
     in_order = takes.Renderer(take, SPEC, noise)
     expected = {start: in_order.render(start) for start in take.starts}
+    # In order, each batch draws where the one before has stopped.
+    for (start, after), (next_start, _) in itertools.pairwise(states):
+        assert (start != after).any()
+        np.testing.assert_array_equal(after, next_start)
     assert sum(map(len, expected.values())) == take.num_frames and len(expected) > 2
     alone = takes.Renderer(take, SPEC, noise)
     for start in (4, 0, 2):
