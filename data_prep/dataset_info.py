@@ -129,9 +129,11 @@ def read_info(data_dir) -> DatasetInfo:
     """
     data_dir = os.fspath(data_dir)
     path = os.path.join(data_dir, INFO_NAME)
-    if not tf.io.gfile.isdir(data_dir):
+    with storage.os_errors():
+        is_folder, is_there = tf.io.gfile.isdir(data_dir), tf.io.gfile.exists(path)
+    if not is_folder:
         raise FileNotFoundError(f"No folder {data_dir}: expected a folder of records.")
-    if not tf.io.gfile.exists(path):
+    if not is_there:
         state = "holds no complete data set" if storage.list_names(data_dir) else "is empty"
         raise FileNotFoundError(f"Folder {data_dir} {state}: expected {INFO_NAME} in it.")
     try:

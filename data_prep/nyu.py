@@ -216,10 +216,11 @@ def _convert(options, split, cameras, plan, convert_split):
 def main(options):
     """Runs the command."""
     storage.check_local(options.output_dir, "data_prep.beam.nyu")
-    convert(
-        options,
-        functools.partial(split_conversion.convert_split, workers=options.workers or None),
+    convert_split = functools.partial(
+        split_conversion.convert_split, workers=options.workers or None
     )
+    with storage.os_errors():
+        convert(options, convert_split)
 
 
 def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConverter], object]):
