@@ -1,4 +1,4 @@
-"""The nearest connected surface of depth images, on the image reduced to some sixty pixels a side.
+"""The nearest connected surface of depth images, on the image reduced to some fifty pixels a side.
 
 The nearest solid spot seeds a flood over neighboring readings without a jump in depth, so that a
 body behind the hand stays out. All of it runs in the graph, with few operations: at this size the
@@ -18,10 +18,10 @@ __all__ = [
 ]
 
 # The image is reduced until its longer side has no more pixels than this.
-_COARSE_SIDE = 64
+_COARSE_SIDE = 48
 # Readings beyond are never the hand, mm.
 _MAX_RANGE_MM = 2000.0
-# Neighboring coarse pixels (13 mm apart at arm's length) with a larger jump are two surfaces, mm.
+# Neighboring coarse pixels (15 mm apart at arm's length) with a larger jump are two surfaces, mm.
 _JUMP_MM = 40.0
 # How far behind the nearest surface the cluster may lie, and how far from the seed, mm.
 _CLUSTER_DEPTH_MM, _CLUSTER_REACH_MM = 380.0, 420.0
