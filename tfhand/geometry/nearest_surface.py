@@ -17,11 +17,11 @@ __all__ = [
     "squared_distance",
 ]
 
-# The image is reduced until its longer side has no more pixels than this.
-_COARSE_SIDE = 48
+# The image is reduced as far as its longer side keeps this many pixels.
+_COARSE_SIDE = 52
 # Readings beyond are never the hand, mm.
 _MAX_RANGE_MM = 2000.0
-# Neighboring coarse pixels (15 mm apart at arm's length) with a larger jump are two surfaces, mm.
+# Neighboring coarse pixels (12 mm apart at arm's length) with a larger jump are two surfaces, mm.
 _JUMP_MM = 40.0
 # How far behind the nearest surface the cluster may lie, and how far from the seed, mm.
 _CLUSTER_DEPTH_MM, _CLUSTER_REACH_MM = 380.0, 420.0
@@ -151,7 +151,8 @@ def _reduce(depth_mm, intrinsics):
     height, width = (
         known or size for known, size in zip(depth_mm.shape[1:], tf.unstack(tf.shape(depth_mm))[1:])
     )
-    side = tf.minimum(-(-tf.maximum(height, width) // _COARSE_SIDE), tf.minimum(height, width))
+    side = tf.maximum(tf.maximum(height, width) // _COARSE_SIDE, 1)
+    side = tf.minimum(side, tf.minimum(height, width))
     # Squares that the border cuts are left out. As [B, h, side * width], a row of squares is a row,
     # and its rows are slices: slices of every n-th row, or column, are many times slower.
     rows, columns = height // side, width // side
