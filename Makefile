@@ -15,17 +15,21 @@ WORKDIR ?= runs/selfsup
 DATA ?=
 # Flags that are added to the main job, for example RUN_FLAGS=--seed=2.
 RUN_FLAGS ?=
+# The trained network, and the benchmarks, of `make bench`.
+MODEL ?= $(WORKDIR)/pose.keras
+BENCHMARKS ?= data_terms,synthesis,record_reading,nyu_conversion,train_step,frame,runtimes
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test lint clean distclean
+.PHONY: help run test bench lint clean distclean
 
 help:
 	@echo "make run    the main job: data, training, report in WORKDIR (now: $(WORKDIR))"
 	@echo "make test   lint and the full test suite"
+	@echo "make bench  all benchmarks, into benchmarks/RESULTS.md; MODEL is the network that is timed"
 	@echo "make lint   lint only"
 	@echo "make clean  remove caches and build products; distclean also removes $(VENV)"
 
@@ -35,6 +39,9 @@ run: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+
+bench: $(READY)
+	$(BIN)/python benchmarks/results.py --model=$(MODEL) --only=$(BENCHMARKS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,8 +8,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from pathlib import Path
 
+import tensorflow as tf
+
+from data_prep import storage
 from data_prep.schema import SCHEMA_VERSION
 from tfhand.geometry.crop import CropSpec
 
@@ -125,15 +127,17 @@ def read_info(data_dir) -> DatasetInfo:
       FileNotFoundError: if the folder or the file is not there.
       ValueError: if the file cannot be understood or has another schema version.
     """
-    data_dir = Path(data_dir)
-    path = data_dir / INFO_NAME
-    if not data_dir.is_dir():
+    data_dir = os.fspath(data_dir)
+    path = os.path.join(data_dir, INFO_NAME)
+    with storage.os_errors():
+        is_folder, is_there = tf.io.gfile.isdir(data_dir), tf.io.gfile.exists(path)
+    if not is_folder:
         raise FileNotFoundError(f"No folder {data_dir}: expected a folder of records.")
-    if not path.is_file():
-        state = "holds no complete data set" if any(data_dir.iterdir()) else "is empty"
+    if not is_there:
+        state = "holds no complete data set" if storage.list_names(data_dir) else "is empty"
         raise FileNotFoundError(f"Folder {data_dir} {state}: expected {INFO_NAME} in it.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(storage.read_bytes(path))
         version = values["schema_version"]
         if version != SCHEMA_VERSION:
             raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
@@ -160,20 +164,13 @@ def write_info(data_dir, info: DatasetInfo) -> None:
         "num_views": info.num_views,
         "splits": {name: dataclasses.asdict(split) for name, split in sorted(info.splits.items())},
     }
-    path = Path(data_dir) / INFO_NAME
-    partial = path.with_name(f".{INFO_NAME}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    storage.write_text(os.path.join(data_dir, INFO_NAME), json.dumps(values, indent=2) + "\n")
 
 
 def compute_sha256(path) -> str:
     """Returns the SHA-256 checksum of a file, hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with storage.os_errors(), tf.io.gfile.GFile(os.fspath(path), "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

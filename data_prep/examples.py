@@ -58,7 +58,7 @@ def encode_example(sample: Mapping, spec: CropSpec, num_views: int) -> bytes:
         if field.name in values
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
-    # A map has no order of its own: the same sample must give the same bytes.
+    # Features lie in a map: the same sample is to be the same bytes, in every process.
     return example.SerializeToString(deterministic=True)
 
 

@@ -3,13 +3,15 @@
 schema.py         what a record holds, encoder and parser
 dataset_info.py   what dataset_info.json holds
 shard_writer.py   writes the shards of a split
+storage.py        files, also in object stores
 records.py        reads them (below), and names all of these
 """
 
-from pathlib import Path
+import os
 
 import tensorflow as tf
 
+from data_prep import storage
 from data_prep.dataset_info import INFO_NAME, DatasetInfo, SplitInfo, compute_sha256, read_info
 from data_prep.examples import encode_example, parse_example
 from data_prep.schema import (
@@ -62,15 +64,15 @@ def list_shards(data_dir, split: str) -> list[str]:
         )
     paths = []
     for shard in info.splits[split].shards:
-        path = Path(data_dir) / shard.name
-        if not path.is_file():
+        path = os.path.join(data_dir, shard.name)
+        if not tf.io.gfile.exists(path):
             raise FileNotFoundError(f"Shard {path} is missing: {INFO_NAME} names it.")
-        num_bytes = path.stat().st_size
+        ((num_bytes, _),) = storage.stat_all([path])
         if num_bytes != shard.num_bytes:
             raise ValueError(
                 f"Shard {path} is damaged: expected {shard.num_bytes} bytes, found {num_bytes}."
             )
-        paths.append(str(path))
+        paths.append(path)
     return paths
 
 

@@ -179,6 +179,27 @@ def test_inference_network_shares_weights(rng):
     np.testing.assert_array_equal(inference(crops)["spheres_mm"], network(crops)["spheres_mm"])
 
 
+@pytest.mark.parametrize("fields", [{}, {"num_stacks": 2, "decoder": "normalized"}])
+def test_mixed_precision_keeps_maps_and_coordinates_in_float32(rng, fields):
+    network = _perturb(_build(**fields), rng, scale=0.05)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = _build(**fields)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.set_weights(network.get_weights())
+    crops = _crops(rng, 2)
+    outputs, expected = mixed(crops), network(crops)
+    assert {value.dtype for value in outputs.values()} == {tf.float32}
+    assert {layer.compute_dtype for layer in mixed.layers} == {"float32", "bfloat16"}
+    # bfloat16 has 8 bits; coordinates in it would be off by up to 0.5 mm from rounding alone.
+    difference = np.abs(outputs["spheres_mm"] - expected["spheres_mm"])
+    assert 0.0 < difference.mean() < 0.5
+    # A coordinate in millimeters has more digits than bfloat16 could hold.
+    rounded = tf.cast(tf.cast(outputs["spheres_mm"], tf.bfloat16), tf.float32)
+    assert np.mean(rounded == outputs["spheres_mm"]) < 0.1
+
+
 @pytest.mark.parametrize("fields", VARIANTS)
 def test_inference_network_has_built_in_layers_only(fields):
     inference = pose_network.build_inference_network(_build(**fields))

@@ -159,7 +159,7 @@ def build_pose_network(config):
     half_cube_mm = config.cube_mm / 2
     stack_spheres_mm = half_cube_mm * ops.stack(spheres, axis=1)
     # A layer, so that a saved network still tells its cube, see `cube_mm_of`.
-    to_mm = layers.Rescaling(half_cube_mm, name=_TO_MM)
+    to_mm = layers.Rescaling(half_cube_mm, dtype="float32", name=_TO_MM)
     outputs = {
         "spheres_mm": to_mm(spheres[-1]),
         "spread_mm": half_cube_mm * spreads[-1],
@@ -204,17 +204,22 @@ def _predict_maps(features, config, name):
     # A rectified heatmap learns only where it is positive, so it starts there.
     start = 0.1 if config.decoder == "normalized" else 0.0
     # Small weights: all heatmaps start flat and all points in the middle of the crop. A softmax
-    # that starts saturated hardly learns.
+    # that starts saturated hardly learns. What becomes millimeters is float32 in any precision.
     small = keras.initializers.RandomNormal(stddev=_HEAD_STDDEV)
     heatmaps = layers.Conv2D(
         config.num_spheres,
         1,
         kernel_initializer=small,
         bias_initializer=keras.initializers.Constant(start),
+        dtype="float32",
         name=f"{name}_heatmaps",
     )(features)
     latent_depth = layers.Conv2D(
-        config.num_spheres, 1, kernel_initializer=small, name=f"{name}_latent_depth"
+        config.num_spheres,
+        1,
+        kernel_initializer=small,
+        dtype="float32",
+        name=f"{name}_latent_depth",
     )(features)
     return heatmaps, latent_depth
 
