@@ -1,5 +1,6 @@
 """What a run was made from: versions, commit, flags, seeds and data."""
 
+import os
 import pathlib
 import platform
 import subprocess
@@ -43,7 +44,7 @@ def describe(flag_values, data_dir):
     flags = flag_values.flag_values_dict()
     info = records.read_info(data_dir)
     shards = [shard for split in info.splits.values() for shard in split.shards]
-    description = pathlib.Path(data_dir) / records.INFO_NAME
+    description = os.path.join(data_dir, records.INFO_NAME)
     return {
         "versions": versions(),
         "commit": _commit(pathlib.Path(__file__).resolve().parents[2]),
