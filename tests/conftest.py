@@ -4,6 +4,7 @@ Two logical CPUs are configured here because TensorFlow takes that setting only 
 op: distribution tests use "CPU:0" and "CPU:1", every other test runs on "CPU:0" as usual.
 """
 
+import functools
 import importlib.util
 import os
 
@@ -60,9 +61,34 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def two_cpus() -> list[str]:
-    """Returns the names of two logical devices for `tf.distribute.MirroredStrategy`."""
+def read_curves():
+    """Returns a function from a folder of event files to {tag: [(step, value), ...]} by step.
+
+    A point that was written twice is there twice. Pictures come as tuples of bytes.
+    """
+
+    def read(folder):
+        curves = {}
+        for path in sorted(folder.rglob("events.out.tfevents.*")):
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                event = tf.compat.v1.Event.FromString(record)
+                for value in event.summary.value:
+                    content = tf.make_ndarray(value.tensor)
+                    content = content.item() if content.shape == () else tuple(content.tolist())
+                    curves.setdefault(value.tag, []).append((event.step, content))
+        return {tag: sorted(points) for tag, points in curves.items()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def replicas():
+    """Returns a function from 1 or 2 to the one `tf.distribute.MirroredStrategy` on as many CPUs.
+
+    Each strategy numbers its reductions from the same start, and TensorFlow remembers by device and
+    number what shape was reduced: two strategies on the same devices would disturb each other.
+    """
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if len(names) < 2:
         raise RuntimeError(f"expected two logical CPUs, found {names}")
-    return ["CPU:0", "CPU:1"]
+    return functools.cache(lambda count: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"][:count]))

@@ -3,14 +3,14 @@
     python -m tfhand.train --flagfile=configs/selfsup.flags --data_dir=OUT --workdir=W
 
 Without --data_dir the embedded recording is made in the working directory first. Stages that are
-in the working directory are not done again.
+in the working directory are not done again, and one that was cut off goes on from its last
+checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
 import dataclasses
 import json
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
@@ -21,7 +21,16 @@ from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import exporting, pose_network
-from tfhand.training import fine_tuning, loop, options, pipeline, stages
+from tfhand.training import (
+    fine_tuning,
+    loop,
+    options,
+    pipeline,
+    preemption,
+    provenance,
+    stages,
+    workers,
+)
 from tfhand.training import workdir as stage_folders
 
 __all__ = ["define_flags", "main", "make_strategy"]
@@ -42,15 +51,44 @@ def define_flags(flag_values):
     flags.DEFINE_integer(
         "num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, flag_values=flag_values
     )
+    flags.DEFINE_enum(
+        "distribution",
+        "mirrored",
+        ("mirrored", "multi_worker"),
+        "mirrored: the devices of this machine; multi_worker: those of all machines of TF_CONFIG, "
+        "which run the same command.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "worker_timeout",
+        1800,
+        "Seconds that a worker waits for another before it takes it for lost.",
+        1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        "deterministic",
+        False,
+        "Take only operations whose results are the same bits every time; slower on a GPU.",
+        flag_values=flag_values,
+    )
     options.define_flags(flag_values)
 
 
-def make_strategy(num_devices):
-    """Returns the strategy for `num_devices` devices (0: all GPUs, or one CPU).
+def make_strategy(values):
+    """Returns the strategy that the flags ask for.
+
+    Args:
+        values: Parsed flags.
 
     Raises:
-        ValueError: If there are fewer devices.
+        ValueError: If there are fewer devices, or TF_CONFIG names no workers.
     """
+    if values.distribution == "multi_worker":
+        if values.num_devices:
+            raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
+        return workers.multi_worker_strategy(values.worker_timeout)
+    num_devices = values.num_devices
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
     if count > len(devices):
@@ -104,38 +142,67 @@ def _scores(name, predicted):
 
 def main(values):
     """Runs the command."""
+    with preemption.leave_on_sigterm(), workers.leave_when_one_is_lost():
+        _run(values)
+
+
+def _run(values):
+    if values.deterministic:
+        keras.utils.set_random_seed(values.seed)
+        tf.config.experimental.enable_op_determinism()
     network_options = options.from_flags(options.NetworkOptions, values)
     init_options = options.from_flags(options.InitOptions, values)
     tune_options = options.from_flags(options.FineTuneOptions, values)
+    run_options = options.from_flags(options.RunOptions, values)
     weights = options.from_flags(terms.LossWeights, values)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    strategy = make_strategy(values.num_devices)
+    strategy = make_strategy(values)
     _check(network_options, init_options, tune_options, weights, strategy.num_replicas_in_sync)
-    workdir = stage_folders.Workdir(values.workdir)
+    is_chief = workers.is_chief(strategy)
+    workdir = stage_folders.Workdir(values.workdir, is_chief)
     start = workdir
     if init_options.from_workdir:
-        start = stage_folders.finished_workdir(init_options.from_workdir)
-    data_dir = _find_data(values, workdir, spec)
+        start = stage_folders.finished_workdir(init_options.from_workdir, is_chief)
+    with workers.one_by_one(strategy):
+        data_dir = _find_data(values, workdir, spec)
     recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
     if tune_options.method == "labels" and not recording.joint_mask.any():
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
-    prior = stages.train_prior(start, options.from_flags(options.PriorOptions, values), values.seed)
-    network = stages.initialize(start, strategy, network_options, init_options, values.seed)
-    report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
-    before = _predict(network, data_dir, spec)
-    scores = _scores("synthetic_only", before)
-    for name, score in scores.items():
-        print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
-    after = before
+    prior_options = options.from_flags(options.PriorOptions, values)
+    with workers.one_by_one(strategy):
+        prior = stages.train_prior(start, prior_options, values.seed, run_options)
+    network = stages.initialize(
+        start, strategy, network_options, init_options, values.seed, run_options
+    )
+    if is_chief:
+        report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
+        after = _predict(network, data_dir, spec)
+        scores = _scores("synthetic_only", after)
+        for name, score in scores.items():
+            print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
     if tune_options.method != "none":
         network = fine_tuning.fine_tune(
-            workdir, strategy, network, prior, recording, weights, tune_options, spec, values.seed
+            workdir,
+            strategy,
+            network,
+            prior,
+            recording,
+            weights,
+            tune_options,
+            spec,
+            values.seed,
+            run_options,
         )
-        after = _predict(network, data_dir, spec)
-        name = "with_labels" if tune_options.method == "labels" else "self_supervised"
-        scores |= _scores(name, after)
-    _export(workdir, network, prior, spec)
-    _report(workdir, start, scores, after, network, data_dir, spec)
+        if is_chief:
+            after = _predict(network, data_dir, spec)
+            name = "with_labels" if tune_options.method == "labels" else "self_supervised"
+            scores |= _scores(name, after)
+    with workers.one_by_one(strategy):
+        if is_chief:
+            _export(workdir, network, prior, spec)
+            _report(workdir, start, scores, after, network, data_dir, spec)
+            made_from = provenance.describe(values, data_dir)
+            report.write_json(workdir.path / "report" / "provenance.json", made_from)
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):
@@ -167,13 +234,7 @@ def _export(workdir, network, prior, spec):
 
 def _report(workdir, start, scores, predicted, network, data_dir, spec):
     folder = workdir.path / "report"
-    extra = {
-        "versions": {
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        }
-    }
+    extra = {"versions": provenance.versions()}
     nyu = real_frame.find_folder()
     if nyu is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,16 @@
 """The command `tfhand.train`, whole, on a tiny embedded recording."""
 
+import hashlib
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,27 +21,39 @@ from tfhand import commands, train
 from tfhand.evaluation import report
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
+from tfhand.training import preemption
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (
     "--recording_samples=24", "--image_size=32", "--features=16", "--growth=8", "--prior_steps=4",
     "--prior_batch=16", "--init_steps=4", "--init_batch=8", "--tune_steps=4", "--tune_batch=4",
-    "--tune_synthetic_batch=4", "--tune_fit_steps=3", "--tune_rounds=1",
+    "--tune_synthetic_batch=4", "--tune_fit_steps=3", "--tune_rounds=1", "--checkpoint_steps=3",
 )  # fmt: skip
 
 
-def run_process(*arguments):
+def start_process(*arguments):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     # The real frame beside the checkout has its own test.
     environment["TFHAND_NYU_RESULTS"] = "absent"
-    return subprocess.run(
-        [sys.executable, "-m", "tfhand.train", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "tfhand.train", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+
+
+def run_process(*arguments):
+    process = start_process(*arguments)
+    output = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, *output)
+
+
+def end_process(workdir, sign, number, *arguments):
+    """Starts the command and sends a signal as soon as a file is there; returns its status."""
+    process = start_process(*arguments, f"--workdir={workdir}")
+    while process.poll() is None and not list(workdir.glob(sign)):
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.communicate()
+    return process.returncode
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +63,10 @@ def finished(tmp_path_factory):
     result = run_process("--flagfile=configs/selfsup.flags", *SMALL, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr[-4000:]
     assert "self_supervised" in result.stdout
+    # One line at every point of the curves.
+    for name in ("prior", "network", "round-1"):
+        for step in (3, 4):
+            assert f"{name}: step {step} of 4, " in result.stdout
     return workdir
 
 
@@ -100,6 +120,81 @@ def test_resolved_flags_start_again_and_redo_nothing(finished):
     assert result.returncode == 0, result.stderr[-4000:]
     assert {path: path.stat().st_mtime_ns for path in files} == before
     assert (workdir / "report" / "metrics.json").read_text() == metrics
+
+
+def weights_of(path):
+    found = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    return found
+
+
+def test_killed_in_every_stage_it_ends_the_same(finished, tmp_path, read_curves):
+    """Bit by bit: weights, scores and curves, pictures and recording included."""
+    workdir = tmp_path / "killed"
+    command = ("--flagfile=configs/selfsup.flags", *SMALL)
+    for sign, number, status in (
+        ("recording/.train-00000*", signal.SIGKILL, -signal.SIGKILL),
+        ("prior/backup/prior/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
+        ("init/backup/network/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
+        # While hands are fitted.
+        ("tune/round-1", signal.SIGKILL, -signal.SIGKILL),
+        ("tune/round-1/fits.npz", signal.SIGTERM, preemption.EXIT_PREEMPTED),
+        ("tune/backup/round-1/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
+    ):
+        assert end_process(workdir, sign, number, *command) == status, sign
+    result = run_process(*command, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert "Going on from step 3" in result.stdout
+    for name in ("prior/prior.weights.h5", "init/pose.weights.h5", "tune/pose.weights.h5"):
+        expected, found = weights_of(finished / name), weights_of(workdir / name)
+        assert set(found) == set(expected)
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=f"{name}: {key}")
+    for name in ("report/metrics.json", "recording/dataset_info.json"):
+        assert (workdir / name).read_text() == (finished / name).read_text(), name
+    for stage in ("prior", "init", "tune"):
+        assert read_curves(workdir / stage / "logs") == read_curves(finished / stage / "logs")
+
+
+def test_report_says_what_the_run_was_made_from(finished):
+    made_from = json.loads((finished / "report" / "provenance.json").read_text())
+    assert {"python", "tensorflow", "keras", "tensorflow_probability", "tfhand"} <= set(
+        made_from["versions"]
+    )
+    assert made_from["flags"]["tune_steps"] == 4 and made_from["seed"] == 1
+    shards = sorted((finished / "recording").glob("*.tfrecord"))
+    assert {p.name for p in shards} | {"dataset_info.json"} == set(made_from["data"])
+    for name, checksum in made_from["data"].items():
+        content = (finished / "recording" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == checksum
+    if made_from["commit"] is not None:
+        assert len(made_from["commit"]["id"]) == 40
+        assert isinstance(made_from["commit"]["is_dirty"], bool)
+
+
+def test_deterministic_runs_are_equal_bit_by_bit(finished, tmp_path):
+    data = finished / "recording"
+    arguments = ("--flagfile=configs/selfsup.flags", *SMALL, f"--data_dir={data}")
+    runs = [tmp_path / "first", tmp_path / "second"]
+    started = [
+        start_process(*arguments, "--deterministic", f"--workdir={folder}") for folder in runs
+    ]
+    for process in started:
+        _, error = process.communicate()
+        assert process.returncode == 0, error[-4000:]
+    for name in ("prior/prior.weights.h5", "init/pose.weights.h5", "tune/pose.weights.h5"):
+        first, second = (weights_of(folder / name) for folder in runs)
+        assert set(first) == set(second)
+        for key, value in first.items():
+            np.testing.assert_array_equal(second[key], value, err_msg=f"{name}: {key}")
+    first, second = ((folder / "report" / "metrics.json").read_text() for folder in runs)
+    assert first == second
 
 
 def stop(capsys, *arguments):

@@ -250,9 +250,9 @@ def test_compiles_inside_another_xla_program(rng):
     )
 
 
-def test_two_replicas_equal_one(rng, two_cpus):
+def test_two_replicas_equal_one(rng, replicas):
     centers, radii = random_spheres(rng, 4, 6)
-    strategy = tf.distribute.MirroredStrategy(two_cpus)
+    strategy = replicas(2)
 
     def value_and_gradient(c):
         with tf.GradientTape() as tape:

@@ -162,7 +162,7 @@ def test_measure_evaluates_every_term_without_weights_or_augmentation(
 ):
     weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0) | {"bone_length": 1.0})
     network = make_network()
-    watched = make(spec, weights=weights, negative_elbo=lambda s: s[..., 0, 0] * 0.0 + 2.0)
+    watched = make(spec, weights=weights, negative_elbo=lambda s, rng: s[..., 0, 0] * 0.0 + 2.0)
     values = watched.measure(network, batch)
     assert set(values) == set(terms.TERMS)
     assert all(value.shape == (4,) and np.isfinite(value).all() for value in values.values())
@@ -176,7 +176,7 @@ def test_prior_is_called_with_every_view(batch, estimate, spec, rng):
     weights = terms.LossWeights(*[0.0] * 3, 1.0, *[0.0] * 3)
     objective = make(
         spec, weights=weights, target_weight=0.0,
-        negative_elbo=lambda spheres: tf.reduce_mean(spheres[..., 0], axis=1),
+        negative_elbo=lambda spheres, rng: tf.reduce_mean(spheres[..., 0], axis=1),
     )  # fmt: skip
     loss, _ = objective(Fixed(estimate), batch, rng)
     np.testing.assert_allclose(loss, np.mean(estimate[..., 0], axis=(1, 2)) / 10.0, rtol=1e-3)

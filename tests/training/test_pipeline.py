@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data_prep import records
 from tfhand.geometry import crop
@@ -49,6 +50,7 @@ def test_read_recording(dataset):
     assert np.abs(recording.joints_mm).max() < 200.0
     assert not recording.joint_mask[4].any()
     assert not recording.joints_mm[4].any()
+    assert recording.subjects == ("aa", "bb")
     assert recording.joint_mask[0, 0, 3] == 0 and recording.joint_mask[1, 0, 3] == 1
 
 
@@ -76,12 +78,12 @@ def test_targets_in_views_agree_in_the_reference_frame(recording, hands_mm):
     )
 
 
-def test_recorded_dataset_shows_every_sample_once_a_pass(recording, batch):
+def test_recorded_batches_show_every_sample_once_a_pass(recording, batch):
     arguments = (recording, batch["target_mm"].numpy(), batch["target_mask"].numpy())
 
     def passes(seed):
-        batches = pipeline.recorded_dataset(*arguments, batch_size=2, seed=seed).take(8)
-        marks = [np.round(b["ref_from_crop"][:, 0, 0, 3], 3) for b in batches]
+        make = pipeline.recorded_batches(*arguments, batch_size=2, seed=seed)
+        marks = [np.round(make(step)["ref_from_crop"][:, 0, 0, 3], 3) for step in range(8)]
         return np.array(marks).reshape(4, 4)
 
     marks = passes(1)
@@ -92,20 +94,49 @@ def test_recorded_dataset_shows_every_sample_once_a_pass(recording, batch):
     assert (marks != passes(2)).any()
 
 
+def test_a_batch_holds_the_samples_that_its_rows_are_named_after(recording, batch):
+    make = pipeline.recorded_batches(
+        recording, batch["target_mm"], batch["target_mask"], batch_size=3, seed=5
+    )
+    for step in (0, 7):
+        depth = make(step)["depth_mm"].numpy()
+        for row in range(3):
+            name = pipeline.name_sample(recording, 3, 5, step, row)
+            is_shown = (recording.depth_mm == depth[row]).all(axis=(1, 2, 3))
+            (frame,) = recording.frame[is_shown]
+            assert name == (
+                f"sample {frame} of the recording (subject {recording.group[frame]}, frame {frame})"
+            )
+
+
 def test_small_recording_fills_a_batch(recording, batch):
-    dataset = pipeline.recorded_dataset(
+    make = pipeline.recorded_batches(
         recording, batch["target_mm"], batch["target_mask"], batch_size=10, seed=0
     )
-    assert next(iter(dataset))["depth_mm"].shape == (10, 3, 32, 32)
+    assert make(0)["depth_mm"].shape == (10, 3, 32, 32)
 
 
-def test_synthetic_dataset():
+def test_synthetic_batches():
     config = samples.SyntheticConfig(points=2000)
-    dataset = pipeline.synthetic_dataset(SPEC, 4, config, seed=3)
-    assert dataset.element_spec["spheres_mm"].shape == (4, 41, 3)
-    first, second = list(dataset.take(2).as_numpy_iterator())
-    assert first["depth_mm"].shape == (4, 16, 16)
+    make = tf.function(pipeline.synthetic_batches(SPEC, 4, config, seed=3), autograph=False)
+    first, second, again = (make(tf.constant(step, tf.int64)) for step in (0, 1, 0))
+    assert first["depth_mm"].shape == (4, 16, 16) and first["spheres_mm"].shape == (4, 41, 3)
     assert np.abs(first["spheres_mm"] - second["spheres_mm"]).max() > 1.0
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    parts = [make(tf.constant(1, tf.int64), (tf.constant(i), 2)) for i in range(2)]
+    for name, whole in second.items():
+        # A product of matrices may be summed in another order when it has fewer rows.
+        np.testing.assert_allclose(tf.concat([p[name] for p in parts], 0), whole, atol=1e-3)
+
+
+def test_parts_of_a_recorded_batch_are_its_rows(recording, batch):
+    make = pipeline.recorded_batches(
+        recording, batch["target_mm"], batch["target_mask"], batch_size=4, seed=5
+    )
+    parts = [make(3, (i, 2)) for i in range(2)]
+    for name, whole in make(3).items():
+        np.testing.assert_array_equal(tf.concat([p[name] for p in parts], 0), whole)
 
 
 def test_empty_recording_is_an_error(dataset):

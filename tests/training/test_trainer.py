@@ -1,12 +1,15 @@
 """`PoseTrainer`: one or two devices, what it learns, what it logs."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfhand.losses import terms
-from tfhand.training import augmentation, objectives, trainer
+from tfhand.models import pose_network
+from tfhand.training import augmentation, objectives, trainer, workers
 
 # The two halves of a batch are summed in another order: float32 round-off of gradients of order
 # one, times a learning rate of 0.05, over three steps.
@@ -53,24 +56,25 @@ def batches(batch):
     return tf.data.Dataset.from_tensors(both).repeat()
 
 
-def train(devices, make_network, spec, batches, steps, rate, recorded=True):
-    """Trains on the devices; returns weights before and after, and the logs."""
+def train(strategy, make_network, spec, batches, steps, rate, recorded=True):
+    """Trains on the replicas; returns weights before and after, and the logs."""
     # One term of each kind: the others cost only time here.
     weights = terms.LossWeights(1.0, 0.0, 0.01, 0.0, 0.1, 0.0, 0.0)
     objective = make_objective(spec, weights=weights)
-    with tf.distribute.MirroredStrategy(devices).scope():
+    with strategy.scope():
         model = make_trainer(make_network(), spec, recorded=recorded, objective=objective)
         compiled(model, keras.optimizers.SGD(rate))
-    assert model.distribute_strategy.num_replicas_in_sync == len(devices)
+    assert model.distribute_strategy is strategy
     before = [w.copy() for w in model.network.get_weights()]
     logs = fit(model, batches, steps=steps)
     return before, model.network.get_weights(), logs
 
 
-def test_two_devices_train_as_one(two_cpus, make_network, spec, batches):
+def test_two_devices_train_as_one(replicas, make_network, spec, batches):
     arguments = (make_network, spec, batches, 3, 0.05)
-    start_1, weights_1, logs_1 = train(two_cpus[:1], *arguments)
-    start_2, weights_2, logs_2 = train(two_cpus, *arguments)
+    start_1, weights_1, logs_1 = train(replicas(1), *arguments)
+    assert replicas(2).num_replicas_in_sync == 2
+    start_2, weights_2, logs_2 = train(replicas(2), *arguments)
     moved = 0.0
     for a, b, after_1, after_2 in zip(start_1, start_2, weights_1, weights_2, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -83,10 +87,10 @@ def test_two_devices_train_as_one(two_cpus, make_network, spec, batches):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_gradient_limit_counts_all_devices(two_cpus, make_network, spec, batches, count):
+def test_gradient_limit_counts_all_devices(replicas, make_network, spec, batches, count):
     # SGD with rate 1 moves by the gradient: its norm is the limit, not twice or half of it.
     before, after, logs = train(
-        two_cpus[:count], make_network, spec, batches, steps=1, rate=1.0, recorded=False
+        replicas(count), make_network, spec, batches, steps=1, rate=1.0, recorded=False
     )
     step = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True)))
     assert logs["gradient_norm"][0] > 0
@@ -137,6 +141,51 @@ def test_either_objective_alone(make_network, spec, batches, kind):
     assert ("synthetic_error_mm" in logs) == (kind == "synthetic")
     assert ("model_to_data" in logs) == (kind == "recorded")
     assert np.isfinite(logs["loss"][0])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_bad_sample_changes_nothing_and_is_named(replicas, spec, batch, count):
+    weights = terms.LossWeights(*[0.0] * 4, 0.1, 0.0, 0.0)
+    config = pose_network.PoseNetworkConfig(32, 8, features=8, growth=4, depth=1)
+    config = dataclasses.replace(config, normalization="batch")
+    with replicas(count).scope():
+        network = pose_network.build_pose_network(config)
+        model = make_trainer(
+            network, spec, synthetic=False, objective=make_objective(spec, weights=weights)
+        )
+        compiled(model, keras.optimizers.AdamW(1e-2))
+    take_step = workers.compiled(model)
+    target = batch["target_mm"].numpy()
+    target[3, 1] = np.inf
+
+    def step(number, target_mm):
+        """One step on the batch, dealt to the devices; returns its findings."""
+        whole = {**batch, "target_mm": tf.constant(target_mm)}
+
+        def make(step, part):
+            index, of = part
+            rows = {k: tf.reshape(v, [of, -1, *v.shape[1:]])[index] for k, v in whole.items()}
+            return {"recorded": rows}
+
+        dealt = workers.deal(model.distribute_strategy, make, number, number + 1, 1)
+        return take_step(next(iter(dealt)), tf.constant(0.0))
+
+    def state():
+        return [v.numpy() for v in (*model.network.weights, *model.optimizer.variables)]
+
+    assert all(f.is_good for f in step(0, batch["target_mm"]))
+    before, loss = state(), float(model.metrics[0].result())
+    findings = step(1, target)
+    assert not any(f.is_good for f in findings)
+    for a, b in zip(before, state(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert float(model.metrics[0].result()) == loss
+    # The replica that holds the sample names it, by its place in the whole batch.
+    assert model.term_names() == ["bone_length", "target", "recorded_loss"]
+    assert [int(f.row) for f in findings] == [-1, 3][-count:]
+    assert model.term_names()[int(findings[-1].term)] == "target"
+    assert all(f.is_good for f in step(2, batch["target_mm"]))
+    assert (before[0] != state()[0]).any()
 
 
 def test_no_objective_is_an_error(make_network):

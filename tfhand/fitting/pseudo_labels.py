@@ -6,6 +6,7 @@ subject by one shape.
 """
 
 import dataclasses
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,13 @@ from tfhand.geometry import crop, rigid, views
 from tfhand.hand import template
 from tfhand.losses import multi_view
 
-__all__ = ["PseudoLabels", "estimate_in_ref", "make_pseudo_labels"]
+__all__ = [
+    "PseudoLabels",
+    "estimate_in_ref",
+    "load_pseudo_labels",
+    "make_pseudo_labels",
+    "save_pseudo_labels",
+]
 
 _BATCH = 150
 # Samples a subject from which its shape is found.
@@ -117,6 +124,39 @@ def make_pseudo_labels(
     # A residual of 0 is that of a sample without any surface.
     kept = (residual > 0.0) & (residual <= np.quantile(residual, keep_share))
     return PseudoLabels(fitted, angles, ref_from_hand, residual, kept, shape)
+
+
+def save_pseudo_labels(path, labels):
+    """Writes `PseudoLabels`, whole or not at all.
+
+    Args:
+        path: `pathlib.Path`, ends with .npz.
+        labels: What to write.
+    """
+    partial = path.with_name(f".partial-{path.name}")
+    np.savez(partial, **vars(labels))
+    partial.replace(path)
+
+
+def load_pseudo_labels(path):
+    """Reads what `save_pseudo_labels` wrote.
+
+    Args:
+        path: `pathlib.Path`.
+
+    Returns:
+        `PseudoLabels`.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it is damaged; each array in it has a checksum.
+    """
+    names = [field.name for field in dataclasses.fields(PseudoLabels)]
+    try:
+        with np.load(path) as arrays:
+            return PseudoLabels(**{name: arrays[name] for name in names})
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise ValueError(f"Expected fits in {path}, found a damaged file: {error}.") from error
 
 
 def _some_of_each(group, count):

@@ -28,7 +28,7 @@ from tfhand.hand import skeleton
 
 tfd = tfp.distributions
 
-__all__ = ["PosePrior", "PosePriorConfig", "load_prior", "save_prior", "train_prior"]
+__all__ = ["PosePrior", "PosePriorConfig", "load_prior", "save_prior"]
 
 _CONFIG_NAME = "prior.json"
 _WEIGHTS_NAME = "prior.weights.h5"
@@ -111,7 +111,6 @@ class PosePrior(keras.Model):
         self.raw_scale = self.add_weight(
             shape=(config.num_spheres, 3), initializer="zeros", name="raw_scale"
         )
-        self.loss_tracker = keras.metrics.Mean(name="negative_elbo")
         self.built = True
 
     def encode(self, aligned_mm):
@@ -161,30 +160,55 @@ class PosePrior(keras.Model):
         rotated_mm = tf.einsum("mij,mnj->mni", canonical_from_input[:, :3, :3], offsets_mm)
         return rotated_mm + tf.reduce_mean(reference_mm, axis=0), canonical_from_input
 
-    def negative_elbo(self, spheres_mm, sample=True):
+    def negative_elbo(self, spheres_mm, sample=True, rng=None):
         """The prior term of equation 13, for each hand.
 
         Args:
             spheres_mm: float32 `[M, N, 3]`, mm, any frame.
             sample: Whether to estimate the expectation with one sample of q(z | x), as the bound
                 asks for, or at the mean of q(z | x), which has no noise but is no bound.
+            rng: What the sample is drawn from, such as a `tf.random.Generator`; None: TensorFlow's
+                global state.
 
         Returns:
             float32 `[M]`, nats divided by the 3 N coordinates. Can be negative, as any density.
         """
         aligned_mm, _ = self.align(spheres_mm)
-        return self._negative_elbo(aligned_mm, aligned_mm, sample)
+        return self._negative_elbo(aligned_mm, aligned_mm, sample, rng)
 
-    def reconstruct(self, spheres_mm, sample=False):
+    def denoising_loss(self, spheres_mm, rng):
+        """What training minimizes: the negative bound, with noise on the encoder's input.
+
+        Args:
+            spheres_mm: float32 `[M, N, 3]`, mm, any frame.
+            rng: What noise and latents are drawn from, such as a `tf.random.Generator`.
+
+        Returns:
+            float32 `[M]`, nats a coordinate.
+        """
+        aligned_mm, _ = self.align(spheres_mm)
+        noise_mm = self.pose_config.input_noise_mm * rng.normal(tf.shape(aligned_mm))
+        return self._negative_elbo(aligned_mm + noise_mm, aligned_mm, True, rng)
+
+    def start_at_mean(self, spheres_mm):
+        """Makes the decoder's bias the mean of some hands: training starts with their shape.
+
+        Args:
+            spheres_mm: float32 `[M, N, 3]`, mm, any frame.
+        """
+        mean_mm = tf.reduce_mean(self.align(spheres_mm)[0], axis=0)
+        self.decoder.layers[-1].bias.assign(tf.reshape(mean_mm, [-1]) / _UNIT_MM)
+
+    def reconstruct(self, spheres_mm, sample=False, rng=None):
         """Returns hands after encoding and decoding, float32 `[M, N, 3]`, mm, in the input's frame.
 
         Args:
             spheres_mm: float32 `[M, N, 3]`, mm, any frame.
             sample: Whether to decode a sample of q(z | x) instead of its mean.
+            rng: As for `negative_elbo`.
         """
         aligned_mm, canonical_from_input = self.align(spheres_mm)
-        posterior = self.encode(aligned_mm)
-        latents = posterior.sample() if sample else posterior.mean()
+        latents = _latents(self.encode(aligned_mm), sample, rng)
         return rigid.apply(rigid.inverse(canonical_from_input), self.decode(latents).mean())
 
     def sample(self, num_hands, seed=None):
@@ -192,11 +216,12 @@ class PosePrior(keras.Model):
         latents = tf.random.normal([num_hands, self.pose_config.latent_size], seed=seed)
         return self.decode(latents).mean()
 
-    def reconstruction_errors(self, spheres_mm):
+    def reconstruction_errors(self, spheres_mm, rng=None):
         """Measures whether this is a prior or merely an auto-encoder.
 
         Args:
             spheres_mm: float32 `[M, N, 3]`, mm, any frame.
+            rng: As for `negative_elbo`.
 
         Returns:
             A dict of scalars: `mean_latent_mm` and `sampled_latent_mm`, the mean distance of a
@@ -204,7 +229,7 @@ class PosePrior(keras.Model):
         """
 
         def mean_distance(sample):
-            residual_mm = self.reconstruct(spheres_mm, sample=sample) - spheres_mm
+            residual_mm = self.reconstruct(spheres_mm, sample, rng) - spheres_mm
             return tf.reduce_mean(tf.norm(residual_mm, axis=-1))
 
         return {"mean_latent_mm": mean_distance(False), "sampled_latent_mm": mean_distance(True)}
@@ -213,63 +238,13 @@ class PosePrior(keras.Model):
         """Same as `reconstruct`."""
         return self.reconstruct(spheres_mm)
 
-    def train_step(self, spheres_mm):
-        """One step on hands `[M, N, 3]`, mm: the mean negative bound, with noise on the input."""
-        aligned_mm, _ = self.align(spheres_mm)
-        noise_mm = tf.random.normal(tf.shape(aligned_mm), stddev=self.pose_config.input_noise_mm)
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(self._negative_elbo(aligned_mm + noise_mm, aligned_mm, True))
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        self.loss_tracker.update_state(loss)
-        return {"negative_elbo": self.loss_tracker.result()}
-
-    def _negative_elbo(self, encoded_mm, decoded_mm, sample):
+    def _negative_elbo(self, encoded_mm, decoded_mm, sample, rng):
         posterior = self.encode(encoded_mm)
-        latents = posterior.sample() if sample else posterior.mean()
+        latents = _latents(posterior, sample, rng)
         prior = tfd.MultivariateNormalDiag(tf.zeros_like(latents), tf.ones_like(latents))
         log_likelihood = self.decode(latents).log_prob(decoded_mm)
         divergence = tfd.kl_divergence(posterior, prior)
         return (divergence - log_likelihood) / self.num_coordinates
-
-
-def train_prior(prior, sampler, steps, batch_size=256, learning_rate=3e-3, verbose=0):
-    """Trains a prior on sampled hands; Adam with a cosine schedule.
-
-    Args:
-        prior: A `PosePrior`, trained in place.
-        sampler: Callable of TensorFlow operations from a number n to hands, float32 `[n, N, 3]`,
-            mm, in any frame. Called anew for every step.
-        steps: Number of steps.
-        batch_size: Hands a step.
-        learning_rate: First learning rate.
-        verbose: As in `keras.Model.fit`.
-
-    Returns:
-        Negative bound, in nats a coordinate, averaged over the steps of each of ten parts of the
-        training (fewer if there are fewer steps).
-    """
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"Expected positive steps and batch_size, received {steps}, {batch_size}.")
-    _start_at_mean(prior, sampler(batch_size))
-    epochs = min(10, steps)
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    prior.compile(optimizer=keras.optimizers.Adam(schedule))
-    hands = tf.data.Dataset.range(1).repeat().map(lambda _: sampler(batch_size))
-    history = prior.fit(
-        hands.prefetch(2),
-        epochs=epochs,
-        steps_per_epoch=steps // epochs,
-        shuffle=False,
-        verbose=verbose,
-    )
-    return history.history["negative_elbo"]
-
-
-def _start_at_mean(prior, spheres_mm):
-    """Makes the decoder's bias the mean of some hands, so that training starts with their shape."""
-    mean_mm = tf.reduce_mean(prior.align(spheres_mm)[0], axis=0)
-    prior.decoder.layers[-1].bias.assign(tf.reshape(mean_mm, [-1]) / _UNIT_MM)
 
 
 def save_prior(prior, directory):
@@ -298,6 +273,14 @@ def load_prior(directory):
     prior.load_weights(directory / _WEIGHTS_NAME)
     prior.trainable = False
     return prior
+
+
+def _latents(posterior, sample, rng):
+    if not sample:
+        return posterior.mean()
+    if rng is None:
+        return posterior.sample()
+    return posterior.mean() + posterior.stddev() * rng.normal(tf.shape(posterior.mean()))
 
 
 def _perceptron(input_size, hidden_size, output_size, name):

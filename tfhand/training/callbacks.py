@@ -1,85 +1,54 @@
-"""What happens at the end of an epoch: pictures for TensorBoard, and a check of the loss."""
+"""What is drawn and measured at every point of the curves, for TensorBoard."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfhand.evaluation import pictures, qualitative
 from tfhand.geometry import crop, views
+from tfhand.training import streams
 
-__all__ = ["Pictures", "StopAtBadLoss", "Terms"]
-
-
-class StopAtBadLoss(keras.callbacks.Callback):
-    """Stops training whose loss is not finite, before anything of it is kept.
-
-    Args:
-        name: Of the training, for the message.
-    """
-
-    def __init__(self, name):
-        super().__init__()
-        self._name = name
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Looks at the mean of every metric of the epoch.
-
-        Raises:
-            ValueError: If one is not finite.
-        """
-        bad = {k: float(v) for k, v in (logs or {}).items() if not np.isfinite(v)}
-        if bad:
-            found = ", ".join(f"{name} is {value}" for name, value in bad.items())
-            raise ValueError(
-                f"Training of {self._name} went wrong in epoch {epoch + 1}: {found}. A lower "
-                f"learning rate may help; the backup is that of the epoch before."
-            )
+__all__ = ["Pictures", "Terms"]
 
 
-class Terms(keras.callbacks.Callback):
-    """Writes every term of equation 4 on some samples at the end of every epoch.
+class Terms:
+    """Writes every term of equation 4 on some samples.
 
     Terms without a weight are not evaluated in training; here they are, so that runs compare.
 
     Args:
-        directory: Folder of the event files.
         objective: `objectives.RecordedObjective`.
         batch: Dict of `depth_mm` [B, V, S, S] and `ref_from_crop` [B, V, 4, 4].
     """
 
-    def __init__(self, directory, objective, batch):
-        super().__init__()
-        self._writer = tf.summary.create_file_writer(str(directory / "terms"))
+    def __init__(self, objective, batch):
         self._objective = objective
         self._batch = {name: tf.constant(value) for name, value in batch.items()}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def __call__(self, model, step):
         """Writes the mean of each term over the samples."""
-        values = self._objective.measure(self.model.network, self._batch)
-        with self._writer.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(f"terms_of_pictures/{name}", tf.reduce_mean(value), epoch)
+        # The prior draws: the same for every step, so that points compare.
+        draws = streams.for_step(0, "terms of pictures", 0)
+        values = self._objective.measure(model.network, self._batch, draws)
+        for name, value in values.items():
+            tf.summary.scalar(f"terms_of_pictures/{name}", tf.reduce_mean(value), step)
 
 
-class Pictures(keras.callbacks.Callback):
-    """Writes input | rendered spheres | overlay of some samples at the end of every epoch.
+class Pictures:
+    """Writes input | rendered spheres | overlay of some samples.
 
     Args:
-        directory: Folder of the event files.
         depth_mm: float32 [n, V, S, S], crop depth; the first view is drawn.
         cube_mm: Side of the crops.
     """
 
-    def __init__(self, directory, depth_mm, cube_mm):
-        super().__init__()
-        self._writer = tf.summary.create_file_writer(str(directory / "pictures"))
+    def __init__(self, depth_mm, cube_mm):
         self._depth_mm = np.asarray(depth_mm)[:, :1]
         self._cube_mm = cube_mm
 
-    def on_epoch_end(self, epoch, logs=None):
+    def __call__(self, model, step):
         """Draws one row a sample."""
         folded = crop.normalize(views.fold_views(tf.constant(self._depth_mm)), self._cube_mm)
-        estimate = self.model.network(folded, training=False)["spheres_mm"]
+        estimate = model.network(folded, training=False)["spheres_mm"]
         rendered = qualitative.render_own_views(
             np.asarray(estimate)[:, None], image_size=folded.shape[1], cube_mm=self._cube_mm
         )
@@ -91,5 +60,4 @@ class Pictures(keras.callbacks.Callback):
             ]
             for i in range(len(rendered))
         ]
-        with self._writer.as_default():
-            tf.summary.image("input_rendered_overlay", pictures.tile(np.array(rows))[None], epoch)
+        tf.summary.image("input_rendered_overlay", pictures.tile(np.array(rows))[None], step)

@@ -6,13 +6,21 @@ import shutil
 import zlib
 
 import numpy as np
-import tensorflow as tf
+from absl import logging
 
 from tfhand.evaluation import report
 from tfhand.fitting import kinematic_fit, pseudo_labels
 from tfhand.hand import skeleton
 from tfhand.synthesis import samples
-from tfhand.training import augmentation, callbacks, loop, objectives, pipeline, trainer
+from tfhand.training import (
+    augmentation,
+    callbacks,
+    loop,
+    objectives,
+    pipeline,
+    trainer,
+    workers,
+)
 
 __all__ = ["fine_tune"]
 
@@ -32,20 +40,18 @@ def _objective(weights, options, spec, prior):
     )
 
 
-def _targets(network, recording, options, spec, shape):
-    """Returns (target_mm, target_mask, fits or None) for a method.
+def _fits(path, network, recording, options, spec, shape):
+    """Returns the `PseudoLabels` of a round, made or read, or None where there are none.
 
-    With labels the fits only say where synthetic samples are drawn: the same as without labels.
+    With labels they only say where synthetic samples are drawn: the same as without labels.
     """
-    count, num_views = recording.depth_mm.shape[:2]
-    empty = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES)], np.float32)
-    if options.method == "gradient":
-        return np.zeros([*empty.shape, 3], np.float32), empty, None
-    labeled = options.method == "labels"
-    if labeled and not recording.joint_mask.any():
-        raise ValueError("Expected labels in the recording to train with, found none.")
-    if labeled and options.near_fits == 0.0:
-        return *pipeline.label_targets(recording), None
+    if options.method == "gradient" or (options.method == "labels" and options.near_fits == 0.0):
+        return None
+    if path.exists():
+        try:
+            return pseudo_labels.load_pseudo_labels(path)
+        except ValueError as error:
+            logging.warning("%s They are made again.", error)
     fits = pseudo_labels.make_pseudo_labels(
         network,
         recording.depth_mm,
@@ -56,14 +62,23 @@ def _targets(network, recording, options, spec, shape):
         options.keep_share,
         shape,
     )
-    if labeled:
-        return *pipeline.label_targets(recording), fits
+    pseudo_labels.save_pseudo_labels(path, fits)
+    return fits
+
+
+def _targets(recording, options, fits):
+    """Returns (target_mm [n, V, 41, 3], target_mask [n, V, 41]) of a method."""
+    if options.method == "labels":
+        return pipeline.label_targets(recording)
+    count, num_views = recording.depth_mm.shape[:2]
+    empty = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES)], np.float32)
+    if fits is None:
+        return np.zeros([*empty.shape, 3], np.float32), empty
     target = pipeline.targets_in_views(fits.spheres_ref_mm, recording.ref_from_crop)
-    mask = np.where(fits.kept[:, None, None], np.ones_like(empty), empty)
-    return target, mask, fits
+    return target, np.where(fits.kept[:, None, None], np.ones_like(empty), empty)
 
 
-def fine_tune(workdir, strategy, network, prior, recording, weights, options, spec, seed):
+def fine_tune(workdir, strategy, network, prior, recording, weights, options, spec, seed, run):
     """Fine-tunes the network on a recording, or reads the result.
 
     Args:
@@ -76,10 +91,16 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
         options: `options.FineTuneOptions`.
         spec: `crop.CropSpec`.
         seed: Seed of orders, augmentation and synthetic samples.
+        run: `options.RunOptions`.
 
     Returns:
         The network.
+
+    Raises:
+        ValueError: If there should be labels and are none, or numbers went wrong too often.
     """
+    if options.method == "labels" and not recording.joint_mask.any():
+        raise ValueError("Expected labels in the recording to train with, found none.")
     settings = {
         **dataclasses.asdict(options),
         "seed": seed,
@@ -106,22 +127,35 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
                 state = json.loads((kept / "shape.json").read_text())
                 shape, summary = state["shape"], state["summary"]
                 continue
-            kept.mkdir(exist_ok=True)
-            target, mask, fits = _targets(network, recording, options, spec, shape)
+            with workers.one_by_one(strategy):
+                kept.mkdir(exist_ok=True)
+                fits = _fits(kept / "fits.npz", network, recording, options, spec, shape)
             if fits is not None:
                 shape = fits.shape
                 summary.append(_describe(fits, recording))
             # Before the scope: what it measures on sampled hands must not become a replica's.
             objective = _objective(weights, options, spec, prior)
-            dataset = _mixed(recording, target, mask, fits, options, spec, seed + 100 * i)
+            batches = _mixed(recording, fits, options, spec, seed + 100 * i)
             model = _make_trainer(strategy, network, objective, options, seed + 10 * i)
-            _train(model, dataset, recording, options.steps // rounds, folder, i + 1)
-            network.save_weights(kept / "pose.weights.h5")
-            state = {"shape": None if shape is None else np.asarray(shape).tolist()}
-            report.write_json(kept / "shape.json", state | {"summary": summary})
-        if summary:
-            report.write_json(folder / "fits.json", summary)
-        shutil.copy(kept / "pose.weights.h5", stage / "pose.weights.h5")
+            name = f"round-{i + 1}"
+            loop.fit(
+                model,
+                batches,
+                options.steps // rounds,
+                folder,
+                name,
+                run,
+                _watching(recording, objective),
+                _describer(recording, options, seed + 100 * i),
+            )
+            if workdir.writes:
+                network.save_weights(kept / "pose.weights.h5")
+                state = {"shape": None if shape is None else np.asarray(shape).tolist()}
+                report.write_json(kept / "shape.json", state | {"summary": summary})
+        if workdir.writes:
+            if summary:
+                report.write_json(folder / "fits.json", summary)
+            shutil.copy(kept / "pose.weights.h5", stage / "pose.weights.h5")
     return network
 
 
@@ -139,20 +173,26 @@ def _make_trainer(strategy, network, objective, options, seed):
     return model
 
 
-def _train(model, dataset, recording, steps, folder, number):
-    """Trains one round, with pictures and terms of six samples of the recording."""
+def _watching(recording, objective):
+    """Pictures and terms of six samples of the recording."""
     shown = slice(0, 6 * max(len(recording) // 6, 1), max(len(recording) // 6, 1))
-    batch = {
-        "depth_mm": recording.depth_mm[shown],
-        "ref_from_crop": recording.ref_from_crop[shown],
-    }
-    name = f"round-{number}"
-    logs = folder / "logs" / name
-    watching = [
-        callbacks.Pictures(logs, batch["depth_mm"], model.recorded.spec.cube_mm),
-        callbacks.Terms(logs, model.recorded, batch),
+    depth_mm = recording.depth_mm[shown]
+    batch = {"depth_mm": depth_mm, "ref_from_crop": recording.ref_from_crop[shown]}
+    return [
+        callbacks.Pictures(depth_mm, objective.spec.cube_mm),
+        callbacks.Terms(objective, batch),
     ]
-    loop.fit(model, dataset, steps, folder, name, watching)
+
+
+def _describer(recording, options, seed):
+    """Returns a function that names the sample in a row of a batch of `_mixed`."""
+
+    def describe(term, step, row):
+        if term.startswith("synthetic"):
+            return f"row {row} of the synthetic samples"
+        return pipeline.name_sample(recording, options.batch, seed, step, row)
+
+    return describe
 
 
 def _checksum(arrays):
@@ -163,9 +203,10 @@ def _checksum(arrays):
     return checksum
 
 
-def _mixed(recording, target, mask, fits, options, spec, seed):
+def _mixed(recording, fits, options, spec, seed):
     """Batches of recorded samples with their targets, and of synthetic ones near the fits."""
-    recorded = pipeline.recorded_dataset(recording, target, mask, options.batch, seed)
+    target, mask = _targets(recording, options, fits)
+    recorded = pipeline.recorded_batches(recording, target, mask, options.batch, seed)
     known = None
     if fits is not None and options.near_fits > 0.0:
         known = pipeline.known_poses(
@@ -175,11 +216,10 @@ def _mixed(recording, target, mask, fits, options, spec, seed):
             options.near_fits,
         )
     # Not the stream of the initialization, which is that of seed + 1.
-    synthetic = pipeline.synthetic_dataset(
+    synthetic = pipeline.synthetic_batches(
         spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 2, known
     )
-    both = tf.data.Dataset.zip(synthetic, recorded)
-    return both.map(lambda s, r: {"synthetic": s, "recorded": r}).prefetch(4)
+    return lambda *place: {"synthetic": synthetic(*place), "recorded": recorded(*place)}
 
 
 def _describe(fits, recording):

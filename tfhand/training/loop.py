@@ -1,13 +1,28 @@
-"""The training loop that stages share: optimizer, schedule, progress, logs, backups."""
+"""The training loop that stages share: optimizer, schedule, progress, curves, checkpoints.
+
+A step is a function of the weights, the optimizer's state and its own number: what it is fed and
+what it draws follow from seed and number (`streams.py`). So a training that was cut off goes on
+from any checkpoint to the same weights.
+
+Keras' `fit` is not used: it saves between epochs only, and `MultiWorkerMirroredStrategy` fails in
+it (Keras 3.15: a PerReplica batch cannot be converted to a tensor).
+"""
+
+import sys
+import time
 
 import keras
+import tensorflow as tf
+from tqdm import tqdm
 
-from tfhand.training import callbacks
+from tfhand.training import checkpoints, curves, guard, preemption, workers
 
 __all__ = ["check_batches", "compile_trainer", "fit"]
 
 _WARMUP_STEPS = 60
-_STEPS_PER_EPOCH = 100
+_PREFETCHED = 4
+# What steps found is read every so many: reading waits for all that the device was given.
+_LOOKED_AT_TOGETHER = 10
 
 
 def check_batches(num_devices, **batches):
@@ -49,31 +64,128 @@ def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS):
     model.track(model.metric_names())
 
 
-def fit(model, dataset, steps, folder, name, watching=()):
-    """Runs `steps` steps, with a progress bar, TensorBoard logs and a backup every epoch.
+def fit(model, make_batch, steps, folder, name, run, watching=(), describe=None):
+    """Runs the steps up to `steps`, from the last checkpoint if there is one.
 
     Args:
-        model: `trainer.PoseTrainer`, compiled.
-        dataset: Endless `tf.data.Dataset` of what it takes.
+        model: `trainer.PoseTrainer` or `prior_trainer.PriorTrainer`, compiled.
+        make_batch: Function of TensorFlow operations from a step's number, int64 scalar from 0, and
+            a part (index, count) of the batch, as in `streams.Draws`, to the part that it takes.
         steps: Steps.
-        folder: Folder of the stage.
+        folder: `pathlib.Path` of the stage.
         name: Of this training within the stage.
-        watching: Further callbacks.
+        run: `options.RunOptions`.
+        watching: Functions of (model, step) that write summaries at every point of the curves.
+        describe: Function from (term's name, step, row of the batch) to the name of a sample, for
+            messages; step counts from 0.
 
     Raises:
-        ValueError: If the loss of an epoch is not finite; the backup is that of the one before.
+        ValueError: If loss or gradient were not finite too often; checkpoints are unharmed.
+        SystemExit: After SIGTERM, once there is a checkpoint of the step that was under way.
     """
-    epochs = max(steps // _STEPS_PER_EPOCH, 1)
-    model.fit(
-        dataset,
-        epochs=epochs,
-        steps_per_epoch=steps // epochs,
-        shuffle=False,
-        verbose="auto",
-        callbacks=[
-            callbacks.StopAtBadLoss(name),
-            keras.callbacks.TensorBoard(str(folder / "logs" / name), update_freq="epoch"),
-            keras.callbacks.BackupAndRestore(str(folder / "backup" / name)),
-            *watching,
-        ],
-    )
+    training = _Training(model, steps, folder, name, watching, describe, run)
+    step = training.resume()
+    batches = iter(workers.deal(model.distribute_strategy, make_batch, step, steps, _PREFETCHED))
+    take_step = workers.compiled(model)
+    with preemption.deferred() as is_asked_to_stop, training.progress(step) as bar:
+        while step < steps:
+            findings = take_step(next(batches), tf.constant(float(is_asked_to_stop())))
+            step += 1
+            bar.update()
+            if training.look(step, findings, is_asked_to_stop()):
+                preemption.leave(f"after step {step} of {steps} of {name}")
+        if is_asked_to_stop():
+            preemption.leave(f"after {name}")
+
+
+class _Training:
+    """What a training leaves behind while it runs: counts, curves and checkpoints."""
+
+    def __init__(self, model, steps, folder, name, watching, describe, run):
+        strategy = model.distribute_strategy
+        self._model, self._steps, self._name = model, steps, name
+        self._watching, self._every = watching, run.checkpoint_steps
+        self._is_chief = workers.is_chief(strategy)
+        self._is_alone = workers.num_workers(strategy) == 1
+        self._logs = folder / "logs" / name
+        self._tally = guard.Tally(
+            name,
+            model.term_names(),
+            run.max_skipped_in_row,
+            run.max_skipped,
+            describe or (lambda term, step, row: f"row {row} of the batch"),
+            strategy.num_replicas_in_sync,
+        )
+        means = [variable for metric in model.metrics for variable in metric.variables]
+        state = [v.value for v in (*model.weights, *model.optimizer.variables, *means)]
+        self._checkpoints = checkpoints.Checkpoints(
+            folder / "backup" / name, [*state, self._tally.variable], self._is_chief
+        )
+        self._pending = []
+
+    def resume(self):
+        """Restores the newest checkpoint; returns its step."""
+        step = self._checkpoints.restore()
+        workers.check_agreement(self._model.distribute_strategy, step)
+        self._writer = tf.summary.create_noop_writer()
+        if self._is_chief:
+            curves.rewind(self._logs, step)
+            if step < self._steps:
+                self._writer = tf.summary.create_file_writer(str(self._logs))
+        return step
+
+    def progress(self, step):
+        """Returns a progress bar, which is not shown in a file."""
+        self._last = step, time.monotonic()
+        return tqdm(
+            initial=step,
+            total=self._steps,
+            desc=self._name,
+            unit="step",
+            disable=None if self._is_chief else True,
+        )
+
+    def look(self, step, findings, is_asked_to_stop):
+        """Looks at steps that were made, saves this one if it is time, returns whether to leave.
+
+        Several machines leave after the same step, at which all of them read that one was asked to.
+        """
+        leave = is_asked_to_stop and self._is_alone
+        is_point = step % self._every == 0 or step == self._steps
+        self._pending.append((step, findings))
+        if is_point or leave or len(self._pending) == _LOOKED_AT_TOGETHER:
+            for found in self._pending:
+                leave |= self._tally.count(*found)
+            self._pending = []
+        if is_point:
+            self._write_point(step)
+        if is_point or leave:
+            self._checkpoints.save(step)
+        return leave
+
+    def _write_point(self, step):
+        """Writes and prints the means since the last point, and starts them anew."""
+        metrics = self._model.metrics
+        values = {metric.name: metric.result() for metric in metrics}
+        values["learning_rate"] = self._model.optimizer.learning_rate
+        values = {name: float(tf.convert_to_tensor(value)) for name, value in values.items()}
+        self._print_point(step, values)
+        with self._writer.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+            if self._is_chief:
+                for watch in self._watching:
+                    watch(self._model, step)
+        self._writer.flush()
+        for metric in metrics:
+            metric.reset_state()
+
+    def _print_point(self, step, values):
+        last_step, last_time = self._last
+        self._last = step, time.monotonic()
+        if self._is_chief:
+            milliseconds = 1000.0 * (self._last[1] - last_time) / (step - last_step)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            place = f"{self._name}: step {step} of {self._steps}, {milliseconds:.0f} ms a step"
+            tqdm.write(f"{place}: {shown}")
+            sys.stdout.flush()

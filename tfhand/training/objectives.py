@@ -112,7 +112,7 @@ class RecordedObjective:
             network: Pose network, see `models.pose_network`.
             batch: Dict of `depth_mm` [B, V, S, S], `ref_from_crop` [B, V, 4, 4],
                 `target_mm` [B, V, 41, 3] (crop frames) and `target_mask` [B, V, 41].
-            rng: `tf.random.Generator` for the augmentation.
+            rng: `streams.Draws` or `tf.random.Generator` for augmentation and prior.
 
         Returns:
             (loss [B], dict of float32 [B] for the logs).
@@ -120,7 +120,8 @@ class RecordedObjective:
         estimate = self._estimate(network, batch["depth_mm"], rng)
         total, values = tf.zeros(tf.shape(estimate)[:1]), {}
         if any(dataclasses.astuple(self.weights)):
-            total, values = terms.weighted_sum(self._terms(estimate, batch), self.weights)
+            terms_by_name = self._terms(estimate, batch, rng)
+            total, values = terms.weighted_sum(terms_by_name, self.weights)
             total = total / _UNIT_MM
         if self.target_weight > 0.0:
             flat = [views.fold_views(v) for v in (estimate, batch["target_mm"])]
@@ -131,12 +132,13 @@ class RecordedObjective:
             total += self.target_weight * distance / _UNIT_MM
         return total, values
 
-    def measure(self, network, batch):
+    def measure(self, network, batch, rng=None):
         """Evaluates every term, also those without a weight, without augmentation.
 
         Args:
             network: Pose network.
             batch: As for a training step; targets are not needed.
+            rng: As for a training step; None leaves the prior's draws to TensorFlow's global state.
 
         Returns:
             Dict of unweighted float32 [B] by the term's name.
@@ -145,7 +147,7 @@ class RecordedObjective:
         normalized = crop.normalize(views.fold_views(depth_mm), self.spec.cube_mm)
         spheres_mm = network(normalized, training=False)["spheres_mm"]
         estimate = views.unfold_views(spheres_mm, depth_mm.shape[1])
-        terms_by_name = self._terms(estimate, batch)
+        terms_by_name = self._terms(estimate, batch, rng)
         if self.negative_elbo is None:
             del terms_by_name["pose_prior"]
         return {name: term() for name, term in terms_by_name.items()}
@@ -162,7 +164,7 @@ class RecordedObjective:
             output = augmentation.undo(motion, output)
         return views.unfold_views(output, depth_mm.shape[1])
 
-    def _terms(self, estimate, batch):
+    def _terms(self, estimate, batch, rng):
         """Returns the terms of equation 4 by name, each a function without arguments."""
         depth_mm, ref_from_crop = batch["depth_mm"], batch["ref_from_crop"]
         cube_mm, num_views = self.spec.cube_mm, depth_mm.shape[1]
@@ -197,7 +199,9 @@ class RecordedObjective:
                 rigid.apply(ref_from_crop, estimate),
                 tf.ones(tf.shape(estimate)[:2]) * (1.0 if self.multi_view else 0.0),
             ),
-            "pose_prior": lambda: priors.pose_prior(estimate, self.negative_elbo),
+            "pose_prior": lambda: priors.pose_prior(
+                estimate, functools.partial(self.negative_elbo, rng=rng)
+            ),
             "bone_length": lambda: priors.bone_length(
                 estimate, length_pairs, *statistics.length_ranges()
             ),

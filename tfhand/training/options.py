@@ -11,6 +11,7 @@ __all__ = [
     "InitOptions",
     "NetworkOptions",
     "PriorOptions",
+    "RunOptions",
     "define_flags",
     "from_flags",
 ]
@@ -94,6 +95,19 @@ class FineTuneOptions:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How trainings are watched over; nothing of it changes a result."""
+
+    checkpoint_steps: int = _field(
+        100, "Steps from one checkpoint, and one point of the curves, to the next."
+    )
+    max_skipped_in_row: int = _field(
+        10, "Most steps in a row that may be skipped because a number is not finite.", low=0
+    )
+    max_skipped: int = _field(100, "Most such steps of a training in all.", low=0)
+
+
 # Flag prefix of each dataclass.
 PREFIXES = {
     NetworkOptions: "",
@@ -101,6 +115,7 @@ PREFIXES = {
     InitOptions: "init_",
     FineTuneOptions: "tune_",
     LossWeights: "weight_",
+    RunOptions: "",
 }
 
 _DEFINERS = {

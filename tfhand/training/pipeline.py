@@ -8,14 +8,16 @@ import tensorflow as tf
 from tfhand.geometry import rigid
 from tfhand.hand import skeleton
 from tfhand.synthesis import samples
+from tfhand.training import streams
 
 __all__ = [
     "RecordedSamples",
     "known_poses",
     "label_targets",
+    "name_sample",
     "read_recording",
-    "recorded_dataset",
-    "synthetic_dataset",
+    "recorded_batches",
+    "synthetic_batches",
     "targets_in_views",
 ]
 
@@ -32,6 +34,7 @@ class RecordedSamples:
         joint_mask: float32 [n, V, 36].
         group: int [n], samples of one subject share a number from 0.
         frame: int64 [n].
+        subjects: Names of the groups.
     """
 
     depth_mm: np.ndarray
@@ -40,6 +43,7 @@ class RecordedSamples:
     joint_mask: np.ndarray
     group: np.ndarray
     frame: np.ndarray
+    subjects: tuple[str, ...] = ()
 
     def __len__(self):
         return len(self.depth_mm)
@@ -80,6 +84,7 @@ def read_recording(dataset):
         joint_mask=mask,
         group=np.array([names.index(subject) for subject in subjects]),
         frame=column("frame", np.int64),
+        subjects=tuple(_text(name) for name in names),
     )
 
 
@@ -128,8 +133,8 @@ def label_targets(recording):
     return target, mask
 
 
-def synthetic_dataset(spec, batch_size, config, seed, known=None):
-    """Endless labeled synthetic samples.
+def synthetic_batches(spec, batch_size, config, seed, known=None):
+    """Labeled synthetic samples of each step.
 
     Args:
         spec: `crop.CropSpec`.
@@ -139,21 +144,20 @@ def synthetic_dataset(spec, batch_size, config, seed, known=None):
         known: Optional `samples.KnownPoses` to draw near.
 
     Returns:
-        `tf.data.Dataset` of what `samples.sample_batch` returns.
+        Function from a step's number and a part of the batch, as in `streams.Draws`, to what
+        `samples.sample_batch` returns. Only that part is made.
     """
-    rng = tf.random.Generator.from_seed(seed)
-    once = tf.data.Dataset.range(1).repeat()
 
-    # Without autograph, which would convert the NumPy code behind the skin as well.
-    @tf.autograph.experimental.do_not_convert
-    def sample(_):
-        return samples.sample_batch(rng, batch_size, spec, config, known)
+    def batch(step, part=(0, 1)):
+        size = batch_size // part[1]
+        rng = streams.for_step(seed, "synthetic samples", step, part, size)
+        return samples.sample_batch(rng, size, spec, config, known)
 
-    return once.map(sample)
+    return batch
 
 
-def recorded_dataset(recording, target_mm, target_mask, batch_size, seed):
-    """Endless shuffled batches of recorded samples with their targets.
+def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
+    """Shuffled batches of recorded samples with their targets, of each step.
 
     Args:
         recording: `RecordedSamples`.
@@ -163,14 +167,44 @@ def recorded_dataset(recording, target_mm, target_mask, batch_size, seed):
         seed: Seed of the order.
 
     Returns:
-        `tf.data.Dataset` of dicts for `objectives.RecordedObjective`.
+        Function from a step's number and a part of the batch, as in `streams.Draws`, to a dict for
+        `objectives.RecordedObjective`.
     """
-    tensors = {
+    columns = {
         "depth_mm": recording.depth_mm,
         "ref_from_crop": recording.ref_from_crop,
         "target_mm": target_mm,
         "target_mask": target_mask,
     }
-    dataset = tf.data.Dataset.from_tensor_slices(tensors)
-    dataset = dataset.shuffle(len(recording), seed=seed).repeat()
-    return dataset.batch(batch_size, drop_remainder=True)
+    columns = {name: tf.constant(column) for name, column in columns.items()}
+
+    def batch(step, part=(0, 1)):
+        rows = streams.shuffled_rows(seed, step, batch_size, len(recording))
+        index, count = part
+        rows = tf.reshape(rows, [count, batch_size // count])[index]
+        return {name: tf.gather(column, rows) for name, column in columns.items()}
+
+    return batch
+
+
+def name_sample(recording, batch_size, seed, step, row):
+    """Says which recorded sample a batch of `recorded_batches` has in a row.
+
+    Args:
+        recording: `RecordedSamples`.
+        batch_size: As for `recorded_batches`.
+        seed: As for `recorded_batches`.
+        step: Number of the batch.
+        row: Row of the batch.
+
+    Returns:
+        Its subject and frame.
+    """
+    sample = int(streams.shuffled_rows(seed, step, batch_size, len(recording))[row])
+    group = int(recording.group[sample])
+    subject = recording.subjects[group] if recording.subjects else group
+    return f"sample {sample} of the recording (subject {subject}, frame {recording.frame[sample]})"
+
+
+def _text(name):
+    return name.decode() if isinstance(name, bytes) else str(name)

@@ -14,7 +14,7 @@ from tfhand.geometry import crop
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network, pose_prior
 from tfhand.synthesis import samples
-from tfhand.training import loop, objectives, pipeline, trainer
+from tfhand.training import loop, objectives, pipeline, prior_trainer, trainer
 
 __all__ = ["build_network", "initialize", "network_config", "train_prior"]
 
@@ -35,13 +35,14 @@ def build_network(options):
     return pose_network.build_pose_network(network_config(options))
 
 
-def train_prior(workdir, options, seed):
+def train_prior(workdir, options, seed, run):
     """Trains the pose prior on the hand's own poses, or reads it.
 
     Args:
         workdir: `Workdir`.
         options: `options.PriorOptions`.
         seed: Seed of the poses and weights.
+        run: `options.RunOptions`.
 
     Returns:
         `pose_prior.PosePrior`, frozen.
@@ -50,26 +51,21 @@ def train_prior(workdir, options, seed):
     folder = workdir.stage("prior")
     if not workdir.is_done("prior", settings):
         with workdir.working("prior", settings):
-            keras.utils.set_random_seed(seed)
-            rng = tf.random.Generator.from_seed(seed)
             palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
-            prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
-            pose_prior.train_prior(
-                prior,
-                lambda n: statistics.sample_spheres(rng, n),
-                options.steps,
-                options.batch,
-                verbose=2,
+            config = pose_prior.PosePriorConfig(palm.tolist())
+            prior = prior_trainer.train_prior(
+                statistics.sample_spheres, config, folder, options, seed, run
             )
             pose_prior.save_prior(prior, folder)
-            held_out = statistics.sample_spheres(tf.random.Generator.from_seed(seed + 1), 2000)
-            errors = prior.reconstruction_errors(held_out)
+            rng = tf.random.Generator.from_seed(seed + 1)
+            held_out = statistics.sample_spheres(rng, 2000)
+            errors = prior.reconstruction_errors(held_out, rng)
             errors = {name: float(value) for name, value in errors.items()}
             report.write_json(folder / "reconstruction.json", errors)
     return pose_prior.load_prior(folder)
 
 
-def initialize(workdir, strategy, network_options, options, seed):
+def initialize(workdir, strategy, network_options, options, seed, run):
     """Trains the network on synthetic samples, or reads it.
 
     Args:
@@ -78,6 +74,7 @@ def initialize(workdir, strategy, network_options, options, seed):
         network_options: `options.NetworkOptions`.
         options: `options.InitOptions`.
         seed: Seed of weights and samples.
+        run: `options.RunOptions`.
 
     Returns:
         The pose network, made in the strategy's scope.
@@ -100,8 +97,15 @@ def initialize(workdir, strategy, network_options, options, seed):
             objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
             model = trainer.PoseTrainer(network, synthetic=objective, seed=seed)
             loop.compile_trainer(model, options.learning_rate, options.steps, warmup=100)
-        dataset = pipeline.synthetic_dataset(spec, options.batch, config, seed + 1)
-        dataset = dataset.map(lambda synthetic: {"synthetic": synthetic}).prefetch(4)
-        loop.fit(model, dataset, options.steps, folder, "network")
-        network.save_weights(weights)
+        synthetic = pipeline.synthetic_batches(spec, options.batch, config, seed + 1)
+        loop.fit(
+            model,
+            lambda *place: {"synthetic": synthetic(*place)},
+            options.steps,
+            folder,
+            "network",
+            run,
+        )
+        if workdir.writes:
+            network.save_weights(weights)
     return network

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tfhand.training import guard, streams
+
 __all__ = ["PoseTrainer"]
 
 _LARGEST_GRADIENT = 1.0
@@ -21,7 +23,8 @@ class PoseTrainer(keras.Model):
         synthetic: `objectives.SyntheticObjective` for `batch["synthetic"]`, or None.
         recorded: `objectives.RecordedObjective` for `batch["recorded"]`, or None.
         synthetic_weight: Weight of the synthetic samples where there are both.
-        seed: Seed of the augmentation.
+        seed: Seed of the augmentation, whose draws are a function of it and of the optimizer's
+            count of steps.
 
     Raises:
         ValueError: If there is no objective.
@@ -35,7 +38,7 @@ class PoseTrainer(keras.Model):
         self.synthetic = synthetic
         self.recorded = recorded
         self.synthetic_weight = synthetic_weight
-        self._rng = tf.random.Generator.from_seed(seed)
+        self._seed = seed
         self._trackers = {}
         # The network is built; Keras need not call this model to find out.
         self.built = True
@@ -53,35 +56,67 @@ class PoseTrainer(keras.Model):
         Returns:
             Dict of metrics: the means of the total and of every term since the epoch's start.
         """
+        self.step(batch, tf.constant(0.0))
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+    def step(self, batch, stop):
+        """Makes one step, unless its loss or gradient is not finite: then nothing changes.
+
+        Args:
+            batch: As for `train_step`.
+            stop: float32 scalar, above 0 to tell all processes to stop.
+
+        Returns:
+            `guard.Finding`, of the terms in `term_names()`.
+        """
         replicas = self.distribute_strategy.num_replicas_in_sync
+        # What the forward pass changes by itself: means and variances of a batch normalization.
+        moving = self.network.non_trainable_variables
+        before = [tf.identity(variable.value) for variable in moving]
         with tf.GradientTape() as tape:
-            loss, logs = self._loss(batch)
+            loss, logs, losses = self._loss(batch)
             scaled = loss / replicas
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled, variables)
-        gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
+        is_bad = tf.cast(~tf.math.is_finite(loss), tf.float32)
+        # What is reduced has to be on the replica's device.
+        stop = tf.identity(stop)
+        *gradients, is_bad, stop = tf.distribute.get_replica_context().all_reduce(
+            "sum", [*gradients, is_bad, stop]
+        )
         gradients, norm = tf.clip_by_global_norm(gradients, _LARGEST_GRADIENT)
-        self.optimizer.apply([g / replicas for g in gradients], variables)
-        self._track("loss", loss)
-        self._track("gradient_norm", norm)
-        for name, value in logs.items():
-            self._track(name, tf.reduce_mean(value))
-        return {name: tracker.result() for name, tracker in self._trackers.items()}
+        is_good = tf.equal(is_bad, 0.0) & tf.math.is_finite(norm)
+        guard.apply_if(is_good, self.optimizer, [g / replicas for g in gradients], variables)
+        guard.restore_unless(is_good, moving, before)
+        means = {name: tf.reduce_mean(value) for name, value in logs.items()}
+        for name, value in {"loss": loss, "gradient_norm": norm, **means}.items():
+            self._track(name, value, is_good)
+        return guard.Finding(is_good, stop, *guard.examine([*logs.values(), *losses]))
+
+    def term_names(self):
+        """Returns the names of what a step examines sample by sample."""
+        kinds = {"synthetic_loss": self.synthetic, "recorded_loss": self.recorded}
+        losses = [name for name, objective in kinds.items() if objective is not None]
+        return [*self.metric_names()[2:], *losses]
 
     def _loss(self, batch):
-        loss, logs = 0.0, {}
+        loss, logs, losses = 0.0, {}, []
         if self.synthetic is not None:
             values, logs = self.synthetic(self.network, batch["synthetic"])
             weight = self.synthetic_weight if self.recorded is not None else 1.0
             loss += weight * tf.reduce_mean(values)
+            losses.append(values)
         if self.recorded is not None:
-            values, more = self.recorded(self.network, batch["recorded"], self._rng)
+            draws = streams.for_step(self._seed, "augmentation", self.optimizer.iterations.value)
+            values, more = self.recorded(self.network, batch["recorded"], draws)
             loss += tf.reduce_mean(values)
             logs = {**logs, **more}
-        return loss, logs
+            losses.append(values)
+        return loss, logs, losses
 
-    def _track(self, name, value):
-        self._trackers[name].update_state(value)
+    def _track(self, name, value, is_good):
+        value = tf.where(is_good, value, 0.0)
+        self._trackers[name].update_state(value, sample_weight=tf.cast(is_good, tf.float32))
 
     def track(self, names):
         """Declares the metrics, inside the strategy's scope, before training."""

@@ -22,10 +22,12 @@ class Workdir:
 
     Args:
         path: Folder, made if needed.
+        writes: Whether this process makes stages; another only takes part in their training.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, writes=True):
         self.path = pathlib.Path(path)
+        self.writes = writes
         self.path.mkdir(parents=True, exist_ok=True)
 
     def stage(self, name):
@@ -56,18 +58,21 @@ class Workdir:
     def working(self, name, settings):
         """Context in which a stage is made; marks it as done at the end."""
         folder = self.stage(name)
+        if not self.writes:
+            yield folder
+            return
         folder.mkdir(parents=True, exist_ok=True)
         report.write_json(folder / _SETTINGS, settings)
         start = time.time()
         yield folder
         seconds = round(time.time() - start, 1)
-        # Intermediate states are of no use any more.
-        shutil.rmtree(folder / "backup", ignore_errors=True)
         report.write_json(folder / _DONE, {"seconds": seconds})
+        # Checkpoints are of no use any more, but were until the stage was done.
+        shutil.rmtree(folder / "backup", ignore_errors=True)
         print(f"Stage {name} took {seconds:.0f} s.", flush=True)
 
 
-def finished_workdir(path):
+def finished_workdir(path, writes=True):
     """Returns the `Workdir` of another run, to take its prior and its initialized network.
 
     Raises:
@@ -76,4 +81,4 @@ def finished_workdir(path):
     for name in ("prior", "init"):
         if not (pathlib.Path(path) / name / _DONE).is_file():
             raise FileNotFoundError(f"Expected a finished stage {name} in {path}, found none.")
-    return Workdir(path)
+    return Workdir(path, writes)

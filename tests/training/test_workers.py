@@ -1,0 +1,199 @@
+"""Two processes on this machine train as one, and survive the loss of one of them."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand import commands, train
+from tfhand.geometry import crop
+from tfhand.losses import terms
+from tfhand.models import pose_network
+from tfhand.training import (
+    augmentation,
+    loop,
+    objectives,
+    options,
+    preemption,
+    streams,
+    trainer,
+    workers,
+)
+
+ROOT = pathlib.Path(__file__).parents[2]
+SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
+STEPS, BATCH, VIEWS = 6, 4, 2
+# The halves of a batch are summed in another order: float32 round-off of gradients of order one,
+# times a learning rate of 0.05, over six steps.
+TOLERANCE = 2e-5
+
+
+def make_model(strategy):
+    keras.utils.set_random_seed(3)
+    weights = terms.LossWeights(*[0.0] * 2, 0.01, 0.0, 0.1, 0.0, 0.0)
+    objective = objectives.RecordedObjective(
+        weights=weights,
+        target_weight=1.0,
+        negative_elbo=None,
+        spec=SPEC,
+        augment=augmentation.AugmentationConfig(),
+    )
+    with strategy.scope():
+        network = pose_network.build_pose_network(
+            pose_network.PoseNetworkConfig(16, 4, features=4, growth=2, depth=1)
+        )
+        model = trainer.PoseTrainer(network, recorded=objective, seed=7)
+        model.compile(optimizer=keras.optimizers.SGD(0.05))
+        model.optimizer.build(network.trainable_variables)
+        model.track(model.metric_names())
+    return model
+
+
+def make_batch(step, part):
+    rng = streams.for_step(5, "batch", step, part)
+    size = BATCH // part[1]
+    sample = {
+        "depth_mm": rng.uniform([size, VIEWS, 16, 16], -100.0, 150.0),
+        "ref_from_crop": tf.eye(4, batch_shape=[size, VIEWS]),
+        "target_mm": 40.0 * rng.normal([size, VIEWS, 41, 3]),
+        "target_mask": tf.ones([size, VIEWS, 41]),
+    }
+    return {"recorded": sample}
+
+
+def fit(strategy, folder):
+    model = make_model(strategy)
+    run = options.RunOptions(checkpoint_steps=2)
+    loop.fit(model, make_batch, STEPS, folder, "toy", run)
+    return model.network.get_weights()
+
+
+# A process of two. The second sends itself a signal before it looks at a step, or never.
+WORKER = """
+    import importlib.util, os, pathlib, signal, sys
+    import numpy as np
+    from tfhand.training import loop, workers
+    path, folder, index, last, number = sys.argv[1:]
+    strategy = workers.multi_worker_strategy(60)
+    spec = importlib.util.spec_from_file_location("toy", path)
+    toy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(toy)
+    original = loop._Training.look
+
+    def look(self, step, *arguments):
+        if index == "1" and step == int(last):
+            os.kill(os.getpid(), int(number))
+        return original(self, step, *arguments)
+
+    loop._Training.look = look
+    with workers.leave_when_one_is_lost():
+        weights = toy.fit(strategy, pathlib.Path(folder))
+        workers.barrier(strategy)
+    np.savez(f"{folder}-{index}.npz", *weights)
+"""
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def config(addresses, index):
+    task = {"type": "worker", "index": index}
+    return json.dumps({"cluster": {"worker": addresses}, "task": task})
+
+
+def run_two(folder, last=0, number=0):
+    """Runs both processes; returns [(status, what it printed)]."""
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    started = []
+    for index in range(2):
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_CONFIG": config(addresses, index),
+        }
+        arguments = map(str, (__file__, folder, index, last, int(number)))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(WORKER), *arguments],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    # A lost worker is told from the broken connection, or a missing heartbeat, in seconds.
+    output = [process.communicate(timeout=240)[0] for process in started]
+    return [(p.returncode, text) for p, text in zip(started, output, strict=True)]
+
+
+def test_two_processes_lose_one_go_on_and_end_as_one(tmp_path, read_curves):
+    alone = fit(tf.distribute.get_strategy(), tmp_path / "alone")
+    (chief, chief_text), (other, other_text) = run_two(tmp_path / "two", 3, signal.SIGKILL)
+    assert other == -signal.SIGKILL, other_text[-3000:]
+    assert chief == 75, chief_text[-3000:]
+    (line,) = [line for line in chief_text.splitlines() if line.startswith("train: lost")]
+    assert "the same command on all machines" in line
+
+    # One is asked to stop: both save and leave after the same step.
+    results = run_two(tmp_path / "two", 3, signal.SIGTERM)
+    assert [status for status, _ in results] == [preemption.EXIT_PREEMPTED] * 2, results
+    assert all("Going on from step 2" in text for _, text in results)
+    assert all("SIGTERM after step 4 of 6" in text for _, text in results)
+
+    results = run_two(tmp_path / "two")
+    assert [status for status, _ in results] == [0, 0], results
+    assert all("Going on from step 4" in text for _, text in results)
+    for index in range(2):
+        with np.load(tmp_path / f"two-{index}.npz") as saved:
+            weights = [saved[name] for name in saved.files]
+        for a, b in zip(weights, alone, strict=True):
+            np.testing.assert_allclose(a, b, atol=TOLERANCE)
+    start = make_model(tf.distribute.get_strategy()).network.get_weights()
+    moved = max(np.abs(a - b).max() for a, b in zip(start, alone, strict=True))
+    assert moved > 100 * TOLERANCE
+    # Only the chief writes: every point once, with the means over both halves.
+    two, one = read_curves(tmp_path / "two" / "logs"), read_curves(tmp_path / "alone" / "logs")
+    assert set(two) == set(one)
+    for name, points in one.items():
+        np.testing.assert_allclose(two[name], points, rtol=1e-3, err_msg=name)
+
+
+def test_without_other_workers_everything_is_the_chiefs():
+    strategy = tf.distribute.get_strategy()
+    assert workers.is_chief(strategy) and workers.num_workers(strategy) == 1
+    with workers.one_by_one(strategy):
+        workers.barrier(strategy)
+        workers.check_agreement(strategy, 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "{", "[]", json.dumps({"cluster": {"worker": ["a:1"]}}), config(["a:1", "b:2"], 2)],
+)
+def test_bad_tf_config_is_one_line(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    arguments = ["train.py", "--distribution=multi_worker", f"--workdir={tmp_path / 'w'}"]
+    with pytest.raises(SystemExit) as stopped:
+        commands.run(train.main, train.define_flags, arguments)
+    assert stopped.value.code == 1
+    (line,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("train: ")]
+    assert "TF_CONFIG" in line
+    assert not (tmp_path / "w").exists()

@@ -1,0 +1,82 @@
+"""Checkpoints of a training: every variable a step changes, the last few, never half of one.
+
+TensorFlow writes a checkpoint beside its final name and renames it, and holds a checksum of every
+tensor, which is compared when it is read. Keras' `BackupAndRestore` has neither, and keeps one.
+"""
+
+import re
+import tempfile
+
+import tensorflow as tf
+from absl import logging
+
+__all__ = ["Checkpoints"]
+
+_KEPT = 3
+_NAME = "ckpt"
+# TensorFlow's reader turns "read less bytes than requested" into an IndexError.
+_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError, OSError)
+
+
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Args:
+        folder: `pathlib.Path`.
+        variables: List of TensorFlow variables, the same ones in every process.
+        is_chief: Whether this process writes. The others of a cluster call `save` all the same:
+            variables that are summed over them are read together.
+    """
+
+    def __init__(self, folder, variables, is_chief=True):
+        self._folder = folder
+        self._checkpoint = tf.train.Checkpoint(variables=list(variables))
+        self._manager = None
+        if is_chief:
+            self._manager = tf.train.CheckpointManager(
+                self._checkpoint, str(folder), max_to_keep=_KEPT, checkpoint_name=_NAME
+            )
+
+    def save(self, step):
+        """Writes the variables as they are after a step."""
+        if self._manager is not None:
+            self._manager.save(checkpoint_number=step)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            self._checkpoint.write(f"{scratch}/{_NAME}")
+
+    def restore(self):
+        """Reads the newest checkpoint that can be read.
+
+        Returns:
+            The step it was written after; 0 if there is none, and then nothing is changed.
+        """
+        steps = self._steps()
+        for step in steps:
+            path = str(self._folder / f"{_NAME}-{step}")
+            problem = _find_problem(path)
+            if problem is None:
+                self._checkpoint.restore(path).assert_consumed()
+                print(f"Going on from step {step} in {self._folder}.", flush=True)
+                return step
+            logging.warning("Checkpoint %s cannot be read and is left out: %s", path, problem)
+        if steps:
+            logging.warning("No checkpoint in %s can be read: starting anew.", self._folder)
+        return 0
+
+    def _steps(self):
+        """Steps of the checkpoints on disk, the newest first."""
+        names = (re.fullmatch(rf"{_NAME}-(\d+)\.index", p.name) for p in self._folder.glob("*"))
+        return sorted((int(name[1]) for name in names if name), reverse=True)
+
+
+def _find_problem(path):
+    """Reads every tensor, which compares its checksum; returns what is wrong, in a line."""
+    # All before any is assigned: half of a damaged checkpoint must not reach the variables.
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except _UNREADABLE as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None

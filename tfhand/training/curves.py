@@ -1,0 +1,39 @@
+"""The TensorBoard logs of a training that may be cut off: each point once, none missing."""
+
+import tensorflow as tf
+
+__all__ = ["rewind"]
+
+
+def rewind(folder, step):
+    """Drops what was logged after a step, from which the training goes on.
+
+    Args:
+        folder: `pathlib.Path` of event files; need not exist.
+        step: int; later points go, and so does a last record that was cut off.
+    """
+    for path in sorted(folder.rglob("events.out.tfevents.*")):
+        # What was logged before the cut is on disk: writers are flushed before a checkpoint.
+        kept, dropped = _split(path, step)
+        if not dropped:
+            continue
+        partial = path.with_name(f".{path.name}.partial")
+        with tf.io.TFRecordWriter(str(partial)) as writer:
+            for record in kept:
+                writer.write(record)
+        partial.replace(path)
+
+
+def _split(path, step):
+    """Returns the records up to a step, and whether there is anything else."""
+    kept, dropped = [], False
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            if event.HasField("summary") and event.step > step:
+                dropped = True
+            else:
+                kept.append(record)
+    except tf.errors.DataLossError:
+        dropped = True
+    return kept, dropped
