@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import fcntl
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,8 @@ from data_prep.dataset_info import (
 from data_prep.examples import encode_example
 from data_prep.schema import check_sample, find_problem
 from data_prep.shard_writer import publish_split, read_other_splits
-from data_prep.split_plan import SplitPlan
+from data_prep.split_plan import SplitPlan, checksum_of
+from tfhand import files
 
 __all__ = ["Converted", "convert_split", "find_published"]
 
@@ -146,26 +146,25 @@ def find_published(plan: SplitPlan) -> SplitInfo | None:
 def _prepare(plan):
     """Makes the hidden folder, or keeps that of an earlier run with the same settings."""
     path = plan.folder / _FINGERPRINT
-    if path.is_file() and path.read_text(encoding="utf-8") == plan.partial_fingerprint:
+    if path.is_file() and path.read_bytes() == plan.partial_fingerprint.encode():
         return
     if plan.folder.exists():
         logging.warning("Starting %s anew: settings or pictures have changed.", plan.split)
         shutil.rmtree(plan.folder)
     plan.folder.mkdir(parents=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(plan.partial_fingerprint, encoding="utf-8")
-    os.replace(partial, path)
+    files.write_text(path, plan.partial_fingerprint)
 
 
 def _read_finished(plan, index):
     """Returns what is kept beside a finished shard, or None if it has to be made."""
     name = plan.shard_name(index)
     try:
-        part = json.loads((plan.folder / f"{name}.json").read_text(encoding="utf-8"))
+        part = files.read_json(plan.folder / f"{name}.json")
         whole = compute_sha256(plan.folder / name) == part["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        # What is written last is compared with what it says of itself.
+        return part if whole and part.pop("checksum") == checksum_of(part) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return part if whole else None
 
 
 @contextlib.contextmanager
@@ -201,28 +200,23 @@ def _write_shard(plan, index, results, progress):
     skipped, notes = {}, {}
     num_labelled = 0
     path = plan.folder / plan.shard_name(index)
-    try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for item in plan.shard_items(index):
-                converted, serialized = next(results)
-                progress.update()
-                if not serialized:
-                    _count(skipped, converted.problem, item)
-                    continue
-                for data in serialized:
-                    writer.write(data)
-                for sample in converted.samples:
-                    subjects[sample["subject"]] += 1
-                    mask = sample.get("joint_mask")
-                    num_labelled += bool(mask is not None and mask.any())
-                for note in converted.notes:
-                    _count(notes, note, item)
-                for name, value in converted.values.items():
-                    values[name].append(round(float(value), 2))
-    except tf.errors.OpError as error:
-        raise OSError(f"Cannot write {path}: {error.message}") from error
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    with files.replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+        for item in plan.shard_items(index):
+            converted, serialized = next(results)
+            progress.update()
+            if not serialized:
+                _count(skipped, converted.problem, item)
+                continue
+            for data in serialized:
+                writer.write(data)
+            for sample in converted.samples:
+                subjects[sample["subject"]] += 1
+                mask = sample.get("joint_mask")
+                num_labelled += bool(mask is not None and mask.any())
+            for note in converted.notes:
+                _count(notes, note, item)
+            for name, value in converted.values.items():
+                values[name].append(round(float(value), 2))
     part = {
         "num_samples": subjects.total(),
         "num_labelled": num_labelled,
@@ -233,7 +227,7 @@ def _write_shard(plan, index, results, progress):
         "num_bytes": path.stat().st_size,
         "sha256": compute_sha256(path),
     }
-    _write_json(plan.folder / f"{path.name}.json", part)
+    files.write_json(plan.folder / f"{path.name}.json", part | {"checksum": checksum_of(part)})
     return part
 
 
@@ -311,9 +305,3 @@ def _describe(plan, parts):
             _FINGERPRINT: plan.fingerprint,
         },
     )
-
-
-def _write_json(path, values):
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(values), encoding="utf-8")
-    os.replace(partial, path)

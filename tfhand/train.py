@@ -7,7 +7,6 @@ in the working directory are not done again.
 """
 
 import dataclasses
-import json
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from data_prep import records, synthetic
-from tfhand import commands
+from tfhand import commands, files
 from tfhand.evaluation import predictions, qualitative, real_frame, report
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
@@ -83,7 +82,7 @@ def _find_data(values, workdir, spec):
             f"--image_size and --cube_mm say, found {found[0]} px and {found[1]:g} mm in {folder}."
         )
     for split in ("train", "test"):
-        records.load_dataset(folder, split, verify_checksums=True)
+        records.load_dataset(folder, split)
     return folder
 
 
@@ -121,7 +120,7 @@ def main(values):
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
     prior = stages.train_prior(start, options.from_flags(options.PriorOptions, values), values.seed)
     network = stages.initialize(start, strategy, network_options, init_options, values.seed)
-    report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
+    files.write_text(workdir.path / "resolved.flags", values.flags_into_string())
     before = _predict(network, data_dir, spec)
     scores = _scores("synthetic_only", before)
     for name, score in scores.items():
@@ -158,9 +157,8 @@ def _check(network_options, init_options, tune_options, weights, num_devices):
 
 def _export(workdir, network, prior, spec):
     inference = pose_network.build_inference_network(network)
-    partial = workdir.path / ".partial.keras"
-    inference.save(partial)
-    partial.replace(workdir.path / "pose.keras")
+    with files.replacing(workdir.path / "pose.keras") as partial:
+        inference.save(partial)
     exporting.export_pose(inference, str(workdir.path / "export" / "pose" / "1"), spec.cube_mm)
     exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
 
@@ -183,7 +181,7 @@ def _report(workdir, start, scores, predicted, network, data_dir, spec):
     for where, stage, name in ((start, "prior", "reconstruction"), (workdir, "tune", "fits")):
         path = where.stage(stage) / f"{name}.json"
         if path.exists():
-            extra[f"{stage}_{name}"] = json.loads(path.read_text())
+            extra[f"{stage}_{name}"] = files.read_json(path)
     test = records.load_dataset(data_dir, "test")
     if not scores:
         report.write_metrics(folder / "metrics.json", {}, extra)

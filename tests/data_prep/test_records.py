@@ -331,9 +331,7 @@ def test_missing_truncated_and_changed_shards_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"train-00001-of-00003.tfrecord is damaged: its SHA-256"):
         records.verify(tmp_path)
     with pytest.raises(ValueError, match=r"train-00001-of-00003.tfrecord is damaged: its SHA-256"):
-        records.load_dataset(tmp_path, "train", verify_checksums=True)
-    with pytest.raises(tf.errors.DataLossError):
-        load(tmp_path)
+        records.load_dataset(tmp_path, "train")
     shard.unlink()
     with pytest.raises(FileNotFoundError, match=r"Shard .*train-00001-of-00003.tfrecord is miss"):
         records.load_dataset(tmp_path, "train")

@@ -48,7 +48,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, scores):
     report.write_metrics(path, scores)
     before = path.read_text()
     with pytest.raises(ValueError, match="JSON"):
-        report.write_json(path, {"loss": float("nan")})
+        report.write_metrics(path, scores, {"loss": float("nan")})
     with pytest.raises(ValueError, match="synthetic_only"):
         report.write_metrics(path, scores, {"synthetic_only": 1})
     assert path.read_text() == before

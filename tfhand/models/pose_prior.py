@@ -15,7 +15,6 @@ changes its size.
 """
 
 import dataclasses
-import json
 import pathlib
 
 import keras
@@ -23,8 +22,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from keras import layers
 
+from tfhand import files
 from tfhand.geometry import rigid
 from tfhand.hand import skeleton
+from tfhand.models import weights
 
 tfd = tfp.distributions
 
@@ -275,10 +276,8 @@ def _start_at_mean(prior, spheres_mm):
 def save_prior(prior, directory):
     """Writes `prior.json` and `prior.weights.h5` into a directory, made if needed."""
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    prior.save_weights(directory / _WEIGHTS_NAME)
-    fields = dataclasses.asdict(prior.pose_config)
-    (directory / _CONFIG_NAME).write_text(json.dumps(fields, indent=2) + "\n")
+    weights.save_weights(prior, directory / _WEIGHTS_NAME)
+    files.write_json(directory / _CONFIG_NAME, dataclasses.asdict(prior.pose_config))
 
 
 def load_prior(directory):
@@ -289,13 +288,19 @@ def load_prior(directory):
 
     Raises:
         FileNotFoundError: If one of the files is missing.
+        ValueError: If one of them is damaged.
     """
     directory = pathlib.Path(directory)
     for name in (_CONFIG_NAME, _WEIGHTS_NAME):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"Expected {name} of a pose prior in {directory}.")
-    prior = PosePrior(PosePriorConfig(**json.loads((directory / _CONFIG_NAME).read_text())))
-    prior.load_weights(directory / _WEIGHTS_NAME)
+    fields = files.read_json(directory / _CONFIG_NAME)
+    try:
+        config = PosePriorConfig(**fields)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"Cannot use {directory / _CONFIG_NAME}: {error}") from error
+    prior = PosePrior(config)
+    weights.load_weights(prior, directory / _WEIGHTS_NAME)
     prior.trainable = False
     return prior
 

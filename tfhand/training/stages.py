@@ -9,10 +9,10 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from tfhand.evaluation import report
+from tfhand import files
 from tfhand.geometry import crop
 from tfhand.hand import skeleton, spheres, statistics
-from tfhand.models import pose_network, pose_prior
+from tfhand.models import pose_network, pose_prior, weights
 from tfhand.synthesis import samples
 from tfhand.training import loop, objectives, pipeline, trainer
 
@@ -65,7 +65,7 @@ def train_prior(workdir, options, seed):
             held_out = statistics.sample_spheres(tf.random.Generator.from_seed(seed + 1), 2000)
             errors = prior.reconstruction_errors(held_out)
             errors = {name: float(value) for name, value in errors.items()}
-            report.write_json(folder / "reconstruction.json", errors)
+            files.write_json(folder / "reconstruction.json", errors)
     return pose_prior.load_prior(folder)
 
 
@@ -85,13 +85,13 @@ def initialize(workdir, strategy, network_options, options, seed):
     settings = {**dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed}
     # Where the stage lies says nothing about how it was made.
     del settings["from_workdir"]
-    weights = workdir.stage("init") / "pose.weights.h5"
+    saved = workdir.stage("init") / "pose.weights.h5"
     done = workdir.is_done("init", settings)
     keras.utils.set_random_seed(seed)
     with strategy.scope():
         network = build_network(network_options)
     if done:
-        network.load_weights(weights)
+        weights.load_weights(network, saved)
         return network
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
     config = samples.SyntheticConfig(noise=options.noise)
@@ -103,5 +103,5 @@ def initialize(workdir, strategy, network_options, options, seed):
         dataset = pipeline.synthetic_dataset(spec, options.batch, config, seed + 1)
         dataset = dataset.map(lambda synthetic: {"synthetic": synthetic}).prefetch(4)
         loop.fit(model, dataset, options.steps, folder, "network")
-        network.save_weights(weights)
+        weights.save_weights(network, saved)
     return network

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import time
 
-from tfhand.evaluation import report
+from tfhand import files
 
 __all__ = ["Workdir", "finished_workdir"]
 
@@ -41,7 +41,7 @@ class Workdir:
         started = self.stage(name) / _SETTINGS
         if not started.exists():
             return False
-        found = json.loads(started.read_text())
+        found = files.read_json(started)
         expected = json.loads(json.dumps(settings))
         different = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
         if different:
@@ -57,13 +57,13 @@ class Workdir:
         """Context in which a stage is made; marks it as done at the end."""
         folder = self.stage(name)
         folder.mkdir(parents=True, exist_ok=True)
-        report.write_json(folder / _SETTINGS, settings)
+        files.write_json(folder / _SETTINGS, settings)
         start = time.time()
         yield folder
         seconds = round(time.time() - start, 1)
         # Intermediate states are of no use any more.
         shutil.rmtree(folder / "backup", ignore_errors=True)
-        report.write_json(folder / _DONE, {"seconds": seconds})
+        files.write_json(folder / _DONE, {"seconds": seconds})
         print(f"Stage {name} took {seconds:.0f} s.", flush=True)
 
 
