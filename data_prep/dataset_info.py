@@ -172,8 +172,8 @@ def _info_from_json(values):
     if version != SCHEMA_VERSION:
         raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
     size, cube_mm = _count(values["image_size"], 1), values["cube_mm"]
-    if not (isinstance(cube_mm, (int, float)) and 0 < cube_mm < float("inf")):
-        raise ValueError(f"expected a positive cube_mm, found {cube_mm!r}")
+    if not (isinstance(cube_mm, (int, float)) and 0 < cube_mm < 1e6):
+        raise ValueError(f"expected a positive cube_mm below a kilometer, found {cube_mm!r}")
     return DatasetInfo(
         spec=CropSpec(size, cube_mm),
         num_views=_count(values["num_views"], 1),

@@ -133,6 +133,7 @@ def load_dataset(
     def parse(index, serialized):
         return {**parse_example(serialized, spec, num_views), "index": index}
 
+    _check_first(paths, parse, data_dir)
     # The writer deals samples to the shards in turn; taking them in turn restores their order.
     dataset = tf.data.Dataset.from_tensor_slices(paths).interleave(
         tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1
@@ -140,7 +141,6 @@ def load_dataset(
     dataset = dataset.enumerate().map(
         parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    _check_first(dataset, data_dir)
     num_samples = info.splits[split].num_samples
     return dataset.apply(tf.data.experimental.assert_cardinality(num_samples))
 
@@ -158,17 +158,21 @@ def _verify_shard(path, modified_ns, shard):
     try:
         found = int(tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda count, _: count + 1))
     except tf.errors.OpError as error:
-        raise ValueError(f"Shard {path} is damaged: {error.message}") from error
+        raise ValueError(f"Shard {path} is damaged: a record is not whole.") from error
     if found != shard.num_samples:
         raise ValueError(
             f"Shard {path} holds {found} records: expected {shard.num_samples} as in {INFO_NAME}."
         )
 
 
-def _check_first(dataset, data_dir):
+def _check_first(paths, parse, data_dir):
     """Parses one record: all were written with the same size of crops and number of views."""
-    try:
-        next(iter(dataset.take(1)), None)
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
-        raise ValueError(f"Records of {data_dir} are not as {INFO_NAME} says: {reason}") from error
+    for serialized in tf.data.TFRecordDataset(paths).take(1):
+        try:
+            parse(tf.constant(0, tf.int64), serialized)
+        except (tf.errors.OpError, ValueError) as error:
+            # TensorFlow's text ends with the bytes of the record.
+            reason = str(error).splitlines()[0][:200]
+            raise ValueError(
+                f"Records of {data_dir} are not as {INFO_NAME} says: {reason}"
+            ) from error
