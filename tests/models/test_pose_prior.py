@@ -1,5 +1,7 @@
 """The pose prior: invariance to rigid motion, the bound itself, gradients, training and files."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -205,3 +207,34 @@ def test_rejects_bad_configurations(fields, message):
 def test_rejects_no_steps():
     with pytest.raises(ValueError, match="positive steps"):
         pose_prior.train_prior(pose_prior.PosePrior(_config()), _toy_hands, steps=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda fields: fields.update(hidden_size=10**8), "of 1 to 4096"),
+        (lambda fields: fields.update(latent_size=10**9), "of 1 to 4096"),
+        (lambda fields: fields.update(input_noise_mm=float("nan")), "input_noise_mm"),
+        (lambda fields: fields.update(input_noise_mm=1e308), "input_noise_mm"),
+        (lambda fields: fields["reference_palm_mm"][0].__setitem__(0, float("nan")), "finite"),
+        (lambda fields: fields["reference_palm_mm"][0].__setitem__(0, 1e39), "finite"),
+        (lambda fields: fields.update(hidden_size="8"), "not supported"),
+        (lambda fields: fields.update(width=8), "width"),
+    ],
+)
+def test_a_damaged_configuration_is_named(tmp_path, change, message):
+    pose_prior.save_prior(pose_prior.PosePrior(_config()), tmp_path)
+    path = tmp_path / "prior.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=rf"Cannot use .*prior\.json.*{message}"):
+        pose_prior.load_prior(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"", b"\xff", b"[" * 200000])
+def test_a_configuration_that_is_none(tmp_path, content):
+    pose_prior.save_prior(pose_prior.PosePrior(_config()), tmp_path)
+    (tmp_path / "prior.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"prior\.json"):
+        pose_prior.load_prior(tmp_path)

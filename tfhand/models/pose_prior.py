@@ -45,6 +45,9 @@ _MAX_SCALE_MM = 8.0
 _SCALE_RATE = 10.0
 # Keeps the divergence finite far from all training poses.
 _MIN_POSTERIOR_SCALE = 1e-4
+# Of a layer. A damaged file may say any number, which would be allocated.
+_MOST_UNITS = 4096
+_FARTHEST_MM = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,16 +82,20 @@ class PosePriorConfig:
                 f"Expected reference_palm_mm of shape [{len(self.palm_spheres)}, 3], received "
                 f"{len(palm)} rows of lengths {sorted({len(row) for row in palm})}."
             )
+        if not all(abs(value) < _FARTHEST_MM for row in palm for value in row):
+            raise ValueError(f"Expected finite positions as reference_palm_mm, received {palm}.")
         if len(palm) < 3:
             raise ValueError(f"Expected at least 3 palm spheres, received {len(palm)}.")
         if not all(0 <= i < self.num_spheres for i in self.palm_spheres):
             raise ValueError(
                 f"Expected palm_spheres in [0, {self.num_spheres}), received {self.palm_spheres}."
             )
-        if self.latent_size < 1 or self.hidden_size < 1 or self.input_noise_mm < 0:
+        sizes = (self.num_spheres, self.latent_size, self.hidden_size)
+        known_noise = 0 <= self.input_noise_mm < _FARTHEST_MM
+        if not (all(1 <= size <= _MOST_UNITS for size in sizes) and known_noise):
             raise ValueError(
-                "Expected positive latent_size and hidden_size and an input_noise_mm of at least "
-                f"0, received {self.latent_size}, {self.hidden_size} and {self.input_noise_mm}."
+                f"Expected num_spheres, latent_size and hidden_size of 1 to {_MOST_UNITS} and an "
+                f"input_noise_mm of at least 0, received {sizes} and {self.input_noise_mm}."
             )
 
 
