@@ -65,13 +65,18 @@ def read_metrics(path: str | os.PathLike) -> dict[str, Scores]:
     content = files.read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"Expected a JSON object in {os.fspath(path)}, found {type(content)}.")
-    scores = {
-        name: Scores.from_dict(entry)
-        for name, entry in content.items()
-        if isinstance(entry, dict) and "per_joint_error_mm" in entry
-    }
+    try:
+        scores = {
+            name: Scores.from_dict(entry)
+            for name, entry in content.items()
+            if isinstance(entry, dict) and "per_joint_error_mm" in entry
+        }
+    except ValueError as error:
+        raise ValueError(f"Cannot use {os.fspath(path)}: {error}") from error
     if not scores:
-        raise ValueError(f"Expected scores in {os.fspath(path)}, found {list(content)}.")
+        raise ValueError(f"Expected scores in {os.fspath(path)}, found {list(content)[:20]}.")
+    if len({tuple(score.per_joint_error_mm) for score in scores.values()}) > 1:
+        raise ValueError(f"Expected scores of the same joints in {os.fspath(path)}.")
     return scores
 
 
