@@ -20,6 +20,8 @@ __all__ = ["parse", "run"]
 
 _EXIT_BAD_INPUT = 1
 _EXIT_INTERRUPTED = 130
+# Of a message; a damaged file may be quoted in it.
+_LONGEST = 1000
 # What the user can set right: a wrong flag, file, folder or shape, a full disk.
 _BAD_INPUT = (flags.Error, ValueError, OSError)
 
@@ -106,4 +108,5 @@ def _one_line(error):
     # OSError's own text starts with the error number, which helps nobody.
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

@@ -147,10 +147,13 @@ def _partial(path):
 
 
 def _refusal(error, path):
-    """Returns the error number of a refusal to write a path, None where it is something else."""
+    """Returns the error number if a path could not be written, None where it is something else."""
     if isinstance(error, OSError):
-        named = error.filename
-        if named is not None and pathlib.Path(named) not in (path, _partial(path)):
+        named = None if error.filename is None else pathlib.Path(error.filename)
+        if named == _partial(path):
+            # Whatever it is, the hidden name says nothing to who wanted the file.
+            return error.errno
+        if named not in (None, path):
             return None
         if error.errno in _REFUSALS:
             return error.errno

@@ -132,6 +132,10 @@ def read_depth(path, scale=1.0):
 
 def _read_npy(path):
     try:
+        with open(path, "rb") as file:
+            # Later versions are for headers of more than 64 KB, which no depth image has.
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("expected version 1.0 of the format")
         # Mapped, not read: a file that claims more than it holds is refused before it costs memory.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -139,7 +143,9 @@ def _read_npy(path):
     except OSError:
         raise
     except Exception as error:  # NumPy raises errors of many kinds on damaged headers.
-        raise ValueError(f"Expected a NumPy array in {path}, found none: {error}") from error
+        # NumPy quotes the header, whatever it holds.
+        reason = str(error)[:200]
+        raise ValueError(f"Expected a NumPy array in {path}, found none: {reason}") from error
     if depth.ndim != 2 or depth.dtype.kind not in "iuf":
         raise ValueError(
             f"Expected a number array [H, W] in {path}, found {depth.dtype} {list(depth.shape)}."

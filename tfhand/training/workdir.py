@@ -42,6 +42,8 @@ class Workdir:
         if not started.exists():
             return False
         found = files.read_json(started)
+        if not isinstance(found, dict):
+            raise ValueError(f"Expected settings in {started}, found {type(found).__name__}.")
         expected = json.loads(json.dumps(settings))
         different = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
         if different:
