@@ -18,14 +18,17 @@ RUN_FLAGS ?=
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
+# Flags of make fuzz.
+FUZZ_FLAGS ?=
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test lint clean distclean
+.PHONY: help run test fuzz lint clean distclean
 
 help:
 	@echo "make run    the main job: data, training, report in WORKDIR (now: $(WORKDIR))"
 	@echo "make test   lint and the full test suite"
+	@echo "make fuzz   read thousands of damaged files of every format; FUZZ_FLAGS=--seed=2 for others"
 	@echo "make lint   lint only"
 	@echo "make clean  remove caches and build products; distclean also removes $(VENV)"
 
@@ -35,6 +38,9 @@ run: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
