@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = ["folder_beside", "read_json", "replacing", "write_json", "write_text", "writing"]
 
+_HIDDEN = ".partial"
 # What the system says of a disk or a folder that takes nothing.
 _REFUSALS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
@@ -89,7 +90,7 @@ def folder_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as temporary:
+        with tempfile.TemporaryDirectory(prefix=f"{_HIDDEN}-", dir=path.parent) as temporary:
             yield pathlib.Path(temporary)
 
 
@@ -142,15 +143,22 @@ def _flush(path):
         os.fsync(file.fileno())
 
 
+def _is_hidden(named, path):
+    """Tells whether a path is, or is in, what is written beside another one."""
+    if path.parent not in named.parents:
+        return False
+    return named.relative_to(path.parent).parts[0].startswith(_HIDDEN)
+
+
 def _partial(path):
-    return path.with_name(f".partial.{path.name}")
+    return path.with_name(f"{_HIDDEN}.{path.name}")
 
 
 def _refusal(error, path):
     """Returns the error number if a path could not be written, None where it is something else."""
     if isinstance(error, OSError):
         named = None if error.filename is None else pathlib.Path(error.filename)
-        if named == _partial(path):
+        if named is not None and _is_hidden(named, path):
             # Whatever it is, the hidden name says nothing to who wanted the file.
             return error.errno
         if named not in (None, path):

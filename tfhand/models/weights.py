@@ -4,13 +4,12 @@ HDF5 has no checksum where Keras writes it: a changed bit is another weight, and
 Not in the paper.
 """
 
-import contextlib
 import hashlib
+import io
 import os
-import sys
-import traceback
 
 import h5py
+import keras
 import numpy as np
 
 from tfhand import files
@@ -23,6 +22,13 @@ _CHECKSUM = "values_sha256"
 _MOST_VALUES = 4
 
 
+class _Memory(io.BytesIO):
+    """A file in memory. Keras wants every place it writes to to have a name of this ending."""
+
+    def __str__(self):
+        return "memory.weights.h5"
+
+
 def save_weights(model, path):
     """Writes the weights of a model, whole or not at all.
 
@@ -33,10 +39,13 @@ def save_weights(model, path):
     Raises:
         OSError: If it cannot be written.
     """
-    with files.replacing(path) as partial, _quiet_when_full():
-        model.save_weights(partial)
-        with h5py.File(partial, "r+") as file:
-            file.attrs[_CHECKSUM] = _checksum(model)
+    # In memory first: HDF5 ends the process where the disk is full.
+    stream = _Memory()
+    keras.Model.save_weights(model, stream)
+    with h5py.File(stream, "r+") as file:
+        file.attrs[_CHECKSUM] = _checksum(model)
+    with files.replacing(path) as partial:
+        partial.write_bytes(stream.getbuffer())
 
 
 def load_weights(model, path):
@@ -55,7 +64,7 @@ def load_weights(model, path):
         raise FileNotFoundError(f"Expected weights at {path}, found none.")
     try:
         expected = _read_checksum(model, path)
-        model.load_weights(path)
+        keras.Model.load_weights(model, path)
     except Exception as error:  # HDF5 and Keras raise errors of many kinds on damaged files.
         reason = str(error).split("\n", 1)[0]
         raise ValueError(
@@ -90,16 +99,3 @@ def _checksum(model):
 def _are_finite(model):
     return all(np.isfinite(values).all() for values in model.get_weights())
 
-
-@contextlib.contextmanager
-def _quiet_when_full():
-    """On a full disk, HDF5 complains once more for every object it cannot close: not here."""
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda _: None
-    try:
-        yield
-    except OSError as error:
-        traceback.clear_frames(error.__traceback__)
-        raise OSError(error.errno, str(error)) from None
-    finally:
-        sys.unraisablehook = hook
