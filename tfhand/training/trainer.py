@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tfhand.models import weights as model_weights
+
 __all__ = ["PoseTrainer"]
 
 _LARGEST_GRADIENT = 1.0
@@ -43,6 +45,14 @@ class PoseTrainer(keras.Model):
     def call(self, depth, training=False):
         """Estimates, as the network does."""
         return self.network(depth, training=training)
+
+    def save_weights(self, filepath, overwrite=True, **_):
+        """Writes the weights and the optimizer's state, as Keras' backups do, but whole or not."""
+        model_weights.save_weights(self, filepath)
+
+    def load_weights(self, filepath, skip_mismatch=False, **_):
+        """Reads what `save_weights` wrote; a damaged backup is a ValueError that names it."""
+        model_weights.load_weights(self, filepath)
 
     def train_step(self, batch):
         """Makes one step.
