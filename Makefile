@@ -15,6 +15,9 @@ WORKDIR ?= runs/selfsup
 DATA ?=
 # Flags that are added to the main job, for example RUN_FLAGS=--seed=2.
 RUN_FLAGS ?=
+# The trained network, and the benchmarks, of `make bench`.
+MODEL ?= $(WORKDIR)/pose.keras
+BENCHMARKS ?= data_terms,synthesis,record_reading,nyu_conversion,train_step,frame,runtimes
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
@@ -23,12 +26,13 @@ FUZZ_FLAGS ?=
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test fuzz lint clean distclean
+.PHONY: help run test fuzz bench lint clean distclean
 
 help:
 	@echo "make run    the main job: data, training, report in WORKDIR (now: $(WORKDIR))"
 	@echo "make test   lint and the full test suite"
 	@echo "make fuzz   read thousands of damaged files of every format; FUZZ_FLAGS=--seed=2 for others"
+	@echo "make bench  all benchmarks, into benchmarks/RESULTS.md; MODEL is the network that is timed"
 	@echo "make lint   lint only"
 	@echo "make clean  remove caches and build products; distclean also removes $(VENV)"
 
@@ -41,6 +45,9 @@ test: lint
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)
+
+bench: $(READY)
+	$(BIN)/python benchmarks/results.py --model=$(MODEL) --only=$(BENCHMARKS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,37 +1,35 @@
-"""A whole camera frame against the network alone: batch 1, on the CPU.
+"""Whole camera frames against the network alone, one at a time and in batches.
 
 Run as
 
     python benchmarks/frame.py --model=W/pose.keras --output=frame.json
 
-It renders a few 640 x 480 frames of a hand before a wall, exports the network and times, in turns,
-the SavedModel's signatures `serving_default` (the network alone, on a crop) and `frame_uint16`
-(with and without a given center), and `tfhand.PoseEstimator`. The targets are 1.3 times the network
-alone for `frame_uint16`, and 12 ms.
+It renders a few 640 x 480 frames of a hand before a wall, exports the network and times the
+SavedModel's signatures `serving_default` (the network alone, on a crop) and `frame_uint16` (with
+and without a given center), and `tfhand.PoseEstimator`. Targets for one frame: 1.3 times the
+network alone, and 12 ms.
 """
 
-import json
-import os
+import functools
+import itertools
 import pathlib
-import statistics
-import sys
 import tempfile
-import time
 
+import measure
 from absl import flags
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tfhand import commands
 
 TARGET_RATIO, TARGET_MS = 1.3, 12.0
+NETWORK, GIVEN, FRAME = "network alone", "frame, given center", "frame"
+BATCHES = (1, 4, 16, 64)
 
 
 def define_flags(flag_values):
-    define = {"flag_values": flag_values}
-    flags.DEFINE_string("model", None, "Trained network, pose.keras.", required=True, **define)
-    flags.DEFINE_string("output", None, "JSON file for the results.", **define)
-    flags.DEFINE_integer("rounds", 30, "Timed rounds over all frames.", 1, **define)
+    measure.define_flags(flag_values, rounds=60)
+    flags.DEFINE_string(
+        "model", None, "Trained network, pose.keras.", required=True, flag_values=flag_values
+    )
 
 
 def make_frames(folder):
@@ -48,78 +46,103 @@ def make_frames(folder):
 
 
 def prepare(model, folder):
-    """Returns functions of (frame, its crop, its center) by name."""
-    import tensorflow as tf
+    """Exports the network and stores frames for it in a folder; returns its `crop.CropSpec`."""
+    import numpy as np
 
-    from tfhand import estimator, inference
-    from tfhand.geometry import camera
+    from tfhand import inference
     from tfhand.models import exporting
 
     network = inference.load_network(model)
     spec = inference.crop_spec_of(network)
     exporting.export_pose(network, folder / "1", spec.cube_mm)
-    loaded = tf.saved_model.load(str(folder / "1"))
-    intrinsics = tf.constant([camera.NYU_INTRINSICS])
-    nowhere = tf.zeros([1, 3])
-    crops, frames = loaded.signatures["serving_default"], loaded.signatures["frame_uint16"]
-    once = estimator.PoseEstimator(network, refine=False)
-    twice = estimator.PoseEstimator(network)
-
-    def at(frame, center):
-        return frames(depth_mm=frame, intrinsics=intrinsics, center_mm=center)
-
-    return (
-        {
-            "network alone": lambda frame, crop, center: crops(depth_mm=crop),
-            "frame, given center": lambda frame, crop, center: at(frame, center),
-            "frame": lambda frame, crop, center: at(frame, nowhere),
-            "PoseEstimator(refine=False)": lambda f, c, m: once(f[0], camera.NYU_INTRINSICS),
-            "PoseEstimator": lambda f, c, m: twice(f[0], camera.NYU_INTRINSICS),
-        },
-        spec,
-        loaded,
-    )
+    np.save(folder / "frames.npy", make_frames(folder / "frames"))
+    return spec
 
 
-def main(options):
+def build_served(folder, spec, batch):
+    """Returns the signatures, each a function of the next frames, by name."""
+    import numpy as np
     import tensorflow as tf
 
     from tfhand.geometry import camera, crop
 
+    loaded = tf.saved_model.load(str(folder / "1"))
+    crops, frames = loaded.signatures["serving_default"], loaded.signatures["frame_uint16"]
+    images = np.load(folder / "frames.npy")
+    intrinsics = tf.constant([camera.NYU_INTRINSICS] * batch)
+    nowhere = tf.zeros([batch, 3])
+    inputs = []
+    for start in range(len(images)):
+        chosen = tf.constant(images[np.arange(start, start + batch) % len(images)])
+        center = frames(depth_mm=chosen, intrinsics=intrinsics, center_mm=nowhere)["center_mm"]
+        inputs.append((chosen, center, crop.crop_depth(chosen, intrinsics, center, spec)))
+
+    def over_inputs(function):
+        remaining = itertools.cycle(inputs)
+        # The model is kept alive by what calls its signatures.
+        return lambda keep=loaded: function(*next(remaining))["spheres_mm"].numpy()
+
+    return {
+        NETWORK: over_inputs(lambda frame, center, crop: crops(depth_mm=crop)),
+        GIVEN: over_inputs(
+            lambda frame, center, crop: frames(
+                depth_mm=frame, intrinsics=intrinsics, center_mm=center
+            )
+        ),
+        FRAME: over_inputs(
+            lambda frame, center, crop: frames(
+                depth_mm=frame, intrinsics=intrinsics, center_mm=nowhere
+            )
+        ),
+    }
+
+
+def build_estimators(folder, model):
+    """Returns `tfhand.PoseEstimator`s, each a function of the next frame, by name."""
+    import numpy as np
+
+    import tfhand
+    from tfhand.geometry import camera
+
+    images = np.load(folder / "frames.npy")
+    functions = {}
+    for name, refine in (("PoseEstimator(refine=False)", False), ("PoseEstimator", True)):
+        estimator = tfhand.PoseEstimator.load(model, refine=refine)
+        remaining = itertools.cycle(images)
+        functions[name] = functools.partial(_estimate, estimator, remaining, camera.NYU_INTRINSICS)
+    return functions
+
+
+def _estimate(estimator, frames, intrinsics):
+    return estimator(next(frames), intrinsics)
+
+
+def main(options):
+    report = measure.Report(__file__, "Frames of 640 x 480")
+    compare = functools.partial(measure.compare, rounds=options.rounds, calls=4)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        images = make_frames(folder / "frames")
-        functions, spec, loaded = prepare(options.model, folder / "pose")
-        inputs = []
-        for image in images:
-            frame = tf.constant(image[None])
-            center = loaded.signatures["frame_uint16"](
-                depth_mm=frame,
-                intrinsics=tf.constant([camera.NYU_INTRINSICS]),
-                center_mm=tf.zeros([1, 3]),
-            )["center_mm"]
-            crops = crop.crop_depth(frame, [camera.NYU_INTRINSICS], center, spec)
-            inputs.append((frame, crops, center))
-        times = {name: [] for name in functions}
-        for i in range(options.rounds + 2):
-            for arguments in inputs:
-                for name, function in functions.items():
-                    start = time.perf_counter()
-                    function(*arguments)
-                    if i >= 2:  # The first rounds trace.
-                        times[name].append(1e3 * (time.perf_counter() - start))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    alone = medians["network alone"]
-    print(f"load {os.getloadavg()[0]:.1f}; medians of {len(times['frame'])} calls")
-    for name, value in medians.items():
-        print(f"{name:<30}{value:8.2f} ms{value / alone:8.2f} x")
-    for text, value, target in (
-        ("ratio of frame", medians["frame"] / alone, TARGET_RATIO),
-        ("ms of frame", medians["frame"], TARGET_MS),
-    ):
-        print(f"{text}: target {target}: {'reached' if value <= target else 'not reached'}")
-    if options.output:
-        pathlib.Path(options.output).write_text(json.dumps(medians, indent=2) + "\n")
+        spec = prepare(options.model, folder)
+        one = compare(build_served, folder, spec, 1)
+        report.cases("SavedModel, one frame", one, relative_to=NETWORK)
+        by_name = {case.name: case.seconds for case in one}
+        report.target("frame / network", by_name[FRAME] / by_name[NETWORK], most=TARGET_RATIO)
+        report.target("ms of a frame", 1e3 * by_name[FRAME], most=TARGET_MS)
+        report.cases("Python, one frame", compare(build_estimators, folder, options.model))
+        rows = []
+        for batch in BATCHES:
+            cases = measure.compare(
+                build_served,
+                folder,
+                spec,
+                batch,
+                rounds=max(3, options.rounds // batch),
+                memory=False,
+            )
+            rows.append((batch, *(batch / case.seconds for case in cases)))
+        columns = ["batch", *(case.name for case in cases)]
+        report.table("SavedModel, frames a second", columns, rows)
+    report.write(options.output)
 
 
 if __name__ == "__main__":

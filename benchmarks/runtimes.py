@@ -5,100 +5,93 @@ Run as
     python benchmarks/runtimes.py --model=runs/selfsup/pose.keras --output=runtimes.json
 
 It exports the network (extra `runtimes`) and times one depth crop of 64 x 64 in mm to spheres and
-joints. Runtimes take turns, round by round, so that other load meets all of them alike; the table
-shows the median over all calls, and the fastest round's median, which other load disturbs least.
-`difference` is the largest of any sphere's coordinate from the Keras call's.
+joints. `difference` is the largest of any sphere's coordinate from the Keras call's.
 """
 
 import itertools
-import json
 import os
 import pathlib
-import platform
-import statistics
 import tempfile
-import time
 
+import measure
 from absl import flags
 
 from tfhand import commands
 
+KERAS, SAVED_MODEL, ONNX, LITERT = "Keras call", "SavedModel", "ONNX Runtime", "LiteRT"
+
 
 def define_flags(flag_values):
+    measure.define_flags(flag_values, rounds=10)
     flags.DEFINE_string("model", None, "pose.keras.", required=True, flag_values=flag_values)
     flags.DEFINE_integer("threads", 1, "Threads of a runtime.", 1, flag_values=flag_values)
-    flags.DEFINE_integer("rounds", 5, "Timed rounds.", 1, flag_values=flag_values)
-    flags.DEFINE_integer("calls", 100, "Calls a round and runtime.", 1, flag_values=flag_values)
-    flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
 
 
 def main(options):
     import numpy as np
-    import tensorflow as tf
+
+    from tfhand.models import runtimes
+
+    measure.set_threads(options.threads, 1)
+    for name in runtimes.FILE_NAMES:
+        runtimes.check_exporter(name)
+    report = measure.Report(__file__, "Runtimes, one crop")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        sizes = export_all(options.model, folder)
+        arguments = (options.model, folder, options.threads)
+        cases = measure.compare(build, *arguments, rounds=options.rounds, calls=50)
+        answers = {name: call() for name, call in build(*arguments).items()}
+    report.cases(f"Time, {options.threads} thread(s)", cases)
+    rows = [
+        (name, sizes[name], float(np.abs(answers[name] - answers[KERAS]).max())) for name in answers
+    ]
+    report.table("Size and answer", ["version", "MB", "difference mm"], rows)
+    report.write(options.output)
+
+
+def export_all(model, folder):
+    """Exports a network to a folder; returns the sizes in MB by runtime."""
+    from tfhand import inference
+    from tfhand.models import exporting, runtimes
+
+    network = inference.load_network(model)
+    cube_mm = inference.crop_spec_of(network).cube_mm
+    exporting.export_pose(network, folder / "1", cube_mm)
+    for name, file in runtimes.FILE_NAMES.items():
+        runtimes.export_file(network, folder / file, cube_mm, name)
+    sizes = {
+        KERAS: os.path.getsize(model),
+        SAVED_MODEL: sum(p.stat().st_size for p in (folder / "1").rglob("*") if p.is_file()),
+        ONNX: (folder / runtimes.FILE_NAMES["onnx"]).stat().st_size,
+        LITERT: (folder / runtimes.FILE_NAMES["litert"]).stat().st_size,
+    }
+    return {name: size / 1e6 for name, size in sizes.items()}
+
+
+def build(model, folder, threads):
+    """Returns the runtimes, each a function of the next crop, by name."""
+    import numpy as np
 
     from tfhand import inference
     from tfhand.models import exporting, runtimes
 
-    for name in runtimes.FILE_NAMES:
-        runtimes.check_exporter(name)
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    network = inference.load_network(options.model)
+    measure.set_threads(threads, 1)
+    network = inference.load_network(model)
     spec = inference.crop_spec_of(network)
     crops_mm = _crops(spec, 8)
-    load_before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        exporting.export_pose(network, folder / "1", spec.cube_mm)
-        for name, file in runtimes.FILE_NAMES.items():
-            runtimes.export_file(network, folder / file, spec.cube_mm, name)
-        calls = {
-            "Keras call": lambda crop: exporting.estimate_from_crop(network, crop, spec.cube_mm),
-            "SavedModel": _saved_model(folder / "1"),
-            "ONNX Runtime": _onnx(folder / runtimes.FILE_NAMES["onnx"], options.threads),
-            "LiteRT": _litert(folder / runtimes.FILE_NAMES["litert"], options.threads),
-        }
-        sizes = {
-            "Keras call": os.path.getsize(options.model),
-            "SavedModel": sum(p.stat().st_size for p in (folder / "1").rglob("*") if p.is_file()),
-            "ONNX Runtime": (folder / runtimes.FILE_NAMES["onnx"]).stat().st_size,
-            "LiteRT": (folder / runtimes.FILE_NAMES["litert"]).stat().st_size,
-        }
-        seconds = _time(calls, crops_mm, options.rounds, options.calls)
-        answers = {
-            name: np.concatenate([np.asarray(call(c[None])["spheres_mm"]) for c in crops_mm])
-            for name, call in calls.items()
-        }
-    rows = [
-        {
-            "runtime": name,
-            "megabytes": sizes[name] / 1e6,
-            "median_ms": 1e3 * statistics.median(itertools.chain(*rounds)),
-            "fastest_round_ms": 1e3 * min(map(statistics.median, rounds)),
-            "difference_mm": float(np.abs(answers[name] - answers["Keras call"]).max()),
-        }
-        for name, rounds in seconds.items()
-    ]
-    load = (load_before, os.getloadavg()[0])
-    print(
-        f"{options.model}, {network.count_params():,} parameters; {options.threads} thread(s) of "
-        f"{os.cpu_count()} cores, load {load[0]:.1f} before, {load[1]:.1f} after"
-    )
-    print(f"{'':<14}{'MB':>8}{'median ms':>12}{'fastest ms':>12}{'difference mm':>15}")
-    for row in rows:
-        print(
-            f"{row['runtime']:<14}{row['megabytes']:>8.2f}{row['median_ms']:>12.2f}"
-            f"{row['fastest_round_ms']:>12.2f}{row['difference_mm']:>15.5f}"
-        )
-    if options.output:
-        results = {
-            "parameters": network.count_params(),
-            "threads": options.threads,
-            "machine": platform.processor() or platform.machine(),
-            "load": load,
-            "runtimes": rows,
-        }
-        pathlib.Path(options.output).write_text(json.dumps(results, indent=2) + "\n")
+    calls = {
+        KERAS: lambda crop: exporting.estimate_from_crop(network, crop, spec.cube_mm),
+        SAVED_MODEL: _saved_model(folder / "1"),
+        ONNX: _onnx(folder / runtimes.FILE_NAMES["onnx"], threads),
+        LITERT: _litert(folder / runtimes.FILE_NAMES["litert"], threads),
+    }
+
+    def over_crops(call):
+        remaining = itertools.cycle(crops_mm)
+        return lambda: np.asarray(call(next(remaining)[None])["spheres_mm"])
+
+    return {name: over_crops(call) for name, call in calls.items()}
 
 
 def _crops(spec, count):
@@ -138,24 +131,6 @@ def _litert(path, threads):
 
     runner = interpreter.Interpreter(str(path), num_threads=threads).get_signature_runner()
     return lambda crop_mm: runner(depth_mm=crop_mm)
-
-
-def _time(calls, crops_mm, rounds, repeats):
-    """Returns, for each name, a list of rounds, each the seconds of its calls."""
-    seconds = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name, call in calls.items():
-            timed = []
-            for i in range(repeats):
-                crop_mm = crops_mm[i % len(crops_mm)][None]
-                start = time.perf_counter()
-                outputs = call(crop_mm)
-                outputs["spheres_mm"].__array__()
-                timed.append(time.perf_counter() - start)
-            # The first round warms up.
-            if number:
-                seconds[name].append(timed)
-    return seconds
 
 
 if __name__ == "__main__":

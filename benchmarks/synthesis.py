@@ -4,92 +4,58 @@ Run as
 
     python benchmarks/synthesis.py --output=synthesis.json
 
-The target is 3,000 clean maps/s at 64 px on two free cores. A case is timed in
-rounds; the table shows the median and the fastest round, which other load disturbs least, and the
-CPU time of all threads a map.
+The target is 3,000 clean maps/s at 64 px on two free cores.
 """
 
-import json
-import pathlib
-import statistics
-import time
-
+import measure
 from absl import flags
 
 from tfhand import commands
 
 TARGET_MAPS_PER_SECOND = 3000
-
-
-def measure(config, spec, batch, rounds, seconds):
-    """Times one case; returns its row."""
-    import tensorflow as tf
-
-    from tfhand.synthesis import samples
-
-    rng = tf.random.Generator.from_seed(0)
-
-    @tf.function(autograph=False)
-    def draw():
-        return samples.sample_batch(rng, batch, spec, config)
-
-    start = time.perf_counter()
-    draw()["depth_mm"].numpy()
-    first = time.perf_counter() - start
-    rates, cpu, maps = [], time.process_time(), 0
-    for _ in range(rounds):
-        start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds:
-            draw()["depth_mm"].numpy()
-            count += batch
-        rates.append(count / (time.perf_counter() - start))
-        maps += count
-    return {
-        "faults": config.noise,
-        "maps_per_second": statistics.median(rates),
-        "fastest_maps_per_second": max(rates),
-        "cpu_ms_per_map": 1e3 * (time.process_time() - cpu) / maps,
-        "first_call_seconds": first,
-    }
+CLEAN, FAULTY = "clean", "with the sensor's faults"
 
 
 def define_flags(flag_values):
-    flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
+    measure.define_flags(flag_values, rounds=10)
     flags.DEFINE_integer("image_size", 64, "Side of the maps, px.", 8, flag_values=flag_values)
     flags.DEFINE_integer("batch", 256, "Maps drawn at once.", 1, flag_values=flag_values)
-    flags.DEFINE_integer("rounds", 5, "Timed rounds a case.", 1, flag_values=flag_values)
-    flags.DEFINE_float("seconds", 2.0, "Length of a round.", 0.1, flag_values=flag_values)
 
 
-def main(options):
+def build(image_size, batch):
+    """Returns functions that draw a batch, by name."""
+    import tensorflow as tf
+
     from tfhand.geometry import crop
     from tfhand.synthesis import samples
 
-    spec = crop.CropSpec(image_size=options.image_size)
-    cases = [
-        measure(
-            samples.SyntheticConfig(noise=noise),
-            spec,
-            options.batch,
-            options.rounds,
-            options.seconds,
-        )
-        for noise in (False, True)
-    ]
-    print(f"{options.image_size} px, batches of {options.batch}")
-    print(f"{'':<14}{'maps/s':>9}{'fastest':>9}{'CPU ms/map':>12}{'first call s':>14}")
-    for case in cases:
-        print(
-            f"{'with faults' if case['faults'] else 'clean':<14}{case['maps_per_second']:>9.0f}"
-            f"{case['fastest_maps_per_second']:>9.0f}{case['cpu_ms_per_map']:>12.2f}"
-            f"{case['first_call_seconds']:>14.1f}"
-        )
-    reached = cases[0]["fastest_maps_per_second"] >= TARGET_MAPS_PER_SECOND
-    verdict = "reached" if reached else "not reached"
-    print(f"target {TARGET_MAPS_PER_SECOND} clean maps/s: {verdict}")
-    if options.output:
-        result = {"image_size": options.image_size, "batch": options.batch, "cases": cases}
-        pathlib.Path(options.output).write_text(json.dumps(result, indent=2) + "\n")
+    rng = tf.random.Generator.from_seed(0)
+    spec = crop.CropSpec(image_size=image_size)
+
+    def make(noise):
+        config = samples.SyntheticConfig(noise=noise)
+        draw = tf.function(lambda: samples.sample_batch(rng, batch, spec, config), autograph=False)
+        return lambda: draw()["depth_mm"].numpy()
+
+    return {CLEAN: make(False), FAULTY: make(True)}
+
+
+def main(options):
+    report = measure.Report(__file__, "Synthetic depth")
+    cases = measure.compare(
+        build, options.image_size, options.batch, rounds=options.rounds, calls=5
+    )
+    title = f"{options.image_size} px, batches of {options.batch}"
+    report.cases(title, cases)
+    rates = {case.name: options.batch / case.seconds for case in cases}
+    rows = [
+        (case.name, rates[case.name], options.batch / case.fastest_seconds,
+         1e3 * case.cpu_seconds / options.batch)
+        for case in cases
+    ]  # fmt: skip
+    report.table("Rates", ["version", "maps/s", "fastest maps/s", "CPU ms/map"], rows)
+    report.target("clean maps/s", rates[CLEAN], least=TARGET_MAPS_PER_SECOND)
+    report.write(options.output)
 
 
 if __name__ == "__main__":

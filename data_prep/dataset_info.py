@@ -6,9 +6,13 @@ beside it. Readers take shard names and sizes from it, never from a directory li
 
 import dataclasses
 import hashlib
+import json
+import os
 import re
-from pathlib import Path
 
+import tensorflow as tf
+
+from data_prep import storage
 from data_prep.schema import SCHEMA_VERSION
 from tfhand import files
 from tfhand.geometry.crop import CropSpec
@@ -128,15 +132,17 @@ def read_info(data_dir) -> DatasetInfo:
       FileNotFoundError: if the folder or the file is not there.
       ValueError: if the file cannot be understood or has another schema version.
     """
-    data_dir = Path(data_dir)
-    path = data_dir / INFO_NAME
-    if not data_dir.is_dir():
+    data_dir = os.fspath(data_dir)
+    path = os.path.join(data_dir, INFO_NAME)
+    with storage.os_errors():
+        is_folder, is_there = tf.io.gfile.isdir(data_dir), tf.io.gfile.exists(path)
+    if not is_folder:
         raise FileNotFoundError(f"No folder {data_dir}: expected a folder of records.")
-    if not path.is_file():
-        state = "holds no complete data set" if any(data_dir.iterdir()) else "is empty"
+    if not is_there:
+        state = "holds no complete data set" if storage.list_names(data_dir) else "is empty"
         raise FileNotFoundError(f"Folder {data_dir} {state}: expected {INFO_NAME} in it.")
     try:
-        return _info_from_json(files.read_json(path))
+        return _info_from_json(files.parse_json(storage.read_bytes(path), path))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"Cannot use {path}: {type(error).__name__}: {error}.") from error
 
@@ -155,13 +161,14 @@ def write_info(data_dir, info: DatasetInfo) -> None:
         "num_views": info.num_views,
         "splits": {name: dataclasses.asdict(split) for name, split in sorted(info.splits.items())},
     }
-    files.write_json(Path(data_dir) / INFO_NAME, values)
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    storage.write_text(os.path.join(data_dir, INFO_NAME), text)
 
 
 def compute_sha256(path) -> str:
     """Returns the SHA-256 checksum of a file, hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with storage.os_errors(), tf.io.gfile.GFile(os.fspath(path), "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -57,7 +57,9 @@ def encode_example(sample: Mapping, spec: CropSpec, num_views: int) -> bytes:
         for field in FIELDS
         if field.name in values
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    # Features lie in a map: the same sample is to be the same bytes, in every process.
+    return example.SerializeToString(deterministic=True)
 
 
 def parse_example(serialized, spec: CropSpec, num_views: int) -> dict[str, tf.Tensor]:

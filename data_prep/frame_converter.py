@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from data_prep import calibration, nyu_frames, nyu_source
-from data_prep.split_conversion import Converted
+from data_prep.shard_parts import Converted
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 
@@ -46,7 +46,7 @@ class FrameConverter:
           frame: its number, from 1.
 
         Returns:
-          `split_conversion.Converted`.
+          `shard_parts.Converted`.
         """
         pictures, layout = nyu_source.read_pictures(self.split, frame)
         if pictures is None:

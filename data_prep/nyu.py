@@ -12,7 +12,9 @@ goes on with the same command.
 """
 
 import dataclasses
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +31,13 @@ from data_prep import (
     shard_writer,
     split_conversion,
     split_plan,
+    storage,
 )
 from data_prep.frame_converter import FrameConverter
 from tfhand import commands
 from tfhand.geometry import camera, crop
 
-__all__ = ["define_flags", "main"]
+__all__ = ["convert", "define_conversion_flags", "define_flags", "main"]
 
 # Test frames of NYU from which on a second person is seen.
 _NYU_TEST_FRAMES, _NYU_SECOND_SUBJECT = 8252, 2441
@@ -42,6 +45,14 @@ _NYU_TEST_FRAMES, _NYU_SECOND_SUBJECT = 8252, 2441
 
 def define_flags(flag_values):
     """Defines the flags of this command."""
+    define_conversion_flags(flag_values)
+    flags.DEFINE_integer(
+        "workers", 0, "Threads; 0: as many as fit the machine.", 0, flag_values=flag_values
+    )
+
+
+def define_conversion_flags(flag_values):
+    """Defines the flags that say what is converted to what, wherever that is done."""
     define = {"flag_values": flag_values}
     flags.DEFINE_string("nyu_dir", None, "Folder of the data set.", required=True, **define)
     flags.DEFINE_string("output_dir", None, "Folder for the records.", required=True, **define)
@@ -79,7 +90,6 @@ def define_flags(flag_values):
     flags.DEFINE_list(
         "subject_starts", [], "First frame of each person; none: one, in NYU's test two.", **define
     )
-    flags.DEFINE_integer("workers", 0, "Threads; 0: as many as fit the machine.", 0, **define)
     flags.DEFINE_boolean("overwrite", False, "Replace splits that are already there.", **define)
 
 
@@ -92,6 +102,10 @@ def _numbers(name, words, count=None):
         wanted = f"{count} numbers" if count else "numbers"
         raise ValueError(f"Expected {wanted} in --{name}, found {','.join(map(str, words))!r}.")
     return values
+
+
+def _name_of(folder):
+    return os.path.basename(folder if storage.is_remote(folder) else os.path.abspath(folder))
 
 
 def _of_split(path, split):
@@ -120,11 +134,11 @@ def _plan(options, split, intrinsics):
         "hand": options.hand,
     }
     return split_plan.SplitPlan(
-        output_dir=Path(options.output_dir),
+        output_dir=options.output_dir,
         split=split.name,
-        items=[int(frame) for frame in split.frames[:: options.every]],
+        items=split.frames[:: options.every],
         num_shards=options.num_shards,
-        source=f"{os.path.basename(os.path.abspath(options.nyu_dir))}/{split.name}, NYU layout",
+        source=f"{_name_of(options.nyu_dir)}/{split.name}, NYU layout",
         spec=crop.CropSpec(options.image_size, options.cube_mm),
         num_views=nyu_source.NUM_VIEWS,
         settings=settings,
@@ -167,7 +181,7 @@ def _calibrate(options, splits, intrinsics):
     return found
 
 
-def _convert(options, split, cameras, plan):
+def _convert(options, split, cameras, plan, convert_split):
     for view in range(1, nyu_source.NUM_VIEWS):
         if np.isfinite(cameras.residual_mm[view]):
             print(
@@ -179,7 +193,7 @@ def _convert(options, split, cameras, plan):
         centers_mm = centers.read_centers(center, options.center_form, cameras.intrinsics[0])
     annotated = 0 if split.joints_mm is None else split.joints_mm.shape[1]
     extra = {**plan.extra, "calibration": cameras.describe(), "annotated_frames": annotated}
-    convert = FrameConverter(
+    converter = FrameConverter(
         split,
         cameras,
         plan.spec,
@@ -188,20 +202,39 @@ def _convert(options, split, cameras, plan):
         centers_mm,
         is_left=options.hand == "left",
     )
-    split_conversion.convert_split(
+    convert_split(
         dataclasses.replace(
             plan,
             extra=extra,
             num_views=nyu_source.NUM_VIEWS if cameras.is_known else 1,
             found=cameras.describe(),
         ),
-        convert,
-        options.workers or None,
+        converter,
     )
 
 
 def main(options):
     """Runs the command."""
+    storage.check_local(options.output_dir, "data_prep.beam.nyu")
+    convert_split = functools.partial(
+        split_conversion.convert_split, workers=options.workers or None
+    )
+    with storage.os_errors():
+        convert(options, convert_split)
+
+
+def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConverter], object]):
+    """Converts and publishes all splits that are not complete, and prints what is there.
+
+    Args:
+      options: values of `define_conversion_flags`.
+      convert_split: converts and publishes one split.
+
+    Raises:
+      ValueError: if an option, the recording or its cameras cannot be used.
+      FileNotFoundError: if a folder or a file is missing.
+      FileExistsError: if a split is there, made with other settings, and is not to be replaced.
+    """
     row = _numbers("intrinsics", options.intrinsics, 4)
     if min(row[:2]) <= 0:
         raise ValueError(f"Expected positive fx and fy in --intrinsics, found {row}.")
@@ -217,7 +250,7 @@ def main(options):
             f"Expected a file of centers for each split, as --center=DIR/{{split}}.txt or with "
             f"--splits naming one, found {options.center!r} for {','.join(names)}."
         )
-    if not Path(options.nyu_dir).is_dir():
+    if not tf.io.gfile.isdir(options.nyu_dir):
         raise FileNotFoundError(
             f"Expected the NYU data set's folder at {options.nyu_dir}, found none."
         )
@@ -234,7 +267,7 @@ def main(options):
             _check_picture(split, cameras.intrinsics)
         for split, cameras, plan, info in zip(splits, found, plans, published, strict=True):
             if not info:
-                _convert(options, split, cameras, plan)
+                _convert(options, split, cameras, plan, convert_split)
     # Imported late: it brings Matplotlib.
     from data_prep import inspect
 

@@ -5,7 +5,7 @@
     DIR/test/...
 
 Frames are numbered from 1. `joint_data.mat` may be absent, or know fewer frames than there are
-pictures; unknown joints are NaN.
+pictures; unknown joints are NaN. DIR may be in an object store (`storage.py`).
 """
 
 import dataclasses
@@ -13,14 +13,15 @@ import hashlib
 import io
 import os
 import re
-from pathlib import Path
+from collections.abc import Sequence
 
 import h5py
 import numpy as np
 import scipy.io
+import tensorflow as tf
 from absl import logging
 
-from data_prep import mat_elements
+from data_prep import mat_elements, storage
 from tfhand.geometry import depth_image
 from tfhand.hand import skeleton
 
@@ -41,31 +42,52 @@ class NyuSplit:
     Attributes:
       name: "train", "test", or another folder's name.
       folder: where its pictures are.
-      frames: int64 `[n]`, all numbers from the first to the last frame of which any view has a
-        picture.
+      frames: all numbers from the first to the last frame of which any view has a picture.
       missing_views: dict from frame number to the tuple of views (from 1) without a picture.
       joints_mm: float64 `[3, m, 36, 3]`, camera frames (y down), mm, NaN where unknown, of frames
         1 to m; None without annotation.
     """
 
     name: str
-    folder: Path
-    frames: np.ndarray
+    folder: str
+    frames: Sequence[int]
     missing_views: dict[int, tuple[int, ...]]
     joints_mm: np.ndarray | None
 
-    def picture(self, frame: int, view: int) -> Path:
+    def picture(self, frame: int, view: int) -> str:
         """Returns the path of a picture; frames and views count from 1."""
-        return self.folder / f"depth_{view}_{frame:07d}.png"
+        return os.path.join(self.folder, f"depth_{view}_{frame:07d}.png")
 
     def fingerprint(self) -> str:
         """A checksum of the names, sizes and times of all files that samples are made from."""
-        digest = hashlib.sha256(str(self.folder.resolve()).encode("utf-8"))
-        for path in sorted(self.folder.iterdir()):
-            if _PICTURE.fullmatch(path.name) or path.name == _JOINT_DATA:
-                stat = path.stat()
-                digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        folder = self.folder if storage.is_remote(self.folder) else os.path.realpath(self.folder)
+        digest = hashlib.sha256(folder.encode("utf-8"))
+        names = sorted(
+            name
+            for name in storage.list_names(self.folder)
+            if _PICTURE.fullmatch(name) or name == _JOINT_DATA
+        )
+        stats = storage.stat_all([os.path.join(self.folder, name) for name in names])
+        for name, (size, time_ns) in zip(names, stats, strict=True):
+            digest.update(f"{name} {size} {time_ns}\n".encode())
         return digest.hexdigest()
+
+    def read_joints(self) -> np.ndarray | None:
+        """Reads the annotation, as `joints_mm` has it.
+
+        Raises:
+          ValueError: if `joint_data.mat` is there and cannot be used.
+        """
+        path = os.path.join(self.folder, _JOINT_DATA)
+        if not tf.io.gfile.exists(path):
+            return None
+        joints = read_joint_data(path)
+        if not np.isfinite(joints).any():
+            logging.warning(
+                "No joint is known in %s: taken as a recording without annotation.", path
+            )
+            return None
+        return joints
 
     def joints_of(self, frame: int) -> np.ndarray | None:
         """Returns float64 `[3, 36, 3]` of a frame, or None where nothing is annotated."""
@@ -89,14 +111,14 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
       FileNotFoundError: if there is no such folder, or no picture of a view in it.
       ValueError: if `joint_data.mat` is there and cannot be used, or frames count from 0.
     """
-    folder = Path(nyu_dir) / split
-    if not folder.is_dir():
+    folder = os.path.join(nyu_dir, split)
+    if not tf.io.gfile.isdir(folder):
         raise FileNotFoundError(
             f"Expected the NYU data set's folder {split!r} in {nyu_dir}, found none."
         )
     views_of: dict[int, set[int]] = {}
-    for path in folder.iterdir():
-        match = _PICTURE.fullmatch(path.name)
+    for name in storage.list_names(folder):
+        match = _PICTURE.fullmatch(name)
         if match and 1 <= int(match[1]) <= NUM_VIEWS:
             views_of.setdefault(int(match[2]), set()).add(int(match[1]))
     if not views_of:
@@ -111,18 +133,12 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
         )
     if 0 in views_of:
         raise ValueError(f"Expected frames numbered from 0000001 in {folder}, found 0000000.")
-    frames = np.arange(min(views_of), max(views_of) + 1)
+    frames = range(min(views_of), max(views_of) + 1)
     missing = {
-        int(f): tuple(sorted(every - views_of.get(f, set())))
-        for f in frames
-        if views_of.get(f) != every
+        f: tuple(sorted(every - views_of.get(f, set()))) for f in frames if views_of.get(f) != every
     }
-    path = folder / _JOINT_DATA
-    joints = read_joint_data(path) if path.exists() else None
-    if joints is not None and not np.isfinite(joints).any():
-        logging.warning("No joint is known in %s: taken as a recording without annotation.", path)
-        joints = None
-    return NyuSplit(split, folder, frames, missing, joints)
+    unlabelled = NyuSplit(split, folder, frames, missing, None)
+    return dataclasses.replace(unlabelled, joints_mm=unlabelled.read_joints())
 
 
 def read_pictures(split, frame: int):
@@ -144,7 +160,7 @@ def read_pictures(split, frame: int):
     pictures, layouts = [], []
     for view in range(1, NUM_VIEWS + 1):
         try:
-            pictures.append(split.picture(frame, view).read_bytes())
+            pictures.append(storage.read_bytes(split.picture(frame, view)))
             layouts.append(depth_image.PngLayout.of(pictures[-1]))
         except depth_image.UnsupportedImage:
             return None, f"unsupported picture of view {view}"
@@ -174,7 +190,8 @@ def read_joint_data(path) -> np.ndarray:
       ValueError: if the file is damaged, or `joint_xyz` is missing or has another shape.
     """
     try:
-        values = _load_mat(path)
+        with storage.copied_here(path) as local:
+            values = _load_mat(local)
     except Exception as error:  # SciPy and h5py raise errors of many kinds on damaged files.
         raise ValueError(f"Cannot read {path}: {type(error).__name__}: {error}.") from error
     if "joint_xyz" not in values:
@@ -201,7 +218,7 @@ def read_joint_data(path) -> np.ndarray:
 def _load_mat(path):
     """Reads a MATLAB file, of version 7.3 (HDF5, axes reversed) or older."""
     if not h5py.is_hdf5(path):
-        data = mat_elements.select_arrays(Path(path).read_bytes(), _ARRAYS)
+        data = mat_elements.select_arrays(storage.read_bytes(path), _ARRAYS)
         return scipy.io.loadmat(io.BytesIO(data), variable_names=_ARRAYS, mat_dtype=True)
     with h5py.File(path, "r") as file:
         if "joint_xyz" not in file:

@@ -3,15 +3,17 @@
 schema.py         what a record holds, encoder and parser
 dataset_info.py   what dataset_info.json holds
 shard_writer.py   writes the shards of a split
+storage.py        files, also in object stores
 records.py        reads them (below), and names all of these
 """
 
 import functools
-from pathlib import Path
+import os
 
 import numpy as np
 import tensorflow as tf
 
+from data_prep import storage
 from data_prep.dataset_info import INFO_NAME, DatasetInfo, SplitInfo, compute_sha256, read_info
 from data_prep.examples import encode_example, parse_example
 from data_prep.schema import (
@@ -64,15 +66,15 @@ def list_shards(data_dir, split: str) -> list[str]:
         )
     paths = []
     for shard in info.splits[split].shards:
-        path = Path(data_dir) / shard.name
-        if not path.is_file():
+        path = os.path.join(data_dir, shard.name)
+        if not tf.io.gfile.exists(path):
             raise FileNotFoundError(f"Shard {path} is missing: {INFO_NAME} names it.")
-        num_bytes = path.stat().st_size
+        ((num_bytes, _),) = storage.stat_all([path])
         if num_bytes != shard.num_bytes:
             raise ValueError(
                 f"Shard {path} is damaged: expected {shard.num_bytes} bytes, found {num_bytes}."
             )
-        paths.append(str(path))
+        paths.append(path)
     return paths
 
 
@@ -90,8 +92,8 @@ def verify(data_dir) -> DatasetInfo:
       ValueError: if a shard differs from what was written.
     """
     info = read_info(data_dir)
-    for split in info.splits:
-        _verify_split(data_dir, info, split)
+    for name, split in info.splits.items():
+        _verify_split(list_shards(data_dir, name), split)
     return info
 
 
@@ -128,7 +130,7 @@ def load_dataset(
     spec = info.spec if spec is None else spec
     num_views = info.num_views if num_views is None else num_views
     info.check_same_layout(spec, num_views, data_dir)
-    _verify_split(data_dir, info, split)
+    _verify_split(paths, info.splits[split])
 
     def parse(index, serialized):
         return {**parse_example(serialized, spec, num_views), "index": index}
@@ -145,9 +147,11 @@ def load_dataset(
     return dataset.apply(tf.data.experimental.assert_cardinality(num_samples))
 
 
-def _verify_split(data_dir, info, split):
-    for path, shard in zip(list_shards(data_dir, split), info.splits[split].shards, strict=True):
-        _verify_shard(path, Path(path).stat().st_mtime_ns, shard)
+def _verify_split(paths, split):
+    for path, (_, modified_ns), shard in zip(
+        paths, storage.stat_all(paths), split.shards, strict=True
+    ):
+        _verify_shard(path, modified_ns, shard)
 
 
 @functools.cache

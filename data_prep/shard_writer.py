@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from data_prep import storage
 from data_prep.dataset_info import (
     INFO_NAME,
     DatasetInfo,
@@ -226,7 +227,7 @@ def check_split_name(split: str) -> None:
 
 
 def read_other_splits(
-    output_dir: Path, split: str, spec: CropSpec, num_views: int, *, overwrite: bool
+    output_dir, split: str, spec: CropSpec, num_views: int, *, overwrite: bool
 ) -> dict[str, SplitInfo]:
     """Returns the splits already in a folder but this one, after checking that they fit.
 
@@ -241,7 +242,7 @@ def read_other_splits(
       FileExistsError: if the folder has the split and `overwrite` is False.
       ValueError: if its other splits have another layout.
     """
-    if not (output_dir / INFO_NAME).exists():
+    if not tf.io.gfile.exists(os.path.join(output_dir, INFO_NAME)):
         return {}
     info = read_info(output_dir)
     splits = dict(info.splits)
@@ -255,14 +256,14 @@ def read_other_splits(
 
 
 def publish_split(
-    output_dir: Path, split: str, files: Mapping[str, Path], info: DatasetInfo, *, overwrite: bool
+    output_dir, split: str, files: Mapping, info: DatasetInfo, *, overwrite: bool
 ) -> None:
     """Makes a finished split visible: moves its shards in place, then names them.
 
     Args:
       output_dir: folder of records.
       split: name of the split.
-      files: finished files outside of a reader's sight, by shard name.
+      files: paths of finished files outside of a reader's sight, by shard name.
       info: description of the folder with this split alone.
       overwrite: whether a split of that name may be replaced.
 
@@ -270,11 +271,13 @@ def publish_split(
       As `read_other_splits`.
     """
     others = read_other_splits(output_dir, split, info.spec, info.num_views, overwrite=overwrite)
-    if (output_dir / INFO_NAME).exists():
+    if tf.io.gfile.exists(os.path.join(output_dir, INFO_NAME)):
         # From here until the end the split does not exist, so no reader mixes old and new.
         write_info(output_dir, DatasetInfo(info.spec, info.num_views, others))
-    for stale in output_dir.glob(f"{split}-?????-of-?????.tfrecord"):
-        stale.unlink()
+    with storage.os_errors():
+        for name in storage.list_names(output_dir):
+            if re.fullmatch(rf"{split}-.{{5}}-of-.{{5}}\.tfrecord", name):
+                tf.io.gfile.remove(os.path.join(output_dir, name))
     for name, path in files.items():
-        os.replace(path, output_dir / name)
+        storage.move(path, os.path.join(output_dir, name))
     write_info(output_dir, DatasetInfo(info.spec, info.num_views, {**others, **info.splits}))

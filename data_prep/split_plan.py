@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from data_prep.schema import SCHEMA_VERSION
 from tfhand.geometry.crop import CropSpec
@@ -17,9 +18,9 @@ class SplitPlan:
     """What to convert and where to.
 
     Attributes:
-      output_dir: folder of records.
+      output_dir: folder of records; where threads convert, a local one.
       split: name of the split.
-      items: frame numbers, in order.
+      items: frame numbers, ascending.
       num_shards: files; item i goes to shard i modulo their number.
       source: where the samples come from, for a reader to recognize.
       spec: size of the crops.
@@ -32,7 +33,7 @@ class SplitPlan:
       overwrite: whether a split of that name may be replaced.
     """
 
-    output_dir: Path
+    output_dir: Path | str
     split: str
     items: Sequence[int]
     num_shards: int
@@ -43,6 +44,9 @@ class SplitPlan:
     extra: Mapping
     found: Mapping = dataclasses.field(default_factory=dict)
     overwrite: bool = False
+
+    # Under what name `SplitInfo.extra` holds the fingerprint.
+    FINGERPRINT: ClassVar[str] = "settings_sha256"
 
     @property
     def fingerprint(self) -> str:

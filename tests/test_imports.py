@@ -46,6 +46,8 @@ FORBIDDEN = {
 }
 # Top-level modules that only `pip install '.[assets]'` brings.
 ASSETS_EXTRA = {"skimage"}
+# What needs the extra `beam`; nothing else imports it, nor Beam.
+BEAM_PACKAGE = "data_prep.beam"
 
 
 def module_name(path):
@@ -87,6 +89,13 @@ def violations(name, tree):
             yield f"{name} imports {imported}"
 
 
+def imports_of_beam(name, tree):
+    if not name.startswith(BEAM_PACKAGE):
+        for imported in imported_names(tree, in_functions=True):
+            if imported.startswith(("apache_beam", BEAM_PACKAGE)):
+                yield f"{name} imports {imported}"
+
+
 def test_every_package_has_a_place_in_the_order():
     packages = {part_of(module_name(path)) for path in SOURCES if path.name == "__init__.py"}
     assert packages <= set(ALLOWED)
@@ -96,7 +105,7 @@ def test_imports_point_one_way():
     found = []
     for path in SOURCES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        found += violations(module_name(path), tree)
+        found += [*violations(module_name(path), tree), *imports_of_beam(module_name(path), tree)]
     assert not found
 
 
@@ -116,8 +125,19 @@ def test_wrong_imports_are_found(name, source):
     assert list(violations(name, ast.parse(source)))
 
 
+@pytest.mark.parametrize(
+    "source", ["def f():\n    import apache_beam.io", "from data_prep.beam import nyu"]
+)
+def test_wrong_imports_of_beam_are_found(source):
+    tree = ast.parse(source)
+    assert list(imports_of_beam("data_prep.records", tree))
+    assert not list(imports_of_beam("data_prep.beam.nyu", tree))
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_public_names_exist_and_are_listed_by_hand(path):
+def test_public_names_exist_and_are_listed_by_hand(path, needs):
+    if needs_beam(path):
+        needs("apache_beam")
     try:
         module = importlib.import_module(module_name(path))
     except ModuleNotFoundError as error:
@@ -142,6 +162,19 @@ def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, tfhand; print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     result = run_python(code)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def needs_beam(path):
+    names = imported_names(ast.parse(path.read_text(encoding="utf-8")), in_functions=False)
+    return any(name.startswith(("apache_beam", "data_prep.beam.shards")) for name in names)
+
+
+def test_commands_start_without_beam():
+    commands = [n for n in map(module_name, SOURCES) if n.startswith("data_prep")]
+    commands = [n for n in commands if n.rpartition(".")[2] in ("nyu", "synthetic", "records")]
+    assert "data_prep.nyu" in commands and "data_prep.beam.nyu" in commands
+    result = run_python(f"import sys, {', '.join(commands)}; print('apache_beam' in sys.modules)")
+    assert result.stdout.strip() == "False", result.stderr
 
 
 def test_importing_commands_defines_no_global_flags():

@@ -14,7 +14,15 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["folder_beside", "read_json", "replacing", "write_json", "write_text", "writing"]
+__all__ = [
+    "folder_beside",
+    "parse_json",
+    "read_json",
+    "replacing",
+    "write_json",
+    "write_text",
+    "writing",
+]
 
 _HIDDEN = ".partial"
 # What the system says of a disk or a folder that takes nothing.
@@ -132,8 +140,21 @@ def read_json(path: str | os.PathLike) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds something else.
     """
+    return parse_json(pathlib.Path(path).read_bytes(), path)
+
+
+def parse_json(data: bytes, path: str | os.PathLike) -> Any:
+    """Returns what JSON in UTF-8 holds, in plain types.
+
+    Args:
+        data: The content of a file.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: If it is something else.
+    """
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"Expected JSON in {os.fspath(path)}, found none: {error}.") from error
 

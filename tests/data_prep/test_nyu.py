@@ -22,6 +22,7 @@ from data_prep import (
     nyu,
     nyu_source,
     records,
+    shard_parts,
     split_conversion,
     split_plan,
 )
@@ -564,7 +565,7 @@ def test_left_hands_are_mirrored(source, tmp_path):
 
 def test_two_conversions_do_not_write_to_one_folder(source, tmp_path):
     out = tmp_path / "out"
-    with split_conversion._alone_in(out):
+    with split_conversion.alone_in(out):
         with pytest.raises(FileExistsError, match="Another process"):
             convert(source[0], out, "--splits=train", "--every=8")
     convert(source[0], out, "--splits=train", "--every=8")
@@ -693,7 +694,7 @@ def test_other_settings_start_anew(source, tmp_path):
         done.append(frame)
         if frame == 2:
             raise KeyboardInterrupt
-        return split_conversion.Converted(problem="nothing there")
+        return shard_parts.Converted(problem="nothing there")
 
     def plan(value):
         return split_plan.SplitPlan(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import records
+from data_prep import records, storage
 from tfhand.geometry.crop import CropSpec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -259,14 +259,14 @@ with records.ShardWriter({str(tmp_path)!r}, "train", num_shards=2, source="kille
 def test_killed_while_publishing_an_overwrite_leaves_the_other_split(tmp_path, monkeypatch):
     write(tmp_path, "test", [make_sample(0)])
     write(tmp_path, "train")
-    replace = os.replace
+    move = storage.move
 
     def die_at_second_shard(source, target):
         if str(target).endswith("train-00001-of-00002.tfrecord"):
             raise KeyboardInterrupt
-        replace(source, target)
+        move(source, target)
 
-    monkeypatch.setattr(os, "replace", die_at_second_shard)
+    monkeypatch.setattr(storage, "move", die_at_second_shard)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, "train", num_shards=2, overwrite=True)
     monkeypatch.undo()

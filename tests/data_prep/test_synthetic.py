@@ -1,12 +1,13 @@
 """The embedded recording: who is in it, what cameras see, what is written."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import motion, records, synthetic
+from data_prep import filming, motion, records, synthetic, takes
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, surface, template
 
@@ -33,8 +34,8 @@ def test_splits_have_the_wished_sizes(folder):
 
 def test_nobody_is_in_both_splits(folder):
     subjects = {s: {x["subject"] for x in read(folder[0], s)} for s in ("train", "test")}
-    assert len(subjects["train"]) == synthetic.SUBJECTS["train"]
-    assert len(subjects["test"]) == synthetic.SUBJECTS["test"]
+    assert len(subjects["train"]) == takes.SUBJECTS["train"]
+    assert len(subjects["test"]) == takes.SUBJECTS["test"]
     assert not subjects["train"] & subjects["test"]
 
 
@@ -96,10 +97,37 @@ def test_recording_follows_the_seed(folder, tmp_path):
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+def test_a_batch_is_the_same_without_those_before(monkeypatch):
+    monkeypatch.setattr(takes, "BATCH", 2)
+    take = takes.plan_takes(30, 0.2, 3)["train"][1]
+    noise = tf.random.Generator.from_seed(1)
+    states, film = [], filming.film
+
+    def note(points, joints, view_from_ref, rng, spec):
+        before = rng.state.numpy()
+        batch = film(points, joints, view_from_ref, rng, spec)
+        states.append((before, rng.state.numpy()))
+        return batch
+
+    monkeypatch.setattr(filming, "film", note)
+    in_order = takes.Renderer(take, SPEC, noise)
+    expected = {start: in_order.render(start) for start in take.starts}
+    # In order, each batch draws where the one before has stopped.
+    for (start, after), (next_start, _) in itertools.pairwise(states):
+        assert (start != after).any()
+        np.testing.assert_array_equal(after, next_start)
+    assert sum(map(len, expected.values())) == take.num_frames and len(expected) > 2
+    alone = takes.Renderer(take, SPEC, noise)
+    for start in (4, 0, 2):
+        for a, b in zip(alone.render(start), expected[start], strict=True):
+            for name in a:
+                np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
 def test_another_seed_is_another_recording():
     first, second = (np.random.default_rng(s) for s in (1, 2))
     assert (motion.place_cameras(first)[1] != motion.place_cameras(second)[1]).any()
-    a, b = (synthetic.sample_subject(r, "x").shape for r in (first, second))
+    a, b = (filming.sample_subject(r, "x").shape for r in (first, second))
     assert (a != b).any()
 
 
@@ -110,12 +138,12 @@ def test_what_is_there_is_not_overwritten_unasked(folder):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_subjects_are_new_to_the_synthetic_stage_but_no_giants(seed):
-    subject = synthetic.sample_subject(np.random.default_rng(seed), "somebody")
+    subject = filming.sample_subject(np.random.default_rng(seed), "somebody")
     deviations = np.abs(subject.shape / template.SHAPE_STDDEV)
     # Training draws end at two deviations a parameter.
     assert 1 <= (deviations > 2.0).sum() <= 2
     assert deviations.max() <= 2.5 + 1e-5
-    plain = surface.sample_skin(synthetic._SKIN_POINTS)
+    plain = surface.sample_skin(filming._SKIN_POINTS)
     bump = np.linalg.norm(subject.skin.points_mm - plain.points_mm, axis=-1)
     assert 0.3 < bump.mean() < 2.5 and bump.max() < 5.0
 
@@ -149,10 +177,10 @@ def test_motion_is_smooth_and_within_the_ranges():
 def test_rendered_views_show_the_hand_where_its_joints_are():
     rng = np.random.default_rng(5)
     cameras = motion.place_cameras(rng)
-    subject = synthetic.sample_subject(rng, "somebody")
+    subject = filming.sample_subject(rng, "somebody")
     recording = motion.make_recording(rng, 2, cameras)
     features = tf.constant(surface.skinning_features(subject.skin))
-    points, joints = synthetic.pose_hand(
+    points, joints = filming.pose_hand(
         features,
         recording.angles,
         np.tile(subject.shape, (2, 1)),
@@ -160,7 +188,7 @@ def test_rendered_views_show_the_hand_where_its_joints_are():
         recording.position_mm,
     )
     noise = tf.random.Generator.from_seed(1)
-    images, intrinsics, joints = synthetic.render_views(points, joints, cameras, noise)
+    images, intrinsics, joints = filming.render_views(points, joints, cameras, noise)
     assert images.shape[0] == intrinsics.shape[0] == 6 and joints.shape == (2, 3, 36, 3)
     palm = joints[:, :, skeleton.joint_index("PALM_3")].numpy().reshape(6, 3)
     focal, principal = np.split(intrinsics.numpy(), 2, axis=1)

@@ -105,8 +105,7 @@ def _find(depth_mm, intrinsics):
     surface = nearest_surface.find_nearest_surface(tf.convert_to_tensor(depth_mm), intrinsics)
     points, cluster = surface.points_mm, surface.cluster
     center, certain = _free_end(points, cluster, _near_border(surface.depth_mm))
-    for _ in range(2):
-        center = _move_to_end(points, cluster, center)
+    center = _move_to_end(points, cluster, center)
     near = cluster & (nearest_surface.squared_distance(points, center) < _HAND_REACH_MM**2)
     found = tf.reduce_sum(tf.where(near, surface.area_mm2, 0.0), axis=1) >= _NO_HAND_MM2
     found &= _ring_share(surface, center) < _WALL_SHARE
@@ -116,13 +115,21 @@ def _find(depth_mm, intrinsics):
 
 def _ring_share(surface, center):
     """Share of the ring around the center, as far as it lies in the picture, that is filled."""
-    rays = nearest_surface.rays_through(surface.depth_mm, surface.intrinsics)[:, :2]
     # Where the rays meet the plane of the center.
-    squared = nearest_surface.squared_distance(rays * center[:, None, 2:], center[:, :2])
+    x, y, z = tf.split(tf.expand_dims(center, 2), 3, axis=1)
+    squared = tf.math.squared_difference(surface.u * z, x)
+    squared += tf.math.squared_difference(surface.v * z, y)
+    squared = tf.reshape(squared, tf.shape(surface.whole))
     ring = (squared > _HAND_REACH_MM**2) & (squared < _ARM_REACH_MM**2)
-    size = tf.reduce_sum(tf.cast(ring, tf.float32), axis=1)
-    filled = tf.reduce_sum(tf.cast(ring & surface.whole, tf.float32), axis=1)
-    return tf.math.divide_no_nan(filled, size)
+    return _share(ring, surface.whole)[:, 0]
+
+
+def _share(mask, other):
+    """Share of a mask [B, M] in which another is set as well: [B, 1], 0 of an empty one."""
+    size, both = (
+        tf.reduce_sum(tf.cast(m, tf.float32), axis=1, keepdims=True) for m in (mask, mask & other)
+    )
+    return tf.math.divide_no_nan(both, size)
 
 
 def _near_border(image):
@@ -143,50 +150,39 @@ def _free_end(points, cluster, near_border):
         (middle of that end [B, 3]; whether the border tells, or there is no arm, bool [B]).
     """
     middle, total = nearest_surface.masked_mean(points, cluster)
-    away = (points - middle[..., None]) * tf.cast(cluster, tf.float32)[:, None]
-    spread = tf.matmul(away, away, transpose_b=True) / tf.maximum(total, 1.0)[:, None, None]
+    away = points - tf.expand_dims(middle, 2)
+    weighted = away * tf.expand_dims(tf.cast(cluster, tf.float32), 1)
+    spread = tf.reduce_sum(tf.expand_dims(weighted, 2) * tf.expand_dims(away, 1), axis=3)
+    spread /= tf.expand_dims(tf.maximum(total, 1.0), 2)
     axis = tf.linalg.eigh(spread + tf.eye(3))[1][:, :, 2]
     # The sign: y points down in the picture, so "up" is towards negative y.
     axis *= tf.where(axis[:, 1:2] > 0, -1.0, 1.0)
-    along = _along(points, middle, axis)
-    low, high = nearest_surface.masked_quantiles(along, cluster, (0.02, 0.98))
-
-    def border_share(end):
-        near_end = cluster & (tf.abs(along - end[:, None]) < _END_MM)
-        inside = tf.reduce_sum(tf.cast(near_end & near_border, tf.float32), axis=1)
-        return inside / tf.maximum(tf.reduce_sum(tf.cast(near_end, tf.float32), axis=1), 1.0)
-
-    difference = border_share(high) - border_share(low)
-    down = difference > _BORDER_SHARE
-    certain = (tf.abs(difference) > _BORDER_SHARE) | (high - low < _NO_ARM_MM)
-    from_end = tf.where(down[:, None], along - low[:, None], high[:, None] - along)
+    along = tf.reduce_sum(away * tf.expand_dims(axis, 2), axis=1)
+    high = nearest_surface.masked_extreme(along, cluster)
+    low = -nearest_surface.masked_extreme(-along, cluster)
+    difference = _share(cluster & (along > high - _END_MM), near_border)
+    difference -= _share(cluster & (along < low + _END_MM), near_border)
+    from_end = tf.where(difference > _BORDER_SHARE, along - low, high - along)
     end, _ = nearest_surface.masked_mean(points, cluster & (from_end < _HAND_LENGTH_MM))
-    return end, certain
+    certain = (tf.abs(difference) > _BORDER_SHARE) | (high - low < _NO_ARM_MM)
+    return end, certain[:, 0]
 
 
 def _move_to_end(points, cluster, center):
     """Moves the center to a hand's length around the end away from the arm."""
-    squared = nearest_surface.squared_distance(points, center)
+    away = points - tf.expand_dims(center, 2)
+    squared = tf.reduce_sum(away * away, axis=1)
     near = cluster & (squared < _ARM_REACH_MM**2)
-    in_hand = cluster & (squared < _HAND_REACH_MM**2)
-    arm, arm_size = nearest_surface.masked_mean(points, near & ~in_hand)
-    arm -= center
-    length = tf.norm(arm, axis=-1, keepdims=True)
+    in_hand = squared < _HAND_REACH_MM**2
+    arm, arm_size = nearest_surface.masked_mean(away, near & ~in_hand)
+    length = tf.norm(arm, axis=1, keepdims=True)
     # Without an arm, or with as much on one side as on the other, the center stays.
-    has_arm = (arm_size >= 5.0) & (length[:, 0] > 0.25 * _HAND_REACH_MM)
-    axis = -arm / tf.maximum(length, 1.0)
-    along = _along(points, center, axis)
-    (end,) = nearest_surface.masked_quantiles(along, near, (0.985,))
-    hand = near & (along > end[:, None] - _HAND_LENGTH_MM)
-    moved, _ = nearest_surface.masked_mean(points, hand)
-    stay, _ = nearest_surface.masked_mean(points, in_hand)
-    return tf.where(has_arm[:, None], moved, stay)
-
-
-def _along(points, origin, axis):
-    """How far points [B, 3, M] lie from an origin [B, 3] along an axis [B, 3]: [B, M]."""
-    along = tf.matmul(axis[:, None], points)[:, 0]
-    return along - tf.reduce_sum(origin * axis, axis=-1, keepdims=True)
+    has_arm = (arm_size >= 5.0) & (length > 0.25 * _HAND_REACH_MM)
+    axis = arm / tf.maximum(length, 1.0)
+    along = -tf.reduce_sum(away * tf.expand_dims(axis, 2), axis=1)
+    end = nearest_surface.masked_extreme(along, near)
+    hand = near & tf.where(has_arm, along > end - _HAND_LENGTH_MM, in_hand)
+    return nearest_surface.masked_mean(points, hand)[0]
 
 
 def fuse_centers(centers_mm, found, ref_from_view):

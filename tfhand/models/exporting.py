@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfhand import files
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import batching, frame_model, warmup
+from tfhand.models import batching, checks, frame_model, warmup
 
 __all__ = ["crop_spec_for", "estimate_from_crop", "export_pose", "export_prior"]
 
@@ -119,15 +119,15 @@ def _serve_crops(network, spec):
     @tf.function(input_signature=[_input("depth_mm")])
     def serve(depth_mm):
         depth_mm = _shaped("depth_mm", depth_mm, shape)
-        checks = [
-            tf.debugging.Assert(tf.shape(depth_mm)[0] >= 1, ["depth_mm: expected crops, got none"]),
+        conditions = [
+            checks.check(tf.shape(depth_mm)[0] >= 1, ["depth_mm: expected crops, got none"]),
             _assert_finite("depth_mm", depth_mm),
             _assert_each(
                 tf.reduce_any(crop.foreground_mask(depth_mm, spec.cube_mm), axis=[1, 2]),
                 "depth_mm: expected a surface in every crop, found background only in crops",
             ),
         ]
-        with tf.control_dependencies(checks):
+        with tf.control_dependencies(conditions):
             return estimate_from_crop(network, tf.identity(depth_mm), spec.cube_mm)
 
     return serve, {"depth_mm": shape}
@@ -160,7 +160,7 @@ def _serve_frames(network, spec, dtype, *, strict):
 def _assert_each(condition, message):
     """Asserts a condition bool `[B]`; the error lists the first frames where it is False."""
     failing = tf.reshape(tf.where(~condition), [-1])
-    return tf.debugging.Assert(tf.reduce_all(condition), [message, failing], summarize=10)
+    return checks.check(tf.reduce_all(condition), [message, failing])
 
 
 def export_prior(prior, directory):
@@ -197,7 +197,7 @@ def export_prior(prior, directory):
     def sample(num_hands):
         num_hands = _shaped("num_hands", num_hands, ())
         message = ["num_hands: expected 1 to", _MOST_HANDS, ", received", num_hands]
-        check = tf.debugging.Assert((num_hands >= 1) & (num_hands <= _MOST_HANDS), message)
+        check = checks.check((num_hands >= 1) & (num_hands <= _MOST_HANDS), message)
         with tf.control_dependencies([check]):
             return {"spheres_mm": prior.sample(tf.identity(num_hands))}
 
@@ -211,7 +211,7 @@ def export_prior(prior, directory):
 
 
 def _assert_finite(name, values):
-    return tf.debugging.Assert(
+    return checks.check(
         tf.reduce_all(tf.math.is_finite(values)), [f"{name}: expected finite values"]
     )
 
@@ -228,16 +228,7 @@ def _input(name, dtype=tf.float32):
 
 def _shaped(name, values, shape):
     """Returns the values with their static shape; other shapes are invalid arguments."""
-    wanted = tf.TensorShape(shape)
-    message = [f"{name}: expected shape {wanted}, received", tf.shape(values)]
-    rank = tf.debugging.Assert(tf.rank(values) == len(shape), message)
-    with tf.control_dependencies([rank]):
-        # Whatever is unknown is as it is.
-        received = tf.shape(tf.identity(values))
-        expected = tf.stack([received[i] if n is None else n for i, n in enumerate(shape)] or [0])
-    sizes = tf.debugging.Assert(tf.reduce_all(received == expected[: len(shape)]), message)
-    with tf.control_dependencies([rank, sizes]):
-        return tf.ensure_shape(tf.reshape(values, received), wanted)
+    return tf.ensure_shape(values, shape, name=f"shape_of_{name}")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ Letters: B frames of H x W pixels, N spheres, S the side of the network's input.
 import tensorflow as tf
 
 from tfhand.geometry import camera, crop, hand_center
+from tfhand.models import checks
 
 __all__ = ["MIN_FRAME_SIDE", "estimate_crops", "estimate_frames"]
 
@@ -123,5 +124,5 @@ def _checks(depth_mm, intrinsics, center_mm):
              intrinsics],
         ),
     ]  # fmt: skip
-    checks = [tf.debugging.Assert(condition, message) for condition, message in conditions]
-    return [check for check in checks if check is not None]
+    operations = [checks.check(condition, message) for condition, message in conditions]
+    return [operation for operation in operations if operation is not None]

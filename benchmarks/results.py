@@ -1,0 +1,114 @@
+"""Runs all benchmarks and writes their tables to RESULTS.md.
+
+Run as
+
+    python benchmarks/results.py --model=runs/selfsup/pose.keras
+
+or with `--only=frame,synthesis` for some: the others keep their last results, which lie beside the
+page as JSON. Remarks on numbers come from `remarks.md`, a section a benchmark.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+from absl import flags
+
+from tfhand import commands
+
+FOLDER = pathlib.Path(__file__).parent
+# In the order of the page.
+BENCHMARKS = (
+    "data_terms",
+    "synthesis",
+    "record_reading",
+    "nyu_conversion",
+    "train_step",
+    "frame",
+    "runtimes",
+)
+NEED_MODEL = {"frame", "runtimes"}
+
+
+def define_flags(flag_values):
+    flags.DEFINE_string("model", None, "Trained network, pose.keras.", flag_values=flag_values)
+    flags.DEFINE_list("only", BENCHMARKS, "Benchmarks to run.", flag_values=flag_values)
+
+
+def main(options):
+    unknown = sorted(set(options.only) - {*BENCHMARKS, ""})
+    if unknown:
+        raise ValueError(f"--only: expected some of {BENCHMARKS}, received {unknown}.")
+    if NEED_MODEL & set(options.only) and not options.model:
+        raise ValueError(f"--model: expected a trained network, which {sorted(NEED_MODEL)} need.")
+    folder = FOLDER / "results"
+    for name in options.only:
+        if name:
+            run(name, folder / f"{name}.json", options.model)
+    results = [
+        json.loads(path.read_text())
+        for path in (folder / f"{name}.json" for name in BENCHMARKS)
+        if path.exists()
+    ]
+    page = render(results, read_remarks(FOLDER / "remarks.md"))
+    (FOLDER / "RESULTS.md").write_text(page)
+
+
+def run(name, output, model):
+    """Runs one benchmark in a process of its own."""
+    command = [sys.executable, str(FOLDER / f"{name}.py"), f"--output={output}"]
+    if name in NEED_MODEL:
+        command.append(f"--model={model}")
+    subprocess.run(command, check=True)
+
+
+def read_remarks(path):
+    """Returns the text below each heading of the remarks, by the heading."""
+    sections = path.read_text().split("\n## ")[1:] if path.exists() else []
+    return {text.split("\n")[0].strip(): text.partition("\n")[2].strip() for text in sections}
+
+
+def render(results, remarks):
+    """Returns the page, Markdown."""
+    lines = [
+        "# Speed",
+        "",
+        "Written by `make bench`; remarks come from `benchmarks/remarks.md`. Times are medians of",
+        "rounds in which the compared versions take turns; *fastest* is the fastest round, *CPU*",
+        "the time of all threads. *Peak extra* is the memory that calls take, in a process of",
+        "their own, above the level before the first. A commit with `+` had changes.",
+    ]
+    for result in results:
+        lines += ["", f"## {result['title']}", "", f"    {result['command']}", ""]
+        lines += [environment_line(result["environment"])]
+        for table in result["tables"]:
+            lines += ["", f"**{table['title']}**", "", *markdown_table(table)]
+        if result["targets"]:
+            lines.append("")
+        for target in result["targets"]:
+            mark = "reached" if target["reached"] else "**not reached**"
+            lines.append(f"- {target['text']}: {target['value']}, {target['bound']}: {mark}.")
+        if result["benchmark"] in remarks:
+            lines += ["", remarks[result["benchmark"]]]
+    return "\n".join(lines) + "\n"
+
+
+def environment_line(environment):
+    """Returns the machine, the versions and the commit in one line."""
+    known = ("cpu", "cores", "system", "commit", "load")
+    versions = ", ".join(f"{k} {v}" for k, v in environment.items() if k not in known)
+    return (
+        f"{environment['cpu']}, {environment['cores']} cores, {environment['system']}; {versions}; "
+        f"commit {environment['commit']}; load before {environment['load']}."
+    )
+
+
+def markdown_table(table):
+    """Returns the lines of a table; the first column is text, the others numbers."""
+    ruler = ["---", *["---:"] * (len(table["columns"]) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (table["columns"], ruler, *table["rows"])]
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)

@@ -1,0 +1,295 @@
+"""Train steps of all stages against the network's own forward and backward pass.
+
+Run as
+
+    python benchmarks/train_step.py --output=train_step.json
+
+The baseline runs the same network on as many images of the same kind, already in memory, with the
+plainest loss and no optimizer: what a step cannot do without. A step is what `Model.fit` runs:
+samples from the pipeline, augmentation, all terms, gradients, their clipping, AdamW and metrics.
+Targets: the synthetic step takes at most 1.15 times its baseline, the self-supervised one at most
+1.25 times. A further table takes the steps apart, and one compares ways to run the network.
+"""
+
+import dataclasses
+import functools
+import time
+
+import measure
+
+from tfhand import commands
+
+TARGET_SYNTHETIC, TARGET_RECORDED = 1.15, 1.25
+METHODS = {"fit": "configs/selfsup.flags", "gradient": "configs/paper.flags"}
+BASELINE, STEP = "network alone", "step"
+RECORDED_SAMPLES = 60
+
+
+def define_flags(flag_values):
+    measure.define_flags(flag_values, rounds=12)
+
+
+def make_recording(samples, spec):
+    """Returns a `pipeline.RecordedSamples` of rendered hands."""
+    import numpy as np
+    import tensorflow as tf
+
+    from tfhand.synthesis import samples as synthesis
+    from tfhand.training import pipeline
+
+    rng = tf.random.Generator.from_seed(0)
+    batch = synthesis.sample_batch(rng, 3 * samples, spec)
+    shape = (samples, 3)
+    side = spec.image_size
+    return pipeline.RecordedSamples(
+        depth_mm=batch["depth_mm"].numpy().reshape([*shape, side, side]),
+        ref_from_crop=np.tile(np.eye(4, dtype=np.float32), [*shape, 1, 1]),
+        joints_mm=np.zeros([*shape, 36, 3], np.float32),
+        joint_mask=np.zeros([*shape, 36], np.float32),
+        group=np.zeros([samples], np.int64),
+        frame=np.arange(samples),
+    )
+
+
+def settings(flagfile):
+    """Returns the options that a flag file gives."""
+    from tfhand import train
+    from tfhand.training import options
+
+    arguments = ["train", f"--flagfile={flagfile}", "--workdir=unused"]
+    parsed = commands.parse(train.define_flags, arguments)
+    kinds = (
+        options.NetworkOptions,
+        options.InitOptions,
+        options.FineTuneOptions,
+        options.LossWeights,
+    )
+    return [options.from_flags(kind, parsed) for kind in kinds]
+
+
+def make_baseline(network, images):
+    """Returns a function that runs the network forward and backward on images."""
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def run(images):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(network(images, training=True)["spheres_mm"]))
+        return tape.gradient(loss, network.trainable_variables)
+
+    return lambda: run(images)[0].numpy()
+
+
+def make_step(model, dataset):
+    """Returns a function that takes one step as `Model.fit` does, with its input."""
+    model.make_train_function()
+    iterator = iter(dataset.prefetch(4))
+    return lambda: float(model.train_function(iterator)["loss"])
+
+
+def make_drawing(dataset, batches=8):
+    """Returns a function that draws batches, so many that none are left of earlier calls."""
+    iterator = iter(dataset)
+
+    def draw():
+        for _ in range(batches):
+            batch = next(iterator)
+        return batch
+
+    return draw
+
+
+def functions_of_stage(network, images, make_model, dataset):
+    """Returns the baseline, the step, and the step without drawing its samples, by name."""
+    import tensorflow as tf
+
+    batch = tf.data.Dataset.from_tensors(next(iter(dataset))).repeat()
+    return {
+        BASELINE: make_baseline(network, images),
+        STEP: make_step(make_model(), dataset),
+        "step, samples in memory": make_step(make_model(), batch),
+        "drawing 8 batches": make_drawing(dataset),
+    }
+
+
+def build_init():
+    """Returns the functions of the initialization on synthetic samples."""
+    from tfhand.geometry import crop
+    from tfhand.synthesis import samples
+    from tfhand.training import loop, objectives, pipeline, stages, trainer
+
+    network_options, options, _, _ = settings(METHODS["fit"])
+    spec = crop_spec(network_options)
+    network = stages.build_network(network_options)
+    config = samples.SyntheticConfig(noise=options.noise)
+    dataset = pipeline.synthetic_dataset(spec, options.batch, config, 1)
+    dataset = dataset.map(lambda synthetic: {"synthetic": synthetic})
+    depth_mm = next(iter(dataset))["synthetic"]["depth_mm"]
+
+    def make_model():
+        objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
+        model = trainer.PoseTrainer(network, synthetic=objective)
+        loop.compile_trainer(model, options.learning_rate, 1000)
+        return model
+
+    images = crop.normalize(depth_mm, spec.cube_mm)
+    return functions_of_stage(network, images, make_model, dataset)
+
+
+def fine_tuning_stage(method):
+    """Returns (network, images of a step, function that makes the trainer, dataset)."""
+    import numpy as np
+    import tensorflow as tf
+
+    from tfhand.geometry import crop
+    from tfhand.hand import skeleton, spheres
+    from tfhand.models import pose_prior
+    from tfhand.training import fine_tuning, stages
+
+    network_options, _, options, weights = settings(METHODS[method])
+    spec = crop_spec(network_options)
+    recording = make_recording(RECORDED_SAMPLES, spec)
+    network = stages.build_network(network_options)
+    palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
+    prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
+    prior.negative_elbo(tf.zeros([1, 41, 3]), sample=True)
+    shape = [*recording.depth_mm.shape[:2], 41]
+    target, mask = np.zeros([*shape, 3], np.float32), np.ones(shape, np.float32)
+    objective = fine_tuning._objective(weights, options, spec, prior)
+    dataset = fine_tuning._mixed(recording, target, mask, None, options, spec, 0)
+    batch = next(iter(dataset))
+    recorded = tf.reshape(batch["recorded"]["depth_mm"], [-1, *recording.depth_mm.shape[2:]])
+    depth_mm = tf.concat([batch["synthetic"]["depth_mm"], recorded], axis=0)
+
+    def make_model():
+        return fine_tuning._make_trainer(
+            tf.distribute.get_strategy(), network, objective, options, 0
+        )
+
+    return network, crop.normalize(depth_mm, spec.cube_mm), make_model, dataset
+
+
+def build_fine_tuning(method):
+    """Returns the functions of fine-tuning by a method."""
+    return functions_of_stage(*fine_tuning_stage(method))
+
+
+def build_prior(hands_a_step):
+    """Returns the step of the prior's training, with and without drawing its samples, by name."""
+    import keras
+    import tensorflow as tf
+
+    from tfhand.hand import skeleton, spheres, statistics
+    from tfhand.models import pose_prior
+
+    palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
+    rng = tf.random.Generator.from_seed(0)
+    hands = statistics.sample_spheres(rng, hands_a_step)
+
+    def make(dataset):
+        prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
+        prior.compile(optimizer=keras.optimizers.Adam(1e-3))
+        prior.make_train_function()
+        iterator = iter(dataset.prefetch(2))
+        return lambda: float(prior.train_function(iterator)["negative_elbo"])
+
+    drawn = tf.data.Dataset.range(1).repeat()
+    drawn = drawn.map(lambda _: statistics.sample_spheres(rng, hands_a_step))
+    return {
+        STEP: make(drawn),
+        "step, samples in memory": make(tf.data.Dataset.from_tensors(hands).repeat()),
+    }
+
+
+def build_networks(batch):
+    """Returns ways to run the network's forward and backward pass on one batch, by name."""
+    import keras
+    import tensorflow as tf
+
+    from tfhand.training import stages
+
+    options = settings(METHODS["fit"])[0]
+    side = options.image_size
+    images = tf.random.stateless_uniform([batch, side, side, 1], [0, 0], -1.0, 1.0)
+    functions = {}
+    for normalization in ("none", "group", "batch"):
+        changed = dataclasses.replace(options, normalization=normalization)
+        network = stages.build_network(changed)
+        functions[f"normalization {normalization}"] = make_baseline(network, images)
+    network = stages.build_network(options)
+
+    @tf.function(autograph=False, jit_compile=True)
+    def compiled(images):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(network(images, training=True)["spheres_mm"]))
+        return tape.gradient(loss, network.trainable_variables)
+
+    functions["jit_compile"] = lambda: compiled(images)[0].numpy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    functions["mixed_bfloat16"] = make_baseline(stages.build_network(options), images)
+    keras.config.set_dtype_policy("float32")
+    return functions
+
+
+def measure_waiting(method, steps):
+    """Returns milliseconds of a step and of its waiting for input, means over steps."""
+    import tensorflow as tf
+
+    _, _, make_model, dataset = fine_tuning_stage(method)
+    model, iterator = make_model(), iter(dataset)
+    run = tf.function(model.train_step, autograph=False)
+    waiting = 0.0
+    for i in range(steps + 3):
+        if i == 3:
+            start, waiting = time.perf_counter(), 0.0
+        asked = time.perf_counter()
+        batch = next(iterator)
+        waiting += time.perf_counter() - asked
+        run(batch)["loss"].numpy()
+    total = time.perf_counter() - start
+    return 1e3 * total / steps, 1e3 * waiting / steps
+
+
+def crop_spec(network_options):
+    """Returns the `crop.CropSpec` of a network."""
+    from tfhand.geometry import crop
+
+    return crop.CropSpec(network_options.image_size, network_options.cube_mm)
+
+
+def main(options):
+    from tfhand.training import options as train_options
+
+    report = measure.Report(__file__, "Train steps")
+    rounds = options.rounds
+    compare = functools.partial(measure.compare, rounds=rounds)
+    images = settings(METHODS["fit"])[1].batch
+    cases = compare(build_init)
+    report.cases(f"Synthetic step, {images} images", cases, relative_to=BASELINE)
+    report.target("synthetic step / network alone", ratio(cases), most=TARGET_SYNTHETIC)
+    for method, flagfile in METHODS.items():
+        tuning = settings(flagfile)[2]
+        images = f"{tuning.batch} x 3 recorded and {tuning.synthetic_batch} synthetic images"
+        cases = compare(build_fine_tuning, method)
+        title = f"Self-supervised step of {flagfile}, {images}"
+        report.cases(title, cases, relative_to=BASELINE)
+        text = f"self-supervised step ({flagfile}) / network alone"
+        report.target(text, ratio(cases), most=TARGET_RECORDED)
+    waits = [(flagfile, *measure_waiting(m, 3 * rounds)) for m, flagfile in METHODS.items()]
+    report.table("Waiting for input", ["step", "ms", "of these waiting"], waits)
+    hands = train_options.PriorOptions().batch
+    report.cases(f"Step of the prior, {hands} hands", compare(build_prior, hands, calls=10))
+    cases = compare(build_networks, 72)
+    title = "Network, forward and backward, 72 images"
+    report.cases(title, cases, relative_to=cases[0].name)
+    report.write(options.output)
+
+
+def ratio(cases):
+    """Returns the time of the step over that of the network alone."""
+    by_name = {case.name: case.seconds for case in cases}
+    return by_name[STEP] / by_name[BASELINE]
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)

@@ -1,0 +1,9 @@
+"""Data preparation on a cluster: the same records by Apache Beam (extra `beam`), see docs/beam.md.
+
+nyu.py         command: `data_prep.nyu` as a pipeline
+frames.py      its frames
+synthetic.py   command: `data_prep.synthetic` as a pipeline
+takes.py       its batches
+shards.py      from encoded items to a published split
+options.py     Beam's own options
+"""

@@ -1,0 +1,30 @@
+"""Converts a recording in NYU's layout on a cluster, to the records that `data_prep.nyu` makes.
+
+    python -m data_prep.beam.nyu --nyu_dir=DIR --output_dir=OUT -- --runner=FlinkRunner ...
+
+What follows `--` are options of Apache Beam; without any, the pipeline runs in this process. DIR
+and OUT are folders that all workers see: on a shared disk, or in an object store as
+gs://BUCKET/DIR. All other files are read here. Where the cameras stand is found once, before
+frames go to the workers.
+"""
+
+import functools
+
+from data_prep import nyu
+from data_prep.beam import options
+
+__all__ = ["define_flags", "main"]
+
+define_flags = nyu.define_conversion_flags
+
+
+def main(flag_values, beam_arguments):
+    """Runs the command."""
+    # Imported late: it brings Beam.
+    from data_prep.beam import frames
+
+    nyu.convert(flag_values, functools.partial(frames.convert_split, arguments=beam_arguments))
+
+
+if __name__ == "__main__":
+    options.run(main, define_flags)

@@ -1,0 +1,85 @@
+"""Command lines with two parts: `--name=value` of the command, then `--`, then options of Beam.
+
+Beam is imported when a command starts, not when its module is: it is optional.
+"""
+
+import contextlib
+import functools
+import io
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from data_prep import storage
+from tfhand import commands
+
+__all__ = ["check", "run"]
+
+# Their job servers know options that Beam's Python does not.
+_RUNNERS_WITH_OPTIONS = ("portable", "flink", "spark")
+
+
+def run(
+    main: Callable[[flags.FlagValues, list[str]], int | None],
+    define_flags: Callable[[flags.FlagValues], None],
+    argv: Sequence[str] | None = None,
+) -> None:
+    """As `commands.run`, of a command that also takes options of Beam.
+
+    Args:
+      main: does the work, from the command's options and those of Beam; returns the exit status.
+      define_flags: defines the command's flags.
+      argv: the command line, program name first; None: that of the process.
+
+    Raises:
+      SystemExit: as `commands.run`.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+
+    @functools.wraps(main)
+    def with_beam(options):
+        check(argv[end + 1 :])
+        with storage.os_errors():
+            return main(options, argv[end + 1 :])
+
+    commands.run(with_beam, define_flags, argv[:end])
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Checks options of Beam, so that bad ones stop a command before it has done anything.
+
+    Args:
+      arguments: for `PipelineOptions`.
+
+    Raises:
+      ValueError: if Beam or its runner would not take or not know one of them, or there is no Beam.
+    """
+    try:
+        import apache_beam as beam
+        from apache_beam.options import pipeline_options
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise ValueError(
+            "Expected the package apache-beam, found none: install the extra 'beam', "
+            "for example pip install '.[beam]'."
+        ) from error
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = pipeline_options.PipelineOptions(list(arguments))
+            known = options.get_all_options()
+            given = options.get_all_options(retain_unknown_options=True)
+    except SystemExit:
+        problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise ValueError(f"Expected options of Beam after --, found {problem}.") from None
+    unknown = [f"--{name}" for name in given if name not in known]
+    runner = (known["runner"] or "").lower().removesuffix("runner")
+    if unknown and runner not in _RUNNERS_WITH_OPTIONS:
+        raise ValueError(f"Expected options of Beam after --, found {' '.join(unknown)}.")
+    try:
+        beam.Pipeline(options=options)
+    except ImportError as error:
+        raise ValueError(str(error)) from error

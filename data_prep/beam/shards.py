@@ -1,0 +1,151 @@
+"""From encoded items to a published split, as a pipeline.
+
+    encoded items ── group by shard ── sort ── write to a hidden folder ──> parts.json
+                                                                               │
+    when the pipeline is done, the command itself: move in place, dataset_info.json
+
+A worker may die, or do twice what another has done: each attempt at a shard is a file of its own,
+and `parts.json` names those that count. Only the command publishes, so a pipeline that fails
+leaves nothing that a reader would take.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+import apache_beam as beam
+import tensorflow as tf
+from absl import logging
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
+from apache_beam.utils import shared
+
+from data_prep import shard_parts, split_conversion, storage
+from data_prep.dataset_info import DatasetInfo, SplitInfo
+from data_prep.shard_writer import publish_split, read_other_splits
+from data_prep.split_plan import SplitPlan
+
+__all__ = ["FlatMapWithState", "convert_split"]
+
+_PARTS = "parts.json"
+
+
+class FlatMapWithState(beam.DoFn):
+    """Gives what a function gives that is costly to make: it is made once a worker process.
+
+    Args:
+      make: makes the function, from an element to an iterable; threads will share it.
+    """
+
+    def __init__(self, make: Callable[[], Callable]):
+        self._make = make
+        self._shared = shared.Shared()
+
+    def setup(self):
+        """Makes the function, or takes that of another thread."""
+        self._function = self._shared.acquire(self._make)
+
+    def process(self, element):
+        """Calls it."""
+        yield from self._function(element)
+
+
+class _WriteShard(beam.DoFn):
+    """From (index, its items) to (index, JSON values of what was written)."""
+
+    def __init__(self, folder, names):
+        self._folder = folder
+        self._names = names
+
+    def process(self, element):
+        index, groups = element
+        name = f"{self._names[index]}-{uuid.uuid4().hex}"
+        items = sorted(groups["items"], key=lambda encoded: encoded.item)
+        part = shard_parts.write_shard(os.path.join(self._folder, name), items)
+        yield index, {**part, "file": name}
+
+
+def _write_parts(parts, folder):
+    in_order = [part for _, part in sorted(parts, key=lambda pair: pair[0])]
+    storage.write_text(os.path.join(folder, _PARTS), json.dumps(in_order))
+
+
+def convert_split(
+    plan: SplitPlan,
+    encode: Callable[[beam.Pipeline], beam.PCollection],
+    describe: Callable[[SplitPlan, Sequence[Mapping]], SplitInfo],
+    arguments: Sequence[str],
+) -> SplitInfo:
+    """Runs the pipeline of a split, waits for it, and publishes the split.
+
+    Args:
+      plan: `SplitPlan`; its folder is one that all workers write to.
+      encode: adds to a pipeline what gives (index of the shard, `shard_parts.Encoded`).
+      describe: `shard_parts.describe_split`, or `describe_conversion`.
+      arguments: options of Beam.
+
+    Returns:
+      `SplitInfo` of the split.
+
+    Raises:
+      FileExistsError: if the folder has the split and `plan.overwrite` is False, or another process
+        is converting into it (seen in local folders only).
+      ValueError: if no item gives a sample, or another split there has another layout.
+      OSError: if the pipeline fails.
+    """
+    output_dir = os.fspath(plan.output_dir)
+    is_remote = storage.is_remote(output_dir)
+    with contextlib.nullcontext() if is_remote else split_conversion.alone_in(output_dir):
+        read_other_splits(
+            output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite
+        )
+        folder = os.path.join(output_dir, f".{plan.split}.{uuid.uuid4().hex}.partial")
+        tf.io.gfile.makedirs(folder)
+        try:
+            parts = _run(plan, folder, encode, arguments)
+            info = describe(plan, parts)
+            publish_split(
+                output_dir,
+                plan.split,
+                {
+                    plan.shard_name(index): os.path.join(folder, part["file"])
+                    for index, part in enumerate(parts)
+                },
+                DatasetInfo(plan.spec, plan.num_views, {plan.split: info}),
+                overwrite=plan.overwrite,
+            )
+        finally:
+            tf.io.gfile.rmtree(folder)
+    return info
+
+
+def _run(plan, folder, encode, arguments):
+    """Runs the pipeline; returns what it wrote, in the order of the shards."""
+    pipeline = beam.Pipeline(options=PipelineOptions(list(arguments)))
+    # Also a shard without items is written.
+    shards = pipeline | "Shards" >> beam.Create([(i, None) for i in range(plan.num_shards)])
+    names = [plan.shard_name(index) for index in range(plan.num_shards)]
+    _ = (
+        {"items": encode(pipeline), "shards": shards}
+        | "GroupByShard" >> beam.CoGroupByKey()
+        | "WriteShards" >> beam.ParDo(_WriteShard(folder, names))
+        | "Parts" >> beam.combiners.ToList()
+        | "WriteParts" >> beam.Map(_write_parts, folder)
+    )
+    try:
+        state = pipeline.run().wait_until_finish()
+    except Exception as error:  # Runners raise errors of many kinds.
+        logging.debug("The pipeline failed:", exc_info=True)
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise OSError(f"The pipeline of split {plan.split!r} failed: {reason[-1]}") from error
+    if state != PipelineState.DONE:
+        raise OSError(f"The pipeline of split {plan.split!r} ended as {state}.")
+    try:
+        return json.loads(storage.read_bytes(os.path.join(folder, _PARTS)))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"Expected {plan.output_dir} to be a folder that the workers share with this machine; "
+            "what they wrote is not there."
+        ) from None

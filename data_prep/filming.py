@@ -1,0 +1,155 @@
+"""People whom nobody has met, and what three cameras see of their hands: the embedded recording.
+
+Each camera image is rendered at the sensor's own resolution, receives the sensor's faults there,
+and is cropped around a center found in the depth alone, by the code that crops real recordings.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfhand.geometry import crop, hand_center, rigid
+from tfhand.hand import spheres, surface, template
+from tfhand.synthesis import depth, sensor
+
+__all__ = ["Subject", "film", "pose_hand", "render_views", "sample_subject"]
+
+# A window of the sensor around the hand is rendered, at the sensor's own pixel pitch.
+_WINDOW_PX = 320
+_FOCAL_PX = 588.0
+_SKIN_POINTS = 55000
+_WALL_BEHIND_MM = 500.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A person of the recording.
+
+    Attributes:
+        name: For the records.
+        shape: float32 [14], see `template.SHAPE_NAMES`.
+        skin: `surface.Skin` with this person's own bumps.
+    """
+
+    name: str
+    shape: np.ndarray
+    skin: surface.Skin
+
+
+def sample_subject(rng, name):
+    """Draws a person.
+
+    The synthetic stage cuts shapes off at two standard deviations a parameter, so whoever has a
+    parameter beyond is new to it: one or two of the parameters are put there.
+
+    Args:
+        rng: `np.random.Generator`.
+        name: For the records.
+
+    Returns:
+        `Subject`.
+    """
+    deviations = rng.normal(0.0, 0.9, len(template.SHAPE_NAMES)).clip(-1.8, 1.8)
+    odd = rng.choice(len(deviations) - 1, rng.integers(1, 3), replace=False)
+    deviations[odd] = rng.choice([-1.0, 1.0], len(odd)) * rng.uniform(2.05, 2.5, len(odd))
+    skin = surface.sample_skin(_SKIN_POINTS)
+    bumps = np.zeros(len(skin.points_mm), np.float32)
+    for _ in range(6):
+        # Waves of 25 to 80 mm over the skin, 1.2 mm in all.
+        wave = rng.normal(size=3)
+        wave *= 2 * np.pi / (np.linalg.norm(wave) * rng.uniform(25.0, 80.0))
+        bumps += 0.7 * np.cos(skin.points_mm @ wave + rng.uniform(0, 2 * np.pi)).astype(np.float32)
+    skin = dataclasses.replace(skin, points_mm=skin.points_mm + bumps[:, None] * skin.normals)
+    return Subject(name, (deviations * template.SHAPE_STDDEV).astype(np.float32), skin)
+
+
+def render_views(subject_points, joints_mm, view_from_ref, rng):
+    """Renders the hand for every camera and applies the sensor's faults.
+
+    Args:
+        subject_points: float32 [B, 3, M], skin in the first camera's frame, mm.
+        joints_mm: float32 [B, J, 3], in the same frame.
+        view_from_ref: float32 [V, 4, 4].
+        rng: `tf.random.Generator`.
+
+    Returns:
+        (depth_mm [B * V, H, W], 0 = no reading; intrinsics [B * V, 4] of the window;
+        joints_mm [B, V, J, 3], camera frames). Views of a sample are neighbors.
+    """
+    num_views = view_from_ref.shape[0]
+    batch = tf.shape(joints_mm)[0]
+    rotation, translation = view_from_ref[None, :, :3, :3], view_from_ref[None, :, :3, 3]
+    points = rotation @ subject_points[:, None] + translation[..., None]
+    joints = tf.matmul(joints_mm[:, None], rotation, transpose_b=True) + translation[:, :, None]
+    flat = tf.reshape(joints, [batch * num_views, -1, 3])
+    middle = tf.reduce_mean(flat, axis=1)
+    # The window's corner lies on whole pixels of the sensor, whose principal point is (320, 240).
+    center = tf.constant([[320.0, 240.0]])
+    corner = tf.round(_FOCAL_PX * middle[:, :2] / middle[:, 2:] + center) - _WINDOW_PX // 2
+    focal = tf.fill([batch * num_views, 2], _FOCAL_PX)
+    intrinsics = tf.concat([focal, center - corner], axis=1)
+    points = tf.reshape(points, [batch * num_views, 3, -1])
+    image = depth.splat_perspective(points, intrinsics, _WINDOW_PX, _WINDOW_PX, footprint=2)
+    wall = middle[:, 2, None, None] + _WALL_BEHIND_MM + tf.zeros_like(image)
+    image = sensor.add_background(image, wall)
+    image = sensor.edge_jitter(image, rng, 0.8)
+    image = sensor.shadow_holes(image)
+    image = sensor.grazing_dropout(image, rng)
+    image = sensor.missing_blobs(image, rng, share=0.015, cells=14)
+    return sensor.disparity_noise(image, rng), intrinsics, joints
+
+
+@tf.function(reduce_retracing=True)
+def film(points, joints, view_from_ref, rng, spec):
+    """Renders, faults, finds centers and crops.
+
+    Args:
+        points: float32 [B, 3, M], skin in the first camera's frame, mm.
+        joints: float32 [B, J, 3], in the same frame.
+        view_from_ref: float32 [V, 4, 4].
+        rng: `tf.random.Generator`; what it draws depends on the shapes alone.
+        spec: `crop.CropSpec`.
+
+    Returns:
+        Dict of a record's values by name, a sample each.
+    """
+    num_views = view_from_ref.shape[0]
+    images, intrinsics, joints = render_views(points, joints, view_from_ref, rng)
+    batch = tf.shape(joints)[0]
+    ref_from_view = tf.tile(rigid.inverse(view_from_ref)[None], [batch, 1, 1, 1])
+    centers, _, _ = hand_center.find_hand_in_views(
+        tf.reshape(images, [batch, num_views, _WINDOW_PX, _WINDOW_PX]),
+        tf.reshape(intrinsics, [batch, num_views, 4]),
+        ref_from_view,
+    )
+    crops = crop.crop_depth(images, intrinsics, tf.reshape(centers, [-1, 3]), spec)
+    return {
+        "depth_mm": tf.reshape(crops, [batch, num_views, spec.image_size, spec.image_size]),
+        "center_mm": centers,
+        "intrinsics": tf.reshape(intrinsics, [batch, num_views, 4]),
+        "ref_from_view": ref_from_view,
+        "joints_mm": joints,
+    }
+
+
+@tf.function(reduce_retracing=True)
+def pose_hand(features, angles, shape, turn, position):
+    """Poses a person's hand before the first camera.
+
+    Args:
+        features: float32 [M, 4 * K], `surface.skinning_features` of the person's skin.
+        angles: float32 [B, 23], radians.
+        shape: float32 [B, 14].
+        turn: float32 [B, 3, 3], rotation from the hand to the camera.
+        position: float32 [B, 3], of the palm's center in the camera's frame, mm.
+
+    Returns:
+        (skin float32 [B, 3, M], joints float32 [B, 36, 3]), camera frame, mm.
+    """
+    palm = tf.constant([[0.0, 60.0, 0.0]])
+    centers, _ = spheres.pose_spheres(angles, shape)
+    joints = tf.matmul(spheres.joints_from_spheres(centers) - palm, turn, transpose_b=True)
+    points = surface.pose_points(features, angles, shape, turn)
+    shift = position - tf.linalg.matvec(turn, palm)
+    return points + shift[..., None], joints + position[:, None]
