@@ -21,14 +21,17 @@ BENCHMARKS ?= data_terms,synthesis,record_reading,nyu_conversion,train_step,fram
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
+# Flags of make fuzz.
+FUZZ_FLAGS ?=
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test bench lint clean distclean
+.PHONY: help run test fuzz bench lint clean distclean
 
 help:
 	@echo "make run    the main job: data, training, report in WORKDIR (now: $(WORKDIR))"
 	@echo "make test   lint and the full test suite"
+	@echo "make fuzz   read thousands of damaged files of every format; FUZZ_FLAGS=--seed=2 for others"
 	@echo "make bench  all benchmarks, into benchmarks/RESULTS.md; MODEL is the network that is timed"
 	@echo "make lint   lint only"
 	@echo "make clean  remove caches and build products; distclean also removes $(VENV)"
@@ -39,6 +42,9 @@ run: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/results.py --model=$(MODEL) --only=$(BENCHMARKS)

@@ -8,15 +8,17 @@ with one entry a view; lengths in mm, `ref_from_view` takes points of that camer
 frame, whichever that is. `intrinsics` may be left out.
 """
 
-import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.calibration import Calibration
+from tfhand import files
 
 __all__ = ["load_calibration", "save_calibration"]
+
+# No camera stands a kilometer away, and none has as many pixels.
+_FARTHEST_MM = 1e6
 
 
 def load_calibration(path, num_views: int) -> Calibration:
@@ -33,12 +35,12 @@ def load_calibration(path, num_views: int) -> Calibration:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a calibration file {path}, found none.")
+    values = files.read_json(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         transforms = np.array(values["ref_from_view"], np.float64)
         intrinsics = values.get("intrinsics")
         intrinsics = None if intrinsics is None else np.array(intrinsics, np.float64)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"Cannot use {path}: {type(error).__name__}: {error}.") from error
     if transforms.shape != (num_views, 4, 4):
         raise ValueError(
@@ -47,7 +49,7 @@ def load_calibration(path, num_views: int) -> Calibration:
         )
     rotation = transforms[:, :3, :3]
     is_rigid = (
-        np.isfinite(transforms).all()
+        (np.abs(transforms) < _FARTHEST_MM).all()
         and np.allclose(rotation @ np.swapaxes(rotation, 1, 2), np.eye(3), atol=1e-3)
         and (np.linalg.det(rotation) > 0).all()
         and np.allclose(transforms[:, 3], [0.0, 0.0, 0.0, 1.0])
@@ -56,7 +58,7 @@ def load_calibration(path, num_views: int) -> Calibration:
         raise ValueError(f"Expected rigid transforms (rotation and translation) in {path}.")
     if intrinsics is not None and (
         intrinsics.shape != (num_views, 4)
-        or not np.isfinite(intrinsics).all()
+        or not (np.abs(intrinsics) < _FARTHEST_MM).all()
         or (intrinsics[:, :2] <= 0).any()
     ):
         raise ValueError(
@@ -68,11 +70,8 @@ def load_calibration(path, num_views: int) -> Calibration:
 
 
 def save_calibration(path, calibration: Calibration) -> None:
-    """Writes a file that `load_calibration` reads, in one step."""
+    """Writes a file that `load_calibration` reads, whole or not at all."""
     values = {"ref_from_view": np.asarray(calibration.ref_from_view).tolist()}
     if calibration.intrinsics is not None:
         values["intrinsics"] = np.asarray(calibration.intrinsics).tolist()
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    files.write_json(path, values)

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from tfhand.geometry import camera
 
 __all__ = ["CENTER_FORMS", "read_centers"]
 
 CENTER_FORMS = ("xyz", "xyz_up", "uvd")
+
+# px or mm; no hand is seen a kilometer away.
+_FARTHEST = 1e6
 
 
 def read_centers(path, form: str, intrinsics=camera.NYU_INTRINSICS) -> np.ndarray:
@@ -40,12 +44,13 @@ def read_centers(path, form: str, intrinsics=camera.NYU_INTRINSICS) -> np.ndarra
             row = [float(word) for word in line.split()]
         except ValueError:
             row = []
-        rows.append(row if len(row) == 3 and np.isfinite(row).all() else [np.nan] * 3)
+        known = len(row) == 3 and (np.abs(row) < _FARTHEST).all()
+        rows.append(row if known else [np.nan] * 3)
     centers = np.array(rows, np.float64).reshape(-1, 3)
     if np.isnan(centers).all():
         raise ValueError(f"Expected three numbers a line, one line a frame, in {path}; found none.")
     if form == "xyz_up":
         return centers * np.array([1.0, -1.0, 1.0])
     if form == "uvd":
-        return camera.unproject(centers, np.asarray(intrinsics, np.float64)).numpy()
+        return camera.unproject(tf.constant(centers), np.asarray(intrinsics, np.float64)).numpy()
     return centers

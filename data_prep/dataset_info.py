@@ -8,11 +8,13 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 
 import tensorflow as tf
 
 from data_prep import storage
 from data_prep.schema import SCHEMA_VERSION
+from tfhand import files
 from tfhand.geometry.crop import CropSpec
 
 __all__ = [
@@ -27,6 +29,9 @@ __all__ = [
 ]
 
 INFO_NAME = "dataset_info.json"
+
+_FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_SHA256 = r"[0-9a-f]{64}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,16 +142,8 @@ def read_info(data_dir) -> DatasetInfo:
         state = "holds no complete data set" if storage.list_names(data_dir) else "is empty"
         raise FileNotFoundError(f"Folder {data_dir} {state}: expected {INFO_NAME} in it.")
     try:
-        values = json.loads(storage.read_bytes(path))
-        version = values["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
-        return DatasetInfo(
-            spec=CropSpec(values["image_size"], values["cube_mm"]),
-            num_views=values["num_views"],
-            splits={name: _split_from_json(split) for name, split in values["splits"].items()},
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _info_from_json(files.parse_json(storage.read_bytes(path), path))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"Cannot use {path}: {type(error).__name__}: {error}.") from error
 
 
@@ -164,7 +161,8 @@ def write_info(data_dir, info: DatasetInfo) -> None:
         "num_views": info.num_views,
         "splits": {name: dataclasses.asdict(split) for name, split in sorted(info.splits.items())},
     }
-    storage.write_text(os.path.join(data_dir, INFO_NAME), json.dumps(values, indent=2) + "\n")
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    storage.write_text(os.path.join(data_dir, INFO_NAME), text)
 
 
 def compute_sha256(path) -> str:
@@ -176,8 +174,49 @@ def compute_sha256(path) -> str:
     return digest.hexdigest()
 
 
+def _info_from_json(values):
+    version = values["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
+    size, cube_mm = _count(values["image_size"], 1), values["cube_mm"]
+    if not (isinstance(cube_mm, (int, float)) and 0 < cube_mm < 1e6):
+        raise ValueError(f"expected a positive cube_mm below a kilometer, found {cube_mm!r}")
+    return DatasetInfo(
+        spec=CropSpec(size, cube_mm),
+        num_views=_count(values["num_views"], 1),
+        splits={name: _split_from_json(split) for name, split in values["splits"].items()},
+    )
+
+
 def _split_from_json(values):
     values = dict(values)
-    values["shards"] = tuple(ShardInfo(**shard) for shard in values["shards"])
-    values["skipped"] = {reason: Skips(**skips) for reason, skips in values["skipped"].items()}
-    return SplitInfo(**values)
+    shards = tuple(ShardInfo(**shard) for shard in values["shards"])
+    for shard in shards:
+        for count in (shard.num_samples, shard.num_bytes):
+            _count(count)
+        if not (_is_text(shard.name, _FILE_NAME) and _is_text(shard.sha256, _SHA256)):
+            raise ValueError(f"expected name and SHA-256 of a shard, found {shard}")
+    names = [shard.name for shard in shards]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"expected shards of different names, found {names}")
+    found, expected = values["num_samples"], sum(shard.num_samples for shard in shards)
+    if found != expected:
+        raise ValueError(f"expected {expected} samples as in the shards, found {found}")
+    skipped = {reason: Skips(**skips) for reason, skips in values["skipped"].items()}
+    counts = [values["num_labelled"], *values["subjects"].values()]
+    for count in counts + [skips.count for skips in skipped.values()]:
+        _count(count)
+    if not isinstance(values["source"], str) or not isinstance(values["extra"], dict):
+        raise ValueError("expected a text as source and a dict as extra")
+    return SplitInfo(**values | {"shards": shards, "skipped": skipped})
+
+
+def _count(value, lowest=0):
+    """Returns a whole number of at least `lowest`; anything else is a ValueError."""
+    if type(value) is not int or not lowest <= value < 1 << 63:
+        raise ValueError(f"expected a whole number of at least {lowest}, found {value!r}")
+    return value
+
+
+def _is_text(value, pattern):
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None

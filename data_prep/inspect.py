@@ -4,15 +4,13 @@ python -m data_prep.inspect --data_dir=OUT --split=train --sheet=sheet.png --out
 """
 
 import dataclasses
-import json
-from pathlib import Path
 
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
 from data_prep import records
-from tfhand import commands
+from tfhand import commands, files
 from tfhand.geometry import crop
 
 __all__ = ["define_flags", "describe", "draw_contact_sheet", "main", "measure"]
@@ -150,11 +148,12 @@ def main(options: flags.FlagValues) -> None:
         if options.sheet and position == 0:
             chosen = np.unique(np.linspace(0, len(samples) - 1, options.max_drawn).round())
             drawn = [samples[int(index)] for index in chosen]
-            draw_contact_sheet(drawn, info.spec.cube_mm).savefig(options.sheet)
+            with files.replacing(options.sheet) as partial:
+                draw_contact_sheet(drawn, info.spec.cube_mm).savefig(partial, format="png")
             print(f"contact sheet of {split}: {options.sheet}")
     if options.output:
         values = {**dataclasses.asdict(info), "measured": measured}
-        Path(options.output).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        files.write_json(options.output, values)
 
 
 def _load_evenly(data_dir, split, max_samples):

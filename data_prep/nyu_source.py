@@ -10,6 +10,7 @@ pictures; unknown joints are NaN. DIR may be in an object store (`storage.py`).
 
 import dataclasses
 import hashlib
+import io
 import os
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import scipy.io
 import tensorflow as tf
 from absl import logging
 
-from data_prep import storage
+from data_prep import mat_elements, storage
 from tfhand.geometry import depth_image
 from tfhand.hand import skeleton
 
@@ -29,6 +30,9 @@ __all__ = ["NUM_VIEWS", "NyuSplit", "damage_of", "open_split", "read_joint_data"
 NUM_VIEWS = 3
 _PICTURE = re.compile(r"depth_([0-9]+)_([0-9]{7})\.png")
 _JOINT_DATA = "joint_data.mat"
+_ARRAYS = ("joint_xyz", "joint_names")
+# Deflate makes nothing smaller than a thousandth.
+_MOST_INFLATED = 1032
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +180,7 @@ def read_joint_data(path) -> np.ndarray:
     """Reads the annotation of a split.
 
     Args:
-      path: `joint_data.mat`, of any MATLAB version.
+      path: `joint_data.mat`, of MATLAB version 5 or later.
 
     Returns:
       float64 `[3, m, 36, 3]`, camera frames (x right, y down, z away), mm; NaN where a value is
@@ -205,7 +209,8 @@ def read_joint_data(path) -> np.ndarray:
         )
     joints = joints[:, :, _order_of_joints(values.get("joint_names"), path)]
     # NYU's y points up.
-    joints = joints.astype(np.float64) * np.array([1.0, -1.0, 1.0])
+    with np.errstate(invalid="ignore"):
+        joints = joints.astype(np.float64) * np.array([1.0, -1.0, 1.0])
     unknown = ~np.isfinite(joints).all(axis=-1) | (joints == 0.0).all(axis=-1)
     return np.where(unknown[..., None], np.nan, joints)
 
@@ -213,10 +218,17 @@ def read_joint_data(path) -> np.ndarray:
 def _load_mat(path):
     """Reads a MATLAB file, of version 7.3 (HDF5, axes reversed) or older."""
     if not h5py.is_hdf5(path):
-        return scipy.io.loadmat(path, variable_names=["joint_xyz", "joint_names"], mat_dtype=True)
+        data = mat_elements.select_arrays(storage.read_bytes(path), _ARRAYS)
+        return scipy.io.loadmat(io.BytesIO(data), variable_names=_ARRAYS, mat_dtype=True)
     with h5py.File(path, "r") as file:
+        if "joint_xyz" not in file:
+            return {}
+        joints = file["joint_xyz"]
+        # A damaged file may claim any size, which would be allocated and filled with zeros.
+        if joints.size * joints.dtype.itemsize > _MOST_INFLATED * os.path.getsize(path):
+            raise ValueError(f"joint_xyz of shape {list(joints.shape)} is more than the file holds")
         # Names are references there; joints are taken in NYU's order.
-        return {name: np.transpose(file[name][:]) for name in ("joint_xyz",) if name in file}
+        return {"joint_xyz": np.transpose(joints[:])}
 
 
 def _order_of_joints(names, path):

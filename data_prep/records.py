@@ -7,8 +7,10 @@ storage.py        files, also in object stores
 records.py        reads them (below), and names all of these
 """
 
+import functools
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from data_prep import storage
@@ -90,8 +92,8 @@ def verify(data_dir) -> DatasetInfo:
       ValueError: if a shard differs from what was written.
     """
     info = read_info(data_dir)
-    for split in info.splits:
-        _verify_split(data_dir, info, split)
+    for name, split in info.splits.items():
+        _verify_split(list_shards(data_dir, name), split)
     return info
 
 
@@ -101,10 +103,10 @@ def load_dataset(
     *,
     spec: CropSpec | None = None,
     num_views: int | None = None,
-    verify_checksums: bool = False,
 ) -> tf.data.Dataset:
     """Opens a split as a dataset of samples, in the order they were written.
 
+    Every byte is compared with the checksums of `dataset_info.json` first, once a process.
     A conversion that skipped samples keeps that order roughly: a sample may come a few places
     earlier. `frame` tells the place in the source.
 
@@ -113,8 +115,6 @@ def load_dataset(
       split: name of the split.
       spec: expected size of the crops; None takes the folder's.
       num_views: expected number of views; None takes the folder's.
-      verify_checksums: compare checksums too, not only sizes. (Each record also carries a
-        checksum of its own, which is compared when it is read.)
 
     Returns:
       Dataset of known cardinality. Elements are dicts as `parse_example` returns them, with
@@ -122,19 +122,20 @@ def load_dataset(
 
     Raises:
       FileNotFoundError: if the folder, the split or a shard is not there.
-      ValueError: if a shard is damaged, or crops or views are not the expected ones.
+      ValueError: if a shard is damaged, or crops or views are not the expected ones, or not those
+        of the records.
     """
     paths = list_shards(data_dir, split)
     info = read_info(data_dir)
     spec = info.spec if spec is None else spec
     num_views = info.num_views if num_views is None else num_views
     info.check_same_layout(spec, num_views, data_dir)
-    if verify_checksums:
-        _verify_split(data_dir, info, split)
+    _verify_split(paths, info.splits[split])
 
     def parse(index, serialized):
         return {**parse_example(serialized, spec, num_views), "index": index}
 
+    _check_first(paths, parse, data_dir)
     # The writer deals samples to the shards in turn; taking them in turn restores their order.
     dataset = tf.data.Dataset.from_tensor_slices(paths).interleave(
         tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1
@@ -146,7 +147,36 @@ def load_dataset(
     return dataset.apply(tf.data.experimental.assert_cardinality(num_samples))
 
 
-def _verify_split(data_dir, info, split):
-    for path, shard in zip(list_shards(data_dir, split), info.splits[split].shards, strict=True):
-        if compute_sha256(path) != shard.sha256:
-            raise ValueError(f"Shard {path} is damaged: its SHA-256 is not the one in {INFO_NAME}.")
+def _verify_split(paths, split):
+    for path, (_, modified_ns), shard in zip(
+        paths, storage.stat_all(paths), split.shards, strict=True
+    ):
+        _verify_shard(path, modified_ns, shard)
+
+
+@functools.cache
+def _verify_shard(path, modified_ns, shard):
+    """Compares a shard with its checksum and its number of records, once for each change of it."""
+    if compute_sha256(path) != shard.sha256:
+        raise ValueError(f"Shard {path} is damaged: its SHA-256 is not the one in {INFO_NAME}.")
+    try:
+        found = int(tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda count, _: count + 1))
+    except tf.errors.OpError as error:
+        raise ValueError(f"Shard {path} is damaged: a record is not whole.") from error
+    if found != shard.num_samples:
+        raise ValueError(
+            f"Shard {path} holds {found} records: expected {shard.num_samples} as in {INFO_NAME}."
+        )
+
+
+def _check_first(paths, parse, data_dir):
+    """Parses one record: all were written with the same size of crops and number of views."""
+    for serialized in tf.data.TFRecordDataset(paths).take(1):
+        try:
+            parse(tf.constant(0, tf.int64), serialized)
+        except (tf.errors.OpError, ValueError) as error:
+            # TensorFlow's text ends with the bytes of the record.
+            reason = str(error).splitlines()[0][:200]
+            raise ValueError(
+                f"Records of {data_dir} are not as {INFO_NAME} says: {reason}"
+            ) from error

@@ -98,7 +98,7 @@ def encode(item: int, converted: Converted, spec: CropSpec, num_views: int) -> E
 
 
 def write_shard(path, items: Iterable[Encoded]) -> dict:
-    """Writes a shard.
+    """Writes a shard, whole or not at all.
 
     Args:
       path: of the file.
@@ -114,23 +114,19 @@ def write_shard(path, items: Iterable[Encoded]) -> dict:
     subjects, values = collections.Counter(), collections.defaultdict(list)
     skipped, notes = {}, {}
     num_labelled = 0
-    try:
-        with tf.io.TFRecordWriter(path) as writer:
-            for encoded in items:
-                if not encoded.serialized:
-                    _count(skipped, encoded.problem, encoded.item)
-                    continue
-                for data in encoded.serialized:
-                    writer.write(data)
-                subjects.update(encoded.subjects)
-                num_labelled += encoded.num_labelled
-                for note in encoded.notes:
-                    _count(notes, note, encoded.item)
-                for name, value in encoded.values.items():
-                    values[name].append(value)
-    except tf.errors.OpError as error:
-        raise OSError(f"Cannot write {path}: {error.message}") from error
-    storage.sync(path)
+    with storage.replacing(path) as place, tf.io.TFRecordWriter(place) as writer:
+        for encoded in items:
+            if not encoded.serialized:
+                _count(skipped, encoded.problem, encoded.item)
+                continue
+            for data in encoded.serialized:
+                writer.write(data)
+            subjects.update(encoded.subjects)
+            num_labelled += encoded.num_labelled
+            for note in encoded.notes:
+                _count(notes, note, encoded.item)
+            for name, value in encoded.values.items():
+                values[name].append(value)
     ((num_bytes, _),) = storage.stat_all([path])
     return {
         "num_samples": subjects.total(),

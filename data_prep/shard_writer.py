@@ -1,6 +1,7 @@
 """Writes the shards of one split so that a killed run leaves nothing that a reader would take."""
 
 import collections
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from data_prep.dataset_info import (
 )
 from data_prep.examples import encode_example
 from data_prep.schema import check_sample, find_problem
+from tfhand import files
 from tfhand.geometry.crop import CropSpec
 
 __all__ = ["ShardWriter", "check_split_name", "publish_split", "read_other_splits"]
@@ -61,6 +63,7 @@ class ShardWriter:
     Raises:
       ValueError: for a bad split name or number of shards, a folder whose splits have another
         layout, or (at the end) if there is no sample.
+      OSError: if the disk is full or the folder cannot be written to.
       FileExistsError: if the folder has the split and `overwrite` is False.
     """
 
@@ -104,18 +107,33 @@ class ShardWriter:
             self._dir, self._split, self._spec, self._num_views, overwrite=self._overwrite
         )
         self._remove_partial()
-        self._writers = [tf.io.TFRecordWriter(str(self._partial(name))) for name in self._names]
+        try:
+            for name in self._names:
+                with files.writing(self._dir / name):
+                    self._writers.append(tf.io.TFRecordWriter(str(self._partial(name))))
+        except BaseException:
+            self._remove_partial()
+            raise
         return self
 
     def __exit__(self, error_type, error, traceback) -> None:
-        for writer in self._writers:
-            writer.close()
-        self._writers = []
         try:
+            self._close()
             if error_type is None:
                 self._publish()
+        except OSError:
+            # What went wrong first is told: a full disk is met again when closing.
+            if error_type is None:
+                raise
         finally:
             self._remove_partial()
+
+    def _close(self):
+        writers, self._writers = self._writers, []
+        with contextlib.ExitStack() as stack:
+            for name, writer in zip(self._names, writers, strict=True):
+                stack.enter_context(files.writing(self._dir / name))
+                stack.callback(writer.close)
 
     def write(self, sample: Mapping) -> bool:
         """Writes a sample, or counts it as skipped if its values cannot be used.
@@ -138,7 +156,9 @@ class ShardWriter:
             self.skip(problem, sample["frame"])
             return False
         serialized = encode_example(sample, self._spec, self._num_views)
-        self._writers[self.num_samples % len(self._writers)].write(serialized)
+        index = self.num_samples % len(self._writers)
+        with files.writing(self._dir / self._names[index]):
+            self._writers[index].write(serialized)
         self.num_samples += 1
         self._subjects[sample["subject"]] += 1
         self._num_labelled += bool("joint_mask" in sample and sample["joint_mask"].any())
@@ -197,7 +217,7 @@ class ShardWriter:
 
     def _remove_partial(self):
         for path in self._dir.glob(f".{self._split}-*.tfrecord.partial"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def check_split_name(split: str) -> None:

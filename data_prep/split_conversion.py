@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -24,7 +23,8 @@ from data_prep import shard_parts
 from data_prep.dataset_info import INFO_NAME, DatasetInfo, SplitInfo, compute_sha256, read_info
 from data_prep.shard_parts import Converted
 from data_prep.shard_writer import publish_split, read_other_splits
-from data_prep.split_plan import SplitPlan
+from data_prep.split_plan import SplitPlan, checksum_of
+from tfhand import files
 
 __all__ = ["alone_in", "convert_split", "find_published"]
 
@@ -125,26 +125,25 @@ def _encode(plan, item, convert):
 def _prepare(plan):
     """Makes the hidden folder, or keeps that of an earlier run with the same settings."""
     path = plan.folder / SplitPlan.FINGERPRINT
-    if path.is_file() and path.read_text(encoding="utf-8") == plan.partial_fingerprint:
+    if path.is_file() and path.read_bytes() == plan.partial_fingerprint.encode():
         return
     if plan.folder.exists():
         logging.warning("Starting %s anew: settings or pictures have changed.", plan.split)
         shutil.rmtree(plan.folder)
     plan.folder.mkdir(parents=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(plan.partial_fingerprint, encoding="utf-8")
-    os.replace(partial, path)
+    files.write_text(path, plan.partial_fingerprint)
 
 
 def _read_finished(plan, index):
     """Returns what is kept beside a finished shard, or None if it has to be made."""
     name = plan.shard_name(index)
     try:
-        part = json.loads((plan.folder / f"{name}.json").read_text(encoding="utf-8"))
+        part = files.read_json(plan.folder / f"{name}.json")
         whole = compute_sha256(plan.folder / name) == part["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        # What is written last is compared with what it says of itself.
+        return part if whole and part.pop("checksum") == checksum_of(part) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return part if whole else None
 
 
 @contextlib.contextmanager
@@ -179,7 +178,8 @@ def _write_shard(plan, index, results, progress):
 
     path = plan.folder / plan.shard_name(index)
     part = shard_parts.write_shard(path, items())
-    _write_json(path.with_name(f"{path.name}.json"), part)
+    values = part | {"checksum": checksum_of(part)}
+    files.write_json(path.with_name(f"{path.name}.json"), values)
     return part
 
 
@@ -198,9 +198,3 @@ def _in_order(pool, function, items, ahead):
     finally:
         for future in waiting:
             future.cancel()
-
-
-def _write_json(path, values):
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(values), encoding="utf-8")
-    os.replace(partial, path)

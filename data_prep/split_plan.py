@@ -10,7 +10,7 @@ from typing import ClassVar
 from data_prep.schema import SCHEMA_VERSION
 from tfhand.geometry.crop import CropSpec
 
-__all__ = ["SplitPlan"]
+__all__ = ["SplitPlan", "checksum_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +60,12 @@ class SplitPlan:
             "source": self.source,
             "schema_version": SCHEMA_VERSION,
         }
-        return _checksum_of(values)
+        return checksum_of(values)
 
     @property
     def partial_fingerprint(self) -> str:
         """A checksum of everything that the waiting shards depend on."""
-        return _checksum_of([self.fingerprint, self.num_views, self.found])
+        return checksum_of([self.fingerprint, self.num_views, self.found])
 
     @property
     def folder(self) -> Path:
@@ -81,5 +81,6 @@ class SplitPlan:
         return self.items[index :: self.num_shards]
 
 
-def _checksum_of(values):
+def checksum_of(values) -> str:
+    """Returns a checksum of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8")).hexdigest()

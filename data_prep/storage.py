@@ -12,6 +12,8 @@ import tempfile
 
 import tensorflow as tf
 
+from tfhand import files
+
 __all__ = [
     "copied_here",
     "check_local",
@@ -20,8 +22,8 @@ __all__ = [
     "move",
     "os_errors",
     "read_bytes",
+    "replacing",
     "stat_all",
-    "sync",
     "write_text",
 ]
 
@@ -80,12 +82,31 @@ def write_text(path, text: str) -> None:
     Raises:
       OSError: if it cannot be written.
     """
+    if not is_remote(path):
+        files.write_text(path, text)
+        return
     folder, name = os.path.split(os.fspath(path))
     partial = os.path.join(folder, f".{name}.partial")
     with os_errors(), gfile.GFile(partial, "w") as file:
         file.write(text)
-    sync(partial)
     move(partial, path)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Context in which a file is written, whole or not at all: gives where to write it.
+
+    An object in a store is there when it is complete, so it is written in its place.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    if is_remote(path):
+        with os_errors():
+            yield os.fspath(path)
+    else:
+        with files.replacing(path) as partial:
+            yield os.fspath(partial)
 
 
 def move(source, target) -> None:
@@ -96,13 +117,6 @@ def move(source, target) -> None:
     """
     with os_errors():
         gfile.rename(os.fspath(source), os.fspath(target), overwrite=True)
-
-
-def sync(path) -> None:
-    """Waits until a closed file is on the disk; an object in a store already is."""
-    if not is_remote(path):
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
 
 
 def stat_all(paths) -> list[tuple[int, int]]:

@@ -97,3 +97,26 @@ def test_interruption_has_its_own_status(capsys):
 
     assert run(main) == 130
     assert capsys.readouterr().err == "train: interrupted\n"
+
+
+def test_a_flagfile_that_is_no_text(tmp_path, capsys):
+    (tmp_path / "my.flags").write_bytes(b"--steps=\xff\xfe")
+    assert run(succeed, f"--flagfile={tmp_path / 'my.flags'}") == 1
+    assert "Expected text in --flagfile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
+def test_numbers_that_are_not_finite(value, capsys):
+    def define(flag_values):
+        flags.DEFINE_float("rate", 0.5, "Rate.", lower_bound=0.0, flag_values=flag_values)
+
+    with pytest.raises(ValueError, match="finite number for --rate"):
+        commands.parse(define, ["train", f"--rate={value}"])
+
+
+def test_a_message_that_quotes_a_damaged_file_is_cut(capsys):
+    def main(options):
+        raise ValueError("Expected a number, found " + "x" * 10**6)
+
+    assert run(main) == 1
+    assert len(capsys.readouterr().err) < 1100

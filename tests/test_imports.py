@@ -14,7 +14,7 @@ SOURCES = sorted(
 )
 
 # What each part may import besides itself; the order is that of docs/architecture.md.
-FOUNDATION = {"tfhand.geometry", "tfhand.hand"}
+FOUNDATION = {"tfhand.files", "tfhand.geometry", "tfhand.hand"}
 MIDDLE = FOUNDATION | {"tfhand.synthesis", "tfhand.rendering", "tfhand.models"}
 UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_prep"}
 COMMANDS = UPPER | {
@@ -24,6 +24,7 @@ COMMANDS = UPPER | {
 ALLOWED = {
     "tfhand": {"tfhand.estimator"},
     "tfhand.smoothing": set(),
+    "tfhand.files": set(),
     "tfhand.commands": set(),
     "tfhand.inference": FOUNDATION | {"tfhand.models"},
     "tfhand.geometry": FOUNDATION,

@@ -9,6 +9,7 @@ Flags are defined when the command runs, not when its module is imported: import
 no side effect, and two commands may use one flag name in the same process.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ __all__ = ["parse", "run"]
 
 _EXIT_BAD_INPUT = 1
 _EXIT_INTERRUPTED = 130
+# Of a message; a damaged file may be quoted in it.
+_LONGEST = 1000
 # What the user can set right: a wrong flag, file, folder or shape, a full disk.
 _BAD_INPUT = (flags.Error, ValueError, OSError)
 
@@ -34,16 +37,25 @@ def parse(
 
     Raises:
         absl.flags.Error: If a flag is unknown, has a bad value, or a required one is missing.
-        ValueError: If there are arguments that are no flags.
+        ValueError: If there are arguments that are no flags, a flagfile that is no text, or a
+            number that is not finite.
     """
     options = flags.FlagValues()
     for flag in flags.FLAGS.get_flags_for_module(logging):
         options[flag.name] = flag
     flags.DEFINE_boolean("help", False, "Show the flags of this command.", flag_values=options)
     define_flags(options)
-    arguments = options(list(argv))[1:]
+    try:
+        arguments = options(list(argv))[1:]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected text in --flagfile, found other bytes: {error}.") from error
     if arguments:
         raise ValueError(f"Expected flags only (--name=value), found {' '.join(arguments)!r}.")
+    for name in options:
+        value = options[name].value
+        # absl takes NaN for a number within any bounds.
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"Expected a finite number for --{name}, found {value}.")
     return options
 
 
@@ -96,4 +108,5 @@ def _one_line(error):
     # OSError's own text starts with the error number, which helps nobody.
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

@@ -84,7 +84,7 @@ def _score_model(options):
 
     info = records.read_info(options.data_dir)
     cube_mm = info.spec.cube_mm
-    dataset = records.load_dataset(options.data_dir, options.split, verify_checksums=True)
+    dataset = records.load_dataset(options.data_dir, options.split)
     model = inference.load_network(options.model, cube_mm)
     predicted = predictions.predict_dataset(
         model,

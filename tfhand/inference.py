@@ -14,8 +14,8 @@ from tfhand.models import frame_model, pose_network
 
 __all__ = ["Hands", "crop_spec_of", "estimate_hands", "load_network"]
 
-# What Keras raises for files that hold none, or a damaged one, or one without defined outputs.
-_NO_MODEL = (ValueError, OSError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
+# A hundred times the size of the network that is trained by default.
+_MOST_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +57,12 @@ def load_network(path, cube_mm=None):
     if not tf.io.gfile.exists(str(path)):
         raise FileNotFoundError(f"Expected a trained network at {path}, found none.")
     try:
+        _check_archive(path)
         network = keras.models.load_model(str(path), compile=False)
         outputs = network.output if isinstance(network.output, dict) else {}
-    except _NO_MODEL as error:
-        raise ValueError(f"Expected a Keras model in {path}, found none: {error}") from error
+    except Exception as error:  # Keras raises errors of many kinds on damaged or foreign files.
+        reason = str(error).split("\n", 1)[0]
+        raise ValueError(f"Expected a Keras model in {path}, found none: {reason}") from error
     if not {"spheres_mm", "spread_mm"} <= set(outputs):
         raise ValueError(
             f"Expected a pose network with outputs spheres_mm and spread_mm in {path}, "
@@ -72,6 +74,17 @@ def load_network(path, cube_mm=None):
             f"Expected a network for crops of {cube_mm:g} mm in {path}, found {found_mm:g} mm."
         )
     return network
+
+
+def _check_archive(path):
+    """Compares every part of a `.keras` file with its checksum, which Keras does not."""
+    with tf.io.gfile.GFile(str(path), "rb") as stream, zipfile.ZipFile(stream) as archive:
+        num_bytes = sum(part.file_size for part in archive.infolist())
+        if num_bytes > _MOST_BYTES:
+            raise ValueError(f"expected at most {_MOST_BYTES} bytes in it, found {num_bytes}")
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f"{damaged} in it is damaged")
 
 
 def crop_spec_of(network):

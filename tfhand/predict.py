@@ -12,9 +12,9 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from tfhand import commands
+from tfhand import commands, files
 from tfhand.estimator import NoHandError, PoseEstimator
-from tfhand.evaluation import qualitative, report, sheets
+from tfhand.evaluation import qualitative, sheets
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
 
@@ -84,7 +84,7 @@ def main(values):
     if values.overlay and pictured:
         _draw(pictured, intrinsics, estimator.spec, values.overlay)
     if values.output:
-        report.write_json(values.output, results)
+        files.write_json(values.output, results)
     else:
         print(json.dumps(results, indent=2))
     unread = [name for name, result in results.items() if "error" in result]

@@ -8,14 +8,13 @@ checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
 import dataclasses
-import json
 
 import keras
 import tensorflow as tf
 from absl import flags, logging
 
 from data_prep import records, synthetic
-from tfhand import commands
+from tfhand import commands, files
 from tfhand.evaluation import predictions, qualitative, real_frame, report
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
@@ -121,7 +120,7 @@ def _find_data(values, workdir, spec):
             f"--image_size and --cube_mm say, found {found[0]} px and {found[1]:g} mm in {folder}."
         )
     for split in ("train", "test"):
-        records.load_dataset(folder, split, verify_checksums=True)
+        records.load_dataset(folder, split)
     return folder
 
 
@@ -175,7 +174,7 @@ def _run(values):
         start, strategy, network_options, init_options, values.seed, run_options
     )
     if is_chief:
-        report.write_text(workdir.path / "resolved.flags", values.flags_into_string())
+        files.write_text(workdir.path / "resolved.flags", values.flags_into_string())
         after = _predict(network, data_dir, spec)
         scores = _scores("synthetic_only", after)
         for name, score in scores.items():
@@ -202,7 +201,7 @@ def _run(values):
             _export(workdir, network, prior, spec)
             _report(workdir, start, scores, after, network, data_dir, spec)
             made_from = provenance.describe(values, data_dir)
-            report.write_json(workdir.path / "report" / "provenance.json", made_from)
+            files.write_json(workdir.path / "report" / "provenance.json", made_from)
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):
@@ -225,9 +224,8 @@ def _check(network_options, init_options, tune_options, weights, num_devices):
 
 def _export(workdir, network, prior, spec):
     inference = pose_network.build_inference_network(network)
-    partial = workdir.path / ".partial.keras"
-    inference.save(partial)
-    partial.replace(workdir.path / "pose.keras")
+    with files.replacing(workdir.path / "pose.keras") as partial:
+        inference.save(partial)
     exporting.export_pose(inference, str(workdir.path / "export" / "pose" / "1"), spec.cube_mm)
     exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
 
@@ -244,7 +242,7 @@ def _report(workdir, start, scores, predicted, network, data_dir, spec):
     for where, stage, name in ((start, "prior", "reconstruction"), (workdir, "tune", "fits")):
         path = where.stage(stage) / f"{name}.json"
         if path.exists():
-            extra[f"{stage}_{name}"] = json.loads(path.read_text())
+            extra[f"{stage}_{name}"] = files.read_json(path)
     test = records.load_dataset(data_dir, "test")
     if not scores:
         report.write_metrics(folder / "metrics.json", {}, extra)

@@ -181,3 +181,22 @@ def test_no_file_and_no_json(tmp_path):
     (tmp_path / "text.json").write_text("{")
     with pytest.raises(ValueError, match=r"text\.json"):
         calibration_file.load_calibration(tmp_path / "text.json", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1" + "0" * 400, "OverflowError|rigid"),
+        ("1e300", "rigid"),
+        ("NaN", "rigid"),
+        ("[" * 200000, "Expected JSON"),
+    ],
+)
+def test_numbers_that_damage_makes(stored, text, message):
+    path, value = stored
+    number = repr(float(value.ref_from_view[1, 0, 3]))
+    assert number in path.read_text()
+    path.write_text(path.read_text().replace(number, text))
+    with pytest.raises(ValueError, match=message) as refused:
+        calibration_file.load_calibration(path, 2)
+    assert "cameras.json" in str(refused.value)

@@ -369,6 +369,22 @@ def test_cameras_from_estimates(source, converted, tmp_path, monkeypatch):
     assert 8.0 < extra["residual_mm"][2] < 25.0
 
 
+def test_joint_data_that_claims_any_size(tmp_path):
+    path = tmp_path / "joint_data.mat"
+    with h5py.File(path, "w") as file:
+        shape = (3, 36, 10**9, 3)
+        file.create_dataset("joint_xyz", shape, chunks=(3, 36, 16, 3), compression="gzip")
+    with pytest.raises(ValueError, match=r"joint_data\.mat.*more than the file holds"):
+        nyu_source.read_joint_data(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n" + bytes(600), b"MATLAB 5.0" * 40])
+def test_joint_data_that_is_damaged(tmp_path, content):
+    (tmp_path / "joint_data.mat").write_bytes(content)
+    with pytest.raises(ValueError, match=r"Cannot read .*joint_data\.mat"):
+        nyu_source.read_joint_data(tmp_path / "joint_data.mat")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -116,3 +116,12 @@ def test_written_files_are_read_and_gaps_are_filled(tmp_path, rng):
     np.testing.assert_allclose(published.read_joints_uvd(path), uvd, atol=5e-4)
     with pytest.raises(ValueError, match="one estimate a frame"):
         published.write_joints_uvd(path, uvd, np.array([1, 2, 2, 3]))
+
+
+@pytest.mark.parametrize("word", ["1e300", "nan", "inf", "x", "1e999", "99999999999999999999"])
+def test_numbers_that_damage_makes(tmp_path, word):
+    path = tmp_path / "method.txt"
+    row = ["100.0"] * 42
+    path.write_text("\n".join([" ".join(row), " ".join([*row[1:], word])]))
+    with pytest.raises(ValueError, match=r"finite numbers, .* in line 2 of .*method\.txt"):
+        published.read_joints_uvd(path)

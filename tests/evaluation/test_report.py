@@ -48,7 +48,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, scores):
     report.write_metrics(path, scores)
     before = path.read_text()
     with pytest.raises(ValueError, match="JSON"):
-        report.write_json(path, {"loss": float("nan")})
+        report.write_metrics(path, scores, {"loss": float("nan")})
     with pytest.raises(ValueError, match="synthetic_only"):
         report.write_metrics(path, scores, {"synthetic_only": 1})
     assert path.read_text() == before
@@ -168,3 +168,31 @@ def test_sheets_refuse_what_does_not_belong_together(tmp_path):
         pictures.overlay(depth_mm, depth_mm[:1])
     with pytest.raises(ValueError, match="rows, columns"):
         pictures.tile(np.zeros((4, 4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: e.update(num_frames=2.5), "whole num_frames"),
+        (lambda e: e.update(num_frames=True), "num_frames"),
+        (lambda e: e.update(auc="0.5"), "numbers as auc"),
+        (lambda e: e.update(mean_joint_error_mm=10**400), "numbers as mean_joint_error_mm"),
+        (lambda e: e.update(auc=float("inf")), "numbers as auc"),
+        (lambda e: e.update(success_rate=[1.0]), "numbers by name as success_rate"),
+        (lambda e: e["success_rate"].pop("20"), "within 0 to 80"),
+        (lambda e: e["success_rate"].update({"1e308": 1.0}), "within 0 to 80"),
+        (lambda e: e["per_joint_error_mm"].update(PALM_9=1.0), "the same joints"),
+        (lambda e: e["per_joint_error_mm"].update(PALM_1={}), "numbers as per_joint"),
+        (lambda e: e.pop("auc"), "auc"),
+    ],
+)
+def test_damaged_scores_are_refused(tmp_path, scores, change, message):
+    path = tmp_path / "metrics.json"
+    assert len(scores) > 1
+    report.write_metrics(path, scores)
+    content = json.loads(path.read_text())
+    change(next(iter(content.values())))
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as refused:
+        report.read_metrics(path)
+    assert "metrics.json" in str(refused.value)

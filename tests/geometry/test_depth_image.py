@@ -1,8 +1,13 @@
 """Depth images as files, whole and broken."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from tfhand.geometry import depth_image
 
@@ -125,3 +130,71 @@ def test_png_of_another_kind(tmp_path, channels, dtype):
     path.write_bytes(tf.io.encode_png(np.zeros([8, 8, channels], dtype)).numpy())
     with pytest.raises(ValueError, match="16-bit gray"):
         depth_image.read_depth(path)
+
+
+def npy_bytes(shape, version=1):
+    header = str({"descr": "<f4", "fortran_order": False, "shape": shape}).encode()
+    size = struct.pack("<H" if version == 1 else "<I", len(header))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + header + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "shape", [(10**9, 10**9), (2**63 - 1, 9), (-4, -4), (2**62, 16), (5000, 5000)]
+)
+def test_npy_that_claims_more_than_it_holds(tmp_path, shape):
+    path = tmp_path / "depth.npy"
+    path.write_bytes(npy_bytes(shape))
+    with pytest.raises(ValueError, match=r"depth\.npy"):
+        depth_image.read_depth(path)
+
+
+def test_npy_of_a_later_version_costs_no_memory(tmp_path):
+    path = tmp_path / "depth.npy"
+    path.write_bytes(npy_bytes((4, 4)))
+    assert depth_image.read_depth(path).shape == (4, 4)
+    path.write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + bytes(100))
+    with pytest.raises(ValueError, match=r"version 1\.0.*|depth\.npy"):
+        depth_image.read_depth(path)
+
+
+def test_npy_that_is_too_large(tmp_path):
+    # A hole in the file, so that it costs nothing.
+    np.lib.format.open_memmap(tmp_path / "depth.npy", "w+", np.uint8, (4097, 4096))
+    with pytest.raises(ValueError, match=r"at most 16777216 pixels .*4097, 4096"):
+        depth_image.read_depth(tmp_path / "depth.npy")
+
+
+@pytest.mark.parametrize("size", [(2**31 - 1, 2**31 - 1), (30000, 30000), (0, 24), (2**26, 1)])
+def test_png_that_claims_any_size(tmp_path, depth, size):
+    path = write_gray_png(tmp_path / "depth.png", depth)
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", *size)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"pixels, found {size[0]} x {size[1]} in .*depth\.png"):
+        depth_image.read_depth(path)
+
+
+def test_depth_beyond_float32_is_no_reading(tmp_path):
+    np.save(tmp_path / "depth.npy", np.array([[1e300, 2.0]]))
+    found = depth_image.read_depth(tmp_path / "depth.npy", scale=10.0)
+    np.testing.assert_array_equal(found, [[0.0, 20.0]])
+
+
+def test_files_that_are_being_written_are_not_found(tmp_path, depth):
+    write_gray_png(tmp_path / "a.png", depth)
+    write_gray_png(tmp_path / ".partial.b.png", depth)
+    assert [path.name for path in depth_image.find_images(tmp_path)] == ["a.png"]
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=50)
+@given(depth=arrays(np.uint16, array_shapes(min_dims=2, max_dims=2, max_side=20)))
+def test_any_depth_comes_back(tmp_path_factory, depth):
+    folder = tmp_path_factory.mktemp("depth")
+    np.save(folder / "depth.npy", depth)
+    for path in (
+        write_gray_png(folder / "gray.png", depth),
+        write_nyu_png(folder / "nyu.png", depth.astype(np.int64)),
+        folder / "depth.npy",
+    ):
+        np.testing.assert_array_equal(depth_image.read_depth(path), depth)

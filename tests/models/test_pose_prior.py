@@ -1,5 +1,7 @@
 """The pose prior: invariance to rigid motion, the bound itself, gradients, training and files."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -223,3 +225,34 @@ def test_missing_file_is_named(tmp_path):
 def test_rejects_bad_configurations(fields, message):
     with pytest.raises(ValueError, match=message):
         pose_prior.PosePriorConfig(**{"reference_palm_mm": np.zeros((11, 3)), **fields})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda fields: fields.update(hidden_size=10**8), "of 1 to 4096"),
+        (lambda fields: fields.update(latent_size=10**9), "of 1 to 4096"),
+        (lambda fields: fields.update(input_noise_mm=float("nan")), "input_noise_mm"),
+        (lambda fields: fields.update(input_noise_mm=1e308), "input_noise_mm"),
+        (lambda fields: fields["reference_palm_mm"][0].__setitem__(0, float("nan")), "finite"),
+        (lambda fields: fields["reference_palm_mm"][0].__setitem__(0, 1e39), "finite"),
+        (lambda fields: fields.update(hidden_size="8"), "not supported"),
+        (lambda fields: fields.update(width=8), "width"),
+    ],
+)
+def test_a_damaged_configuration_is_named(tmp_path, change, message):
+    pose_prior.save_prior(pose_prior.PosePrior(_config()), tmp_path)
+    path = tmp_path / "prior.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=rf"Cannot use .*prior\.json.*{message}"):
+        pose_prior.load_prior(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"", b"\xff", b"[" * 200000])
+def test_a_configuration_that_is_none(tmp_path, content):
+    pose_prior.save_prior(pose_prior.PosePrior(_config()), tmp_path)
+    (tmp_path / "prior.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"prior\.json"):
+        pose_prior.load_prior(tmp_path)

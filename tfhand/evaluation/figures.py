@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tfhand import files
 from tfhand.evaluation.metrics import MAX_THRESHOLD_MM, Scores
 
 __all__ = ["draw_per_joint_bars", "draw_success_curves", "save"]
@@ -83,11 +84,8 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
         figure: The figure.
         path: The PNG to write.
     """
-    path = os.fspath(path)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = f"{path}.tmp"
-    FigureCanvasAgg(figure).print_figure(temporary, dpi=_DPI, format="png")
-    os.replace(temporary, path)
+    with files.replacing(path) as partial:
+        FigureCanvasAgg(figure).print_figure(partial, dpi=_DPI, format="png")
 
 
 def _check_not_empty(scores):

@@ -6,6 +6,7 @@ a threshold is the share of frames, in [0, 1], whose worst labeled joint is with
 """
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,17 +70,26 @@ class Scores:
         """Returns the scores that `to_dict` wrote; entries it did not write are ignored.
 
         Raises:
-            ValueError: If an entry is missing.
+            ValueError: If an entry is missing or holds something else.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         missing = [name for name in names if name not in content]
         if missing:
             raise ValueError(f"Expected scores with {names}, found none of {missing}.")
-        values = {name: _nan_if_none(content[name]) for name in names}
-        values["success_rate"] = {int(k): v for k, v in content["success_rate"].items()}
-        values["per_joint_error_mm"] = {
-            k: _nan_if_none(v) for k, v in content["per_joint_error_mm"].items()
-        }
+        values = {}
+        for name in names:
+            value = content[name]
+            if name in ("per_joint_error_mm", "success_rate"):
+                if not isinstance(value, Mapping):
+                    raise ValueError(f"Expected numbers by name as {name}, found {value!r}.")
+                values[name] = {key: _number(entry, name) for key, entry in value.items()}
+            else:
+                values[name] = _number(value, name)
+        if list(values["success_rate"]) != [str(threshold) for threshold in _THRESHOLDS_MM]:
+            raise ValueError(f"Expected success_rate within 0 to {MAX_THRESHOLD_MM} mm.")
+        values["success_rate"] = dict(zip(_THRESHOLDS_MM, values["success_rate"].values()))
+        if type(values["num_frames"]) is not int:
+            raise ValueError(f"Expected a whole num_frames, found {values['num_frames']!r}.")
         return cls(**values)
 
 
@@ -241,5 +251,11 @@ def _none_if_nan(value):
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _nan_if_none(value):
-    return float("nan") if value is None else value
+def _number(value, name):
+    """Returns the number of a JSON value, NaN for None."""
+    if value is None:
+        return float("nan")
+    # JSON may hold integers beyond every float.
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"Expected numbers as {name}, found {str(value)[:100]!r}.")
+    return value

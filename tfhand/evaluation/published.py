@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfhand.evaluation import metrics, report
+from tfhand import files
+from tfhand.evaluation import metrics
 from tfhand.hand import skeleton
 
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
 # fx, fy, cx, cy with which the field's scripts turn these files into mm; the data set's own code
 # says 588.036865 and 587.075073.
 COMMUNITY_INTRINSICS = (588.03, 587.07, 320.0, 240.0)
+
+# Far beyond every picture and every depth camera; a number this large is damage.
+_LARGEST = 1e7
 
 
 def read_joints_uvd(path: str | os.PathLike) -> np.ndarray:
@@ -131,7 +135,7 @@ def write_joints_uvd(path: str | os.PathLike, uvd: np.ndarray, frames: np.ndarra
     wanted = np.arange(min(1, frames[0]), frames[-1] + 1)
     index = np.maximum(np.searchsorted(frames, wanted, side="right") - 1, 0)
     rows = (" ".join(f"{value:.3f}" for value in row.ravel()) for row in uvd[index])
-    report.write_text(path, "\n".join(rows) + "\n")
+    files.write_text(path, "\n".join(rows) + "\n")
     return len(wanted) - len(frames)
 
 
@@ -140,7 +144,7 @@ def _finite_floats(words, number, path):
         values = np.array(words, np.float64)
     except ValueError:
         values = np.array([np.nan])
-    if not np.isfinite(values).all():
+    if not (np.abs(values) < _LARGEST).all():
         raise ValueError(
             f"Expected finite numbers, found others in line {number} of {os.fspath(path)}."
         )

@@ -5,13 +5,13 @@
     {"synthetic_only": {"mean_joint_error_mm": 22.7, "success_rate": {"20": 0.18, ...}, ...}, ...}
 """
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tfhand import files
 from tfhand.evaluation import figures
 from tfhand.evaluation.metrics import Scores
 
@@ -19,28 +19,11 @@ __all__ = [
     "markdown_table",
     "per_joint_table",
     "read_metrics",
-    "write_json",
     "write_metrics",
     "write_report",
-    "write_text",
 ]
 
 _TABLE_THRESHOLDS_MM = (20, 40)
-
-
-def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Writes JSON, whole or not at all, making missing folders.
-
-    Args:
-        path: The file to write; an existing one is replaced.
-        content: What to write; plain types.
-
-    Raises:
-        ValueError: If `content` holds a NaN or an infinity, which JSON has no word for.
-        TypeError: If `content` holds a type that JSON has no word for.
-    """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_text(path, text)
 
 
 def write_metrics(
@@ -64,7 +47,7 @@ def write_metrics(
         raise ValueError(
             f"Expected extra entries beside the methods {list(scores)}, found {taken}."
         )
-    write_json(path, {name: score.to_dict() for name, score in scores.items()} | extra)
+    files.write_json(path, {name: score.to_dict() for name, score in scores.items()} | extra)
 
 
 def read_metrics(path: str | os.PathLike) -> dict[str, Scores]:
@@ -79,20 +62,21 @@ def read_metrics(path: str | os.PathLike) -> dict[str, Scores]:
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"Expected scores, found no file {os.fspath(path)}.")
-    with open(path, encoding="utf-8") as file:
-        try:
-            content = json.load(file)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"Expected JSON in {os.fspath(path)}: {error}.") from error
+    content = files.read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"Expected a JSON object in {os.fspath(path)}, found {type(content)}.")
-    scores = {
-        name: Scores.from_dict(entry)
-        for name, entry in content.items()
-        if isinstance(entry, dict) and "per_joint_error_mm" in entry
-    }
+    try:
+        scores = {
+            name: Scores.from_dict(entry)
+            for name, entry in content.items()
+            if isinstance(entry, dict) and "per_joint_error_mm" in entry
+        }
+    except ValueError as error:
+        raise ValueError(f"Cannot use {os.fspath(path)}: {error}") from error
     if not scores:
-        raise ValueError(f"Expected scores in {os.fspath(path)}, found {list(content)}.")
+        raise ValueError(f"Expected scores in {os.fspath(path)}, found {list(content)[:20]}.")
+    if len({tuple(score.per_joint_error_mm) for score in scores.values()}) > 1:
+        raise ValueError(f"Expected scores of the same joints in {os.fspath(path)}.")
     return scores
 
 
@@ -151,20 +135,5 @@ def write_report(
     figures.draw_success_curves(scores, os.path.join(directory, "success_curves.png"), title)
     figures.draw_per_joint_bars(scores, os.path.join(directory, "per_joint_error.png"), title)
     tables = f"{markdown_table(scores)}\n{per_joint_table(scores)}"
-    write_text(os.path.join(directory, "table.md"), tables)
+    files.write_text(os.path.join(directory, "table.md"), tables)
     write_metrics(os.path.join(directory, "metrics.json"), scores, extra)
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file, whole or not at all, making missing folders.
-
-    Args:
-        path: The file to write; an existing one is replaced.
-        text: What to write.
-    """
-    path = os.fspath(path)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfhand import files
 from tfhand.fitting import kinematic_fit
 from tfhand.geometry import crop, rigid, views
 from tfhand.hand import template
@@ -133,9 +134,8 @@ def save_pseudo_labels(path, labels):
         path: `pathlib.Path`, ends with .npz.
         labels: What to write.
     """
-    partial = path.with_name(f".partial-{path.name}")
-    np.savez(partial, **vars(labels))
-    partial.replace(path)
+    with files.replacing(path) as partial:
+        np.savez(partial, **vars(labels))
 
 
 def load_pseudo_labels(path):

@@ -1,6 +1,7 @@
 """Depth images as files: the NYU data set's own coding, 16-bit PNG, and NumPy arrays."""
 
 import pathlib
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = [
 # Units that stored values can have.
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _SUFFIXES = (".png", ".npy")
+# More than any depth camera has: a damaged file may claim any size, which would be allocated.
+_MOST_PIXELS = 1 << 24
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -54,6 +57,10 @@ class PngLayout(NamedTuple):
         if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
             raise ValueError("Expected a PNG or .npy depth image, found something else")
         width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+        if not 1 <= width * height <= _MOST_PIXELS:
+            raise ValueError(
+                f"Expected a depth image of at most {_MOST_PIXELS} pixels, found {width} x {height}"
+            )
         bits, color = data[24], data[25]
         if (bits, color) not in ((16, 0), (8, 2)):
             raise UnsupportedImage(
@@ -118,26 +125,43 @@ def read_depth(path, scale=1.0):
         depth = _read_npy(path)
     else:
         depth = _read_png(path)
-    return np.where(np.isfinite(depth), depth * scale, 0.0).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        depth_mm = np.multiply(depth, scale, dtype=np.float64).astype(np.float32)
+    return np.where(np.isfinite(depth_mm), depth_mm, np.float32(0.0))
 
 
 def _read_npy(path):
     try:
-        depth = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"Expected a NumPy array in {path}, found none: {error}") from error
+        with open(path, "rb") as file:
+            # Later versions are for headers of more than 64 KB, which no depth image has.
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("expected version 1.0 of the format")
+        # Mapped, not read: a file that claims more than it holds is refused before it costs memory.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            depth = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # NumPy raises errors of many kinds on damaged headers.
+        # NumPy quotes the header, whatever it holds.
+        reason = str(error)[:200]
+        raise ValueError(f"Expected a NumPy array in {path}, found none: {reason}") from error
     if depth.ndim != 2 or depth.dtype.kind not in "iuf":
         raise ValueError(
             f"Expected a number array [H, W] in {path}, found {depth.dtype} {list(depth.shape)}."
         )
-    return depth.astype(np.float32)
+    if depth.size > _MOST_PIXELS:
+        raise ValueError(
+            f"Expected at most {_MOST_PIXELS} pixels in {path}, found {list(depth.shape)}."
+        )
+    return depth
 
 
 def _read_png(path):
     data = path.read_bytes()
     try:
         layout = PngLayout.of(data)
-        return depth_from_png(decode_png(data, layout)).numpy().astype(np.float32)
+        return depth_from_png(decode_png(data, layout)).numpy()
     except UnsupportedImage as error:
         raise UnsupportedImage(f"{error} in {path}.") from error
     except ValueError as error:
@@ -164,7 +188,8 @@ def find_images(path):
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"Expected a depth image or a folder at {path}, found none.")
-    images = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+    # Hidden ones are files that are being written.
+    images = sorted(p for p in path.glob("[!.]*") if p.suffix.lower() in _SUFFIXES)
     if not images:
         raise FileNotFoundError(f"Expected depth images (.png, .npy) in {path}, found none.")
     return [p for p in images if p.name.startswith("depth_")] or images

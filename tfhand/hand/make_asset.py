@@ -7,16 +7,20 @@ into triangles by marching cubes. Nothing in it comes from another hand model. N
 `assets` (scikit-image); the package itself only reads the file.
 """
 
+import io
+
 import h5py
 import numpy as np
 from absl import flags
 from skimage import measure
 
-from tfhand import commands
+from tfhand import commands, files
 from tfhand.hand import kinematics, sphere_fitting, template
 
 __all__ = ["blend_weights", "define_flags", "hand_distance", "main", "skin_mesh"]
 
+# Damage is noticed when the file is read.
+_CHECKED = {"chunks": True, "shuffle": True, "fletcher32": True}
 # Radii at the root, the two joints between and the tip of each finger, mm.
 _FINGER_RADII_MM = {
     "INDEX": (11.0, 9.4, 8.4, 7.2),
@@ -162,19 +166,23 @@ def main(values):
     vertices, faces = skin_mesh(rest, values.spacing_mm)
     weights = blend_weights(vertices, rest)
     spheres = sphere_fitting.fit(vertices, faces, weights, rest)
-    with h5py.File(values.output, "w") as file:
+    # In memory first: HDF5 itself leaves half a file on a full disk.
+    stream = io.BytesIO()
+    with h5py.File(stream, "w", libver="latest") as file:
         skin = file.create_group("skin")
         for name, value, unit in (
             ("vertices_mm", vertices, "mm, hand frame at rest"),
             ("faces", faces, "indices of vertices"),
             ("blend_weights", weights.astype(np.float16), "share of each bone"),
         ):
-            data = skin.create_dataset(name, data=value, compression="gzip", shuffle=True)
+            data = skin.create_dataset(name, data=value, compression="gzip", **_CHECKED)
             data.attrs["unit"] = unit
         group = file.create_group("spheres")
         for name, value in spheres.arrays().items():
-            group.create_dataset(name, data=value)
+            group.create_dataset(name, data=value, **_CHECKED)
         file.attrs["bones"] = [bone.name for bone in template.BONES]
+    with files.replacing(values.output) as partial:
+        partial.write_bytes(stream.getvalue())
     print(f"{values.output}: {len(vertices)} vertices, {len(faces)} triangles")
     for line in spheres.summary:
         print(line)

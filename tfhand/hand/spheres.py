@@ -2,17 +2,13 @@
 
 import dataclasses
 import functools
-import importlib.resources
 
-import h5py
 import numpy as np
 import tensorflow as tf
 
-from tfhand.hand import kinematics, skeleton
+from tfhand.hand import asset, kinematics, skeleton
 
 __all__ = ["SphereModel", "dense_spheres", "joints_from_spheres", "load", "pose_spheres"]
-
-_ASSET = importlib.resources.files("tfhand.hand") / "assets" / "hand.h5"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +36,9 @@ def load():
     """Returns the `SphereModel` of the package.
 
     Raises:
-        ValueError: If the asset does not hold one sphere per name.
+        ValueError: If the asset is damaged, or does not hold one sphere per name.
     """
-    with _ASSET.open("rb") as stream, h5py.File(stream, "r") as file:
-        arrays = {name: data[:] for name, data in file["spheres"].items()}
+    arrays, _ = asset.read_group("spheres")
     model = SphereModel(**arrays)
     if len(model.centers_mm) != len(skeleton.SPHERE_NAMES):
         raise ValueError(

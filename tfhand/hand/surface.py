@@ -5,17 +5,13 @@ Letters in the index formulas: b batch, m skin point, k bone, r and c rows and c
 
 import dataclasses
 import functools
-import importlib.resources
 
-import h5py
 import numpy as np
 import tensorflow as tf
 
-from tfhand.hand import kinematics, template
+from tfhand.hand import asset, kinematics, template
 
 __all__ = ["Skin", "load_mesh", "pose_points", "sample_skin", "skinning_features"]
-
-_ASSET = importlib.resources.files("tfhand.hand") / "assets" / "hand.h5"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +36,14 @@ def load_mesh():
     """Returns the template's skin as a closed mesh, a `Skin` with faces.
 
     Raises:
-        ValueError: If the asset was made for other bones than the template has.
+        ValueError: If the asset is damaged, or was made for other bones than the template has.
     """
-    with _ASSET.open("rb") as stream, h5py.File(stream, "r") as file:
-        bones = list(file.attrs["bones"])
-        expected = [bone.name for bone in template.BONES]
-        if bones != expected:
-            raise ValueError(f"Expected a hand asset with bones {expected}, received {bones}.")
-        points = file["skin/vertices_mm"][:]
-        faces = file["skin/faces"][:]
-        weights = file["skin/blend_weights"][:].astype(np.float32)
+    arrays, bones = asset.read_group("skin")
+    expected = [bone.name for bone in template.BONES]
+    if bones != expected:
+        raise ValueError(f"Expected a hand asset with bones {expected}, received {bones}.")
+    points, faces = arrays["vertices_mm"], arrays["faces"]
+    weights = arrays["blend_weights"].astype(np.float32)
     return Skin(
         points, _vertex_normals(points, faces), weights / weights.sum(1, keepdims=True), faces
     )

@@ -8,11 +8,11 @@ import contextlib
 import os
 import pathlib
 import shutil
-import tempfile
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfhand import files
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import batching, checks, frame_model, warmup
@@ -244,12 +244,11 @@ def _saved(model, signatures, directory):
         Where the model is until then.
     """
     directory = pathlib.Path(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
     functions = {name: function for name, (function, _) in signatures.items()}
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=directory.parent) as temporary:
-        complete = pathlib.Path(temporary) / "model"
+    with files.folder_beside(directory) as temporary:
+        complete = temporary / "model"
         tf.saved_model.save(module, str(complete), signatures=functions)
         _declare_shapes(complete, {name: shapes for name, (_, shapes) in signatures.items()})
         yield complete

@@ -195,7 +195,7 @@ def cube_mm_of(network):
     """
     try:
         return 2.0 * float(network.get_layer(_TO_MM).scale)
-    except ValueError:
+    except (ValueError, AttributeError, TypeError):
         raise ValueError(f"Expected a pose network, found the model {network.name!r}.") from None
 
 

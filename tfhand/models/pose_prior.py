@@ -15,7 +15,6 @@ changes its size.
 """
 
 import dataclasses
-import json
 import pathlib
 
 import keras
@@ -23,8 +22,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from keras import layers
 
+from tfhand import files
 from tfhand.geometry import rigid
 from tfhand.hand import skeleton
+from tfhand.models import weights
 
 tfd = tfp.distributions
 
@@ -44,6 +45,9 @@ _MAX_SCALE_MM = 8.0
 _SCALE_RATE = 10.0
 # Keeps the divergence finite far from all training poses.
 _MIN_POSTERIOR_SCALE = 1e-4
+# Of a layer. A damaged file may say any number, which would be allocated.
+_MOST_UNITS = 4096
+_FARTHEST_MM = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +82,20 @@ class PosePriorConfig:
                 f"Expected reference_palm_mm of shape [{len(self.palm_spheres)}, 3], received "
                 f"{len(palm)} rows of lengths {sorted({len(row) for row in palm})}."
             )
+        if not all(abs(value) < _FARTHEST_MM for row in palm for value in row):
+            raise ValueError(f"Expected finite positions as reference_palm_mm, received {palm}.")
         if len(palm) < 3:
             raise ValueError(f"Expected at least 3 palm spheres, received {len(palm)}.")
         if not all(0 <= i < self.num_spheres for i in self.palm_spheres):
             raise ValueError(
                 f"Expected palm_spheres in [0, {self.num_spheres}), received {self.palm_spheres}."
             )
-        if self.latent_size < 1 or self.hidden_size < 1 or self.input_noise_mm < 0:
+        sizes = (self.num_spheres, self.latent_size, self.hidden_size)
+        known_noise = 0 <= self.input_noise_mm < _FARTHEST_MM
+        if not (all(1 <= size <= _MOST_UNITS for size in sizes) and known_noise):
             raise ValueError(
-                "Expected positive latent_size and hidden_size and an input_noise_mm of at least "
-                f"0, received {self.latent_size}, {self.hidden_size} and {self.input_noise_mm}."
+                f"Expected num_spheres, latent_size and hidden_size of 1 to {_MOST_UNITS} and an "
+                f"input_noise_mm of at least 0, received {sizes} and {self.input_noise_mm}."
             )
 
 
@@ -250,10 +258,8 @@ class PosePrior(keras.Model):
 def save_prior(prior, directory):
     """Writes `prior.json` and `prior.weights.h5` into a directory, made if needed."""
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    prior.save_weights(directory / _WEIGHTS_NAME)
-    fields = dataclasses.asdict(prior.pose_config)
-    (directory / _CONFIG_NAME).write_text(json.dumps(fields, indent=2) + "\n")
+    weights.save_weights(prior, directory / _WEIGHTS_NAME)
+    files.write_json(directory / _CONFIG_NAME, dataclasses.asdict(prior.pose_config))
 
 
 def load_prior(directory):
@@ -264,13 +270,19 @@ def load_prior(directory):
 
     Raises:
         FileNotFoundError: If one of the files is missing.
+        ValueError: If one of them is damaged.
     """
     directory = pathlib.Path(directory)
     for name in (_CONFIG_NAME, _WEIGHTS_NAME):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"Expected {name} of a pose prior in {directory}.")
-    prior = PosePrior(PosePriorConfig(**json.loads((directory / _CONFIG_NAME).read_text())))
-    prior.load_weights(directory / _WEIGHTS_NAME)
+    fields = files.read_json(directory / _CONFIG_NAME)
+    try:
+        config = PosePriorConfig(**fields)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"Cannot use {directory / _CONFIG_NAME}: {error}") from error
+    prior = PosePrior(config)
+    weights.load_weights(prior, directory / _WEIGHTS_NAME)
     prior.trainable = False
     return prior
 

@@ -7,13 +7,12 @@ the arithmetic of `exporting.estimate_from_crop`. The crop itself is left to the
 
 import importlib.util
 import os
-import pathlib
-import tempfile
 import warnings
 
 import keras
 import tensorflow as tf
 
+from tfhand import files
 from tfhand.models import exporting
 
 __all__ = ["FORMATS", "FILE_NAMES", "check_exporter", "export_file"]
@@ -79,11 +78,9 @@ def export_file(inference_network, path, cube_mm, name):
         # By itself Keras also allows TensorFlow's operations, which the interpreter may lack.
         options["target_spec"] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
 
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the file first: who reads it never sees half of one.
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as temporary:
-        complete = os.path.join(temporary, FILE_NAMES[name])
+    with files.folder_beside(path) as temporary:
+        complete = str(temporary / FILE_NAMES[name])
         with warnings.catch_warnings():
             # Keras asks NumPy for a name that it then patches in for tf2onnx.
             warnings.filterwarnings("ignore", r".*`np\.object`", FutureWarning)

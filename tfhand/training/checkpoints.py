@@ -10,6 +10,8 @@ import tempfile
 import tensorflow as tf
 from absl import logging
 
+from tfhand import files
+
 __all__ = ["Checkpoints"]
 
 _KEPT = 3
@@ -38,9 +40,14 @@ class Checkpoints:
             )
 
     def save(self, step):
-        """Writes the variables as they are after a step."""
+        """Writes the variables as they are after a step.
+
+        Raises:
+            OSError: If they cannot be written; the checkpoints before stay.
+        """
         if self._manager is not None:
-            self._manager.save(checkpoint_number=step)
+            with files.writing(self._folder):
+                self._manager.save(checkpoint_number=step)
             return
         with tempfile.TemporaryDirectory() as scratch:
             self._checkpoint.write(f"{scratch}/{_NAME}")

@@ -1,16 +1,16 @@
 """Fine-tuning of the network on a recording (section 3.4), by gradient, fits or labels."""
 
 import dataclasses
-import json
 import shutil
 import zlib
 
 import numpy as np
 from absl import logging
 
-from tfhand.evaluation import report
+from tfhand import files
 from tfhand.fitting import kinematic_fit, pseudo_labels
 from tfhand.hand import skeleton
+from tfhand.models import weights as model_weights
 from tfhand.synthesis import samples
 from tfhand.training import (
     augmentation,
@@ -114,7 +114,7 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
         settings["prior"] = _checksum(prior.get_weights())
     stage = workdir.stage("tune")
     if workdir.is_done("tune", settings):
-        network.load_weights(stage / "pose.weights.h5")
+        model_weights.load_weights(network, stage / "pose.weights.h5")
         return network
     rounds = options.rounds if options.method == "fit" else 1
     with workdir.working("tune", settings) as folder:
@@ -123,8 +123,8 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
             kept = folder / f"round-{i + 1}"
             if (kept / "shape.json").exists():
                 # An earlier run was interrupted after this round.
-                network.load_weights(kept / "pose.weights.h5")
-                state = json.loads((kept / "shape.json").read_text())
+                model_weights.load_weights(network, kept / "pose.weights.h5")
+                state = files.read_json(kept / "shape.json")
                 shape, summary = state["shape"], state["summary"]
                 continue
             with workers.one_by_one(strategy):
@@ -149,13 +149,14 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
                 _describer(recording, options, seed + 100 * i),
             )
             if workdir.writes:
-                network.save_weights(kept / "pose.weights.h5")
+                model_weights.save_weights(network, kept / "pose.weights.h5")
                 state = {"shape": None if shape is None else np.asarray(shape).tolist()}
-                report.write_json(kept / "shape.json", state | {"summary": summary})
+                files.write_json(kept / "shape.json", state | {"summary": summary})
         if workdir.writes:
             if summary:
-                report.write_json(folder / "fits.json", summary)
-            shutil.copy(kept / "pose.weights.h5", stage / "pose.weights.h5")
+                files.write_json(folder / "fits.json", summary)
+            with files.replacing(stage / "pose.weights.h5") as partial:
+                shutil.copy(kept / "pose.weights.h5", partial)
     return network
 
 

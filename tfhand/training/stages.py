@@ -9,10 +9,10 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from tfhand.evaluation import report
+from tfhand import files
 from tfhand.geometry import crop
 from tfhand.hand import skeleton, spheres, statistics
-from tfhand.models import pose_network, pose_prior
+from tfhand.models import pose_network, pose_prior, weights
 from tfhand.synthesis import samples
 from tfhand.training import loop, objectives, pipeline, prior_trainer, trainer
 
@@ -61,7 +61,7 @@ def train_prior(workdir, options, seed, run):
             held_out = statistics.sample_spheres(rng, 2000)
             errors = prior.reconstruction_errors(held_out, rng)
             errors = {name: float(value) for name, value in errors.items()}
-            report.write_json(folder / "reconstruction.json", errors)
+            files.write_json(folder / "reconstruction.json", errors)
     return pose_prior.load_prior(folder)
 
 
@@ -82,13 +82,13 @@ def initialize(workdir, strategy, network_options, options, seed, run):
     settings = {**dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed}
     # Where the stage lies says nothing about how it was made.
     del settings["from_workdir"]
-    weights = workdir.stage("init") / "pose.weights.h5"
+    saved = workdir.stage("init") / "pose.weights.h5"
     done = workdir.is_done("init", settings)
     keras.utils.set_random_seed(seed)
     with strategy.scope():
         network = build_network(network_options)
     if done:
-        network.load_weights(weights)
+        weights.load_weights(network, saved)
         return network
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
     config = samples.SyntheticConfig(noise=options.noise)
@@ -107,5 +107,5 @@ def initialize(workdir, strategy, network_options, options, seed, run):
             run,
         )
         if workdir.writes:
-            network.save_weights(weights)
+            weights.save_weights(network, saved)
     return network

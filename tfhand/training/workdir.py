@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import time
 
-from tfhand.evaluation import report
+from tfhand import files
 
 __all__ = ["Workdir", "finished_workdir"]
 
@@ -43,7 +43,9 @@ class Workdir:
         started = self.stage(name) / _SETTINGS
         if not started.exists():
             return False
-        found = json.loads(started.read_text())
+        found = files.read_json(started)
+        if not isinstance(found, dict):
+            raise ValueError(f"Expected settings in {started}, found {type(found).__name__}.")
         expected = json.loads(json.dumps(settings))
         different = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
         if different:
@@ -62,11 +64,11 @@ class Workdir:
             yield folder
             return
         folder.mkdir(parents=True, exist_ok=True)
-        report.write_json(folder / _SETTINGS, settings)
+        files.write_json(folder / _SETTINGS, settings)
         start = time.time()
         yield folder
         seconds = round(time.time() - start, 1)
-        report.write_json(folder / _DONE, {"seconds": seconds})
+        files.write_json(folder / _DONE, {"seconds": seconds})
         # Checkpoints are of no use any more, but were until the stage was done.
         shutil.rmtree(folder / "backup", ignore_errors=True)
         print(f"Stage {name} took {seconds:.0f} s.", flush=True)
