@@ -61,7 +61,8 @@ def load_network(path, cube_mm=None):
         network = keras.models.load_model(str(path), compile=False)
         outputs = network.output if isinstance(network.output, dict) else {}
     except Exception as error:  # Keras raises errors of many kinds on damaged or foreign files.
-        reason = str(error).split("\n", 1)[0]
+        # Keras may quote the whole configuration.
+        reason = str(error).split("\n", 1)[0][:200]
         raise ValueError(f"Expected a Keras model in {path}, found none: {reason}") from error
     if not {"spheres_mm", "spread_mm"} <= set(outputs):
         raise ValueError(

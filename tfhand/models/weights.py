@@ -66,7 +66,7 @@ def load_weights(model, path):
         expected = _read_checksum(model, path)
         keras.Model.load_weights(model, path)
     except Exception as error:  # HDF5 and Keras raise errors of many kinds on damaged files.
-        reason = str(error).split("\n", 1)[0]
+        reason = str(error).split("\n", 1)[0][:200]
         raise ValueError(
             f"Expected weights of {model.name} in {path}, found others or a damaged file: {reason}"
         ) from error
