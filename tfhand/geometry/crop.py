@@ -175,6 +175,7 @@ def crop_depth(depth_mm, intrinsics, center_mm, spec: CropSpec) -> tf.Tensor:
         raise ValueError(
             f"Expected depth of shape [batch, height, width], received {depth_mm.shape}."
         )
+
     # Frame by frame: each has its own window, and its own scalars instead of gathered rows.
     def crop_one(i):
         return _crop_frame(depth_mm, i, intrinsics[i], center_mm[i], spec)

@@ -98,4 +98,3 @@ def _checksum(model):
 
 def _are_finite(model):
     return all(np.isfinite(values).all() for values in model.get_weights())
-
