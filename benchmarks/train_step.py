@@ -5,14 +5,16 @@ Run as
     python benchmarks/train_step.py --output=train_step.json
 
 The baseline runs the same network on as many images of the same kind, already in memory, with the
-plainest loss and no optimizer: what a step cannot do without. A step is what `Model.fit` runs:
+plainest loss and no optimizer: what a step cannot do without. A step is what training runs:
 samples from the pipeline, augmentation, all terms, gradients, their clipping, AdamW and metrics.
 Targets: the synthetic step takes at most 1.15 times its baseline, the self-supervised one at most
-1.25 times. A further table takes the steps apart, and one compares ways to run the network.
+1.25 times. A further table says how long steps wait for their input, and one compares ways to run
+the network.
 """
 
 import dataclasses
 import functools
+import itertools
 import time
 
 import measure
@@ -51,6 +53,24 @@ def make_recording(samples, spec):
     )
 
 
+def make_fits(recording):
+    """Returns `pseudo_labels.PseudoLabels` of flat hands for a recording, all kept."""
+    import numpy as np
+
+    from tfhand.fitting import pseudo_labels
+    from tfhand.hand import spheres
+
+    count = len(recording)
+    return pseudo_labels.PseudoLabels(
+        spheres_ref_mm=np.tile(spheres.load().centers_mm, [count, 1, 1]).astype(np.float32),
+        angles=np.zeros([count, 23], np.float32),
+        ref_from_hand=np.tile(np.eye(3, dtype=np.float32), [count, 1, 1]),
+        residual_mm=np.ones([count], np.float32),
+        kept=np.ones([count], bool),
+        shape=None,
+    )
+
+
 def settings(flagfile):
     """Returns the options that a flag file gives."""
     from tfhand import train
@@ -80,40 +100,52 @@ def make_baseline(network, images):
     return lambda: run(images)[0].numpy()
 
 
-def make_step(model, dataset):
-    """Returns a function that takes one step as `Model.fit` does, with its input."""
-    model.make_train_function()
-    iterator = iter(dataset.prefetch(4))
-    return lambda: float(model.train_function(iterator)["loss"])
+def make_step(model, batches):
+    """Returns a function that takes one step as `loop.fit` does, with its input."""
+    import tensorflow as tf
+
+    from tfhand.training import workers
+
+    take_step, remaining, stop = workers.compiled(model), iter(batches), tf.constant(0.0)
+    return lambda: take_step(next(remaining), stop)[0].is_good.numpy()
 
 
-def make_drawing(dataset, batches=8):
-    """Returns a function that draws batches, so many that none are left of earlier calls."""
-    iterator = iter(dataset)
+def deal(make_batch):
+    """Returns the batches of a training, made ahead as `loop.fit` does."""
+    import tensorflow as tf
+
+    from tfhand.training import workers
+
+    return workers.deal(tf.distribute.get_strategy(), make_batch, 0, 1_000_000, 4)
+
+
+def make_drawing(make_batch, batches=8):
+    """Returns a function that draws batches, so many that few are left of earlier calls."""
+    remaining = iter(deal(make_batch))
 
     def draw():
         for _ in range(batches):
-            batch = next(iterator)
+            batch = next(remaining)
         return batch
 
     return draw
 
 
-def functions_of_stage(network, images, make_model, dataset):
+def functions_of_stage(network, images, make_model, make_batch):
     """Returns the baseline, the step, and the step without drawing its samples, by name."""
-    import tensorflow as tf
-
-    batch = tf.data.Dataset.from_tensors(next(iter(dataset))).repeat()
+    kept = next(iter(deal(make_batch)))
     return {
         BASELINE: make_baseline(network, images),
-        STEP: make_step(make_model(), dataset),
-        "step, samples in memory": make_step(make_model(), batch),
-        "drawing 8 batches": make_drawing(dataset),
+        STEP: make_step(make_model(), deal(make_batch)),
+        "step, samples in memory": make_step(make_model(), itertools.repeat(kept)),
+        "drawing 8 batches": make_drawing(make_batch),
     }
 
 
 def build_init():
     """Returns the functions of the initialization on synthetic samples."""
+    import tensorflow as tf
+
     from tfhand.geometry import crop
     from tfhand.synthesis import samples
     from tfhand.training import loop, objectives, pipeline, stages, trainer
@@ -122,9 +154,8 @@ def build_init():
     spec = crop_spec(network_options)
     network = stages.build_network(network_options)
     config = samples.SyntheticConfig(noise=options.noise)
-    dataset = pipeline.synthetic_dataset(spec, options.batch, config, 1)
-    dataset = dataset.map(lambda synthetic: {"synthetic": synthetic})
-    depth_mm = next(iter(dataset))["synthetic"]["depth_mm"]
+    synthetic = pipeline.synthetic_batches(spec, options.batch, config, 1)
+    depth_mm = synthetic(tf.constant(0, tf.int64))["depth_mm"]
 
     def make_model():
         objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
@@ -133,12 +164,13 @@ def build_init():
         return model
 
     images = crop.normalize(depth_mm, spec.cube_mm)
-    return functions_of_stage(network, images, make_model, dataset)
+    return functions_of_stage(
+        network, images, make_model, lambda *place: {"synthetic": synthetic(*place)}
+    )
 
 
 def fine_tuning_stage(method):
-    """Returns (network, images of a step, function that makes the trainer, dataset)."""
-    import numpy as np
+    """Returns (network, images of a step, function that makes the trainer, its batches)."""
     import tensorflow as tf
 
     from tfhand.geometry import crop
@@ -153,20 +185,19 @@ def fine_tuning_stage(method):
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
     prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
     prior.negative_elbo(tf.zeros([1, 41, 3]), sample=True)
-    shape = [*recording.depth_mm.shape[:2], 41]
-    target, mask = np.zeros([*shape, 3], np.float32), np.ones(shape, np.float32)
-    objective = fine_tuning._objective(weights, options, spec, prior)
-    dataset = fine_tuning._mixed(recording, target, mask, None, options, spec, 0)
-    batch = next(iter(dataset))
+    objective = fine_tuning.make_objective(weights, options, spec, prior)
+    fits = make_fits(recording) if options.method == "fit" else None
+    make_batch = fine_tuning.mixed_batches(recording, fits, options, spec, 0)
+    batch = next(iter(deal(make_batch)))
     recorded = tf.reshape(batch["recorded"]["depth_mm"], [-1, *recording.depth_mm.shape[2:]])
     depth_mm = tf.concat([batch["synthetic"]["depth_mm"], recorded], axis=0)
 
     def make_model():
-        return fine_tuning._make_trainer(
+        return fine_tuning.make_trainer(
             tf.distribute.get_strategy(), network, objective, options, 0
         )
 
-    return network, crop.normalize(depth_mm, spec.cube_mm), make_model, dataset
+    return network, crop.normalize(depth_mm, spec.cube_mm), make_model, make_batch
 
 
 def build_fine_tuning(method):
@@ -176,28 +207,24 @@ def build_fine_tuning(method):
 
 def build_prior(hands_a_step):
     """Returns the step of the prior's training, with and without drawing its samples, by name."""
-    import keras
-    import tensorflow as tf
-
     from tfhand.hand import skeleton, spheres, statistics
     from tfhand.models import pose_prior
+    from tfhand.training import prior_trainer, streams
 
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
-    rng = tf.random.Generator.from_seed(0)
-    hands = statistics.sample_spheres(rng, hands_a_step)
 
-    def make(dataset):
+    def draw(*place):
+        return statistics.sample_spheres(streams.for_step(0, "hands", *place), hands_a_step)
+
+    def make_model():
         prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
-        prior.compile(optimizer=keras.optimizers.Adam(1e-3))
-        prior.make_train_function()
-        iterator = iter(dataset.prefetch(2))
-        return lambda: float(prior.train_function(iterator)["negative_elbo"])
+        prior.start_at_mean(draw(0))
+        return prior_trainer.PriorTrainer(prior, 1000, 0)
 
-    drawn = tf.data.Dataset.range(1).repeat()
-    drawn = drawn.map(lambda _: statistics.sample_spheres(rng, hands_a_step))
+    kept = next(iter(deal(draw)))
     return {
-        STEP: make(drawn),
-        "step, samples in memory": make(tf.data.Dataset.from_tensors(hands).repeat()),
+        STEP: make_step(make_model(), deal(draw)),
+        "step, samples in memory": make_step(make_model(), itertools.repeat(kept)),
     }
 
 
@@ -235,17 +262,21 @@ def measure_waiting(method, steps):
     """Returns milliseconds of a step and of its waiting for input, means over steps."""
     import tensorflow as tf
 
-    _, _, make_model, dataset = fine_tuning_stage(method)
-    model, iterator = make_model(), iter(dataset)
-    run = tf.function(model.train_step, autograph=False)
-    waiting = 0.0
+    from tfhand.training import workers
+
+    _, _, make_model, make_batch = fine_tuning_stage(method)
+    take_step, remaining, stop = (
+        workers.compiled(make_model()),
+        iter(deal(make_batch)),
+        tf.zeros([]),
+    )
     for i in range(steps + 3):
         if i == 3:
             start, waiting = time.perf_counter(), 0.0
         asked = time.perf_counter()
-        batch = next(iterator)
+        batch = next(remaining)
         waiting += time.perf_counter() - asked
-        run(batch)["loss"].numpy()
+        take_step(batch, stop)[0].is_good.numpy()
     total = time.perf_counter() - start
     return 1e3 * total / steps, 1e3 * waiting / steps
 

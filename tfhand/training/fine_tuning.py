@@ -22,11 +22,18 @@ from tfhand.training import (
     workers,
 )
 
-__all__ = ["fine_tune"]
+__all__ = ["fine_tune", "make_objective", "make_trainer", "mixed_batches"]
 
 
-def _objective(weights, options, spec, prior):
-    """Returns the `RecordedObjective` of a method."""
+def make_objective(weights, options, spec, prior):
+    """Returns the `objectives.RecordedObjective` of a method.
+
+    Args:
+        weights: `terms.LossWeights`.
+        options: `options.FineTuneOptions`.
+        spec: `crop.CropSpec`.
+        prior: `pose_prior.PosePrior`, or None without that term.
+    """
     return objectives.RecordedObjective(
         weights=weights,
         target_weight=0.0 if options.method == "gradient" else options.target_weight,
@@ -134,9 +141,9 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
                 shape = fits.shape
                 summary.append(_describe(fits, recording))
             # Before the scope: what it measures on sampled hands must not become a replica's.
-            objective = _objective(weights, options, spec, prior)
-            batches = _mixed(recording, fits, options, spec, seed + 100 * i)
-            model = _make_trainer(strategy, network, objective, options, seed + 10 * i)
+            objective = make_objective(weights, options, spec, prior)
+            batches = mixed_batches(recording, fits, options, spec, seed + 100 * i)
+            model = make_trainer(strategy, network, objective, options, seed + 10 * i)
             name = f"round-{i + 1}"
             loop.fit(
                 model,
@@ -160,7 +167,16 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
     return network
 
 
-def _make_trainer(strategy, network, objective, options, seed):
+def make_trainer(strategy, network, objective, options, seed):
+    """Returns the compiled `trainer.PoseTrainer` of one round.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        network: Pose network, made in the strategy's scope.
+        objective: Of `make_objective`.
+        options: `options.FineTuneOptions`.
+        seed: Seed of the augmentation.
+    """
     with strategy.scope():
         model = trainer.PoseTrainer(
             network,
@@ -186,7 +202,7 @@ def _watching(recording, objective):
 
 
 def _describer(recording, options, seed):
-    """Returns a function that names the sample in a row of a batch of `_mixed`."""
+    """Returns a function that names the sample in a row of a batch of `mixed_batches`."""
 
     def describe(term, step, row):
         if term.startswith("synthetic"):
@@ -204,8 +220,19 @@ def _checksum(arrays):
     return checksum
 
 
-def _mixed(recording, fits, options, spec, seed):
-    """Batches of recorded samples with their targets, and of synthetic ones near the fits."""
+def mixed_batches(recording, fits, options, spec, seed):
+    """Batches of recorded samples with their targets, and of synthetic ones near the fits.
+
+    Args:
+        recording: `pipeline.RecordedSamples`.
+        fits: `pseudo_labels.PseudoLabels`, or None.
+        options: `options.FineTuneOptions`.
+        spec: `crop.CropSpec`.
+        seed: Seed of order and samples.
+
+    Returns:
+        What `loop.fit` takes: a function from a step's number and a part of its batch.
+    """
     target, mask = _targets(recording, options, fits)
     recorded = pipeline.recorded_batches(recording, target, mask, options.batch, seed)
     known = None
