@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import bad_luck
 from tfhand.training import checkpoints
 
 
@@ -60,6 +61,14 @@ def test_the_newest_of_the_last_three_is_read(folder, variables, capfd):
 def test_without_any_nothing_is_read(tmp_path, variables):
     fill(variables, -1)
     assert restore(tmp_path / "nowhere", variables) == (0, -1)
+
+
+def test_a_full_disk_keeps_the_checkpoints_before(folder, variables):
+    kept = checkpoints.Checkpoints(folder, variables)
+    fill(variables, 9)
+    with pytest.raises(OSError, match="backup"), bad_luck.full_disk():
+        kept.save(9)
+    assert restore(folder, variables) == (8, 8)
 
 
 @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import bad_luck
 from tfhand.losses import terms
 from tfhand.models import pose_network
 from tfhand.training import augmentation, objectives, trainer, workers
@@ -192,42 +191,3 @@ def test_a_bad_sample_changes_nothing_and_is_named(replicas, spec, batch, count)
 def test_no_objective_is_an_error(make_network):
     with pytest.raises(ValueError, match="objective"):
         trainer.PoseTrainer(make_network())
-
-
-@pytest.fixture
-def trained(make_network, spec, batches):
-    model = make_trainer(make_network(), spec)
-    compiled(model, keras.optimizers.Adam(1e-3))
-    fit(model, batches)
-    return model
-
-
-def test_backups_hold_the_optimizer(make_network, spec, batches, trained, tmp_path):
-    path = tmp_path / "latest.weights.h5"
-    trained.save_weights(path, overwrite=True)
-    other = make_trainer(make_network(), spec)
-    compiled(other, keras.optimizers.Adam(1e-3))
-    other.load_weights(path)
-    assert len(trained.optimizer.variables) > 4
-    for found, expected in zip(other.optimizer.variables, trained.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(found, expected)
-    for found, expected in zip(other.get_weights(), trained.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_a_full_disk_keeps_the_backup(trained, tmp_path):
-    path = tmp_path / "latest.weights.h5"
-    trained.save_weights(path)
-    before = bad_luck.content_of(tmp_path)
-    with pytest.raises(OSError, match=r"File too large: .*latest\.weights\.h5"):
-        with bad_luck.full_disk():
-            trained.save_weights(path)
-    assert bad_luck.content_of(tmp_path) == before
-
-
-def test_a_damaged_backup_is_named(trained, tmp_path):
-    path = tmp_path / "latest.weights.h5"
-    trained.save_weights(path)
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match=r"pose_trainer in .*latest\.weights\.h5"):
-        trained.load_weights(path)
