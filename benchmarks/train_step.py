@@ -230,7 +230,6 @@ def build_prior(hands_a_step):
 
 def build_networks(batch):
     """Returns ways to run the network's forward and backward pass on one batch, by name."""
-    import keras
     import tensorflow as tf
 
     from tfhand.training import stages
@@ -252,9 +251,8 @@ def build_networks(batch):
         return tape.gradient(loss, network.trainable_variables)
 
     functions["jit_compile"] = lambda: compiled(images)[0].numpy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    functions["mixed_bfloat16"] = make_baseline(stages.build_network(options), images)
-    keras.config.set_dtype_policy("float32")
+    mixed = dataclasses.replace(options, precision="mixed_bfloat16")
+    functions[mixed.precision] = make_baseline(stages.build_network(mixed), images)
     return functions
 
 

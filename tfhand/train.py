@@ -175,7 +175,7 @@ def _run(values):
     )
     if is_chief:
         files.write_text(workdir.path / "resolved.flags", values.flags_into_string())
-        after = _predict(network, data_dir, spec)
+        after = _predict(stages.in_float32(network, network_options), data_dir, spec)
         scores = _scores("synthetic_only", after)
         for name, score in scores.items():
             print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
@@ -193,13 +193,14 @@ def _run(values):
             run_options,
         )
         if is_chief:
-            after = _predict(network, data_dir, spec)
+            after = _predict(stages.in_float32(network, network_options), data_dir, spec)
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
             scores |= _scores(name, after)
     with workers.one_by_one(strategy):
         if is_chief:
-            _export(workdir, network, prior, spec)
-            _report(workdir, start, scores, after, network, data_dir, spec)
+            served = stages.in_float32(network, network_options)
+            _export(workdir, served, prior, spec)
+            _report(workdir, start, scores, after, served, data_dir, spec)
             made_from = provenance.describe(values, data_dir)
             files.write_json(workdir.path / "report" / "provenance.json", made_from)
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -255,6 +256,31 @@ def test_initialize_is_kept(workdir, monkeypatch):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="steps=7"):
         run(steps=8)
+
+
+def test_mixed_precision_trains_and_is_served_in_float32(workdir):
+    network_options = options.NetworkOptions(
+        image_size=32, features=8, growth=4, depth=1, precision="mixed_bfloat16"
+    )
+    init = options.InitOptions(steps=3, batch=4)
+    strategy = tf.distribute.get_strategy()
+    network = stages.initialize(workdir, strategy, network_options, init, 2, options.RunOptions())
+    assert {layer.compute_dtype for layer in network.layers} == {"bfloat16", "float32"}
+    assert {variable.dtype for variable in network.variables} == {"float32"}
+    untrained = stages.build_network(network_options)
+    assert keras.config.dtype_policy().name == "float32"
+    moved = [
+        np.abs(a - b).max()
+        for a, b in zip(network.get_weights(), untrained.get_weights(), strict=True)
+    ]
+    assert np.isfinite(moved).all() and max(moved) > 0.0
+
+    served = stages.in_float32(network, network_options)
+    assert {layer.compute_dtype for layer in served.layers} == {"float32"}
+    for a, b in zip(served.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    plain = dataclasses.replace(network_options, precision="float32")
+    assert stages.in_float32(served, plain) is served
 
 
 def test_prior_is_kept(workdir):

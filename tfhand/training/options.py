@@ -24,7 +24,7 @@ def _field(default, text, choices=None, *, low=None, high=None):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
-    """The pose network, see `models.pose_network.PoseNetworkConfig`."""
+    """The pose network, see `models.pose_network.PoseNetworkConfig`, and how it computes."""
 
     image_size: int = _field(64, "Side of the depth crops, px.")
     cube_mm: float = _field(300.0, "Side of the crop's cube, mm.")
@@ -36,6 +36,11 @@ class NetworkOptions:
     normalization: str = _field("none", "Normalization of activations.", ("none", "group", "batch"))
     decoder: str = _field("softmax", "Heatmap to coordinates.", ("softmax", "normalized"))
     alpha: float = _field(10.0, "Annealing factor of the softmax, equation 1.")
+    precision: str = _field(
+        "float32",
+        "What hidden layers compute in while training; weights, maps and estimates are float32.",
+        ("float32", "mixed_bfloat16"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

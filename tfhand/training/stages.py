@@ -16,7 +16,7 @@ from tfhand.models import pose_network, pose_prior, weights
 from tfhand.synthesis import samples
 from tfhand.training import loop, objectives, pipeline, prior_trainer, trainer
 
-__all__ = ["build_network", "initialize", "network_config", "train_prior"]
+__all__ = ["build_network", "in_float32", "initialize", "network_config", "train_prior"]
 
 
 def network_config(options):
@@ -27,12 +27,36 @@ def network_config(options):
     """
     fields = dataclasses.asdict(options)
     fields["heatmap_size"] = options.image_size // 4
+    # A matter of training, not of the architecture.
+    del fields["precision"]
     return pose_network.PoseNetworkConfig(**fields)
 
 
 def build_network(options):
-    """Builds a pose network from `options.NetworkOptions`."""
-    return pose_network.build_pose_network(network_config(options))
+    """Builds the pose network of `options.NetworkOptions` to train it."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(options.precision)
+    try:
+        return pose_network.build_pose_network(network_config(options))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def in_float32(network, options):
+    """Returns the network of `build_network` as it is scored and served: all of it in float32.
+
+    Args:
+        network: The trained network.
+        options: `options.NetworkOptions` that it was built from.
+
+    Returns:
+        The network itself if that is its precision, else a copy with the same weights.
+    """
+    if options.precision == "float32":
+        return network
+    copy = pose_network.build_pose_network(network_config(options))
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def train_prior(workdir, options, seed, run):
