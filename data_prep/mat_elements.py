@@ -41,7 +41,7 @@ def select_arrays(data: bytes, names: Collection[str]) -> bytes:
     if order is None or 0 in data[:4]:
         raise ValueError("expected a MATLAB file of version 5 or later, found something else")
     wanted = {name.encode() for name in names}
-    chosen = []
+    chosen, found = [], set()
     for kind, content in _split(memoryview(data)[_HEADER_BYTES:], order, padded=False):
         if kind == _COMPRESSED:
             kind, content = next(_split(_inflate(content), order, padded=False))
@@ -50,14 +50,22 @@ def select_arrays(data: bytes, names: Collection[str]) -> bytes:
         elements = [*_split(content, order)]
         if len(elements) > 2 and bytes(elements[2][1]) in wanted:
             _check_array(elements, order)
+            name = bytes(elements[2][1])
+            if name in found:
+                raise ValueError(f"expected one array {name.decode()}, found a second")
+            found.add(name)
             chosen += [struct.pack(f"{order}II", _ARRAY, len(content)), content]
     return data[:_HEADER_BYTES] + b"".join(chosen)
 
 
 def _inflate(data):
-    inflated = zlib.decompressobj().decompress(data, _MOST_BYTES)
+    stream = zlib.decompressobj()
+    inflated = stream.decompress(data, _MOST_BYTES)
     if not 8 < len(inflated) < _MOST_BYTES:
         raise ValueError(f"expected arrays of less than {_MOST_BYTES} bytes, found others")
+    # Only at its end is the stream compared with its checksum.
+    if not stream.eof or stream.unused_data:
+        raise ValueError("expected a whole compressed array, found part of one, or more")
     return memoryview(inflated)
 
 

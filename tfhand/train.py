@@ -7,6 +7,7 @@ in the working directory are not done again, and one that was cut off goes on fr
 checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
+import contextlib
 import dataclasses
 
 import keras
@@ -83,7 +84,7 @@ def make_strategy(values):
     Raises:
         ValueError: If there are fewer devices, or TF_CONFIG names no workers.
     """
-    if values.distribution == "multi_worker":
+    if _has_workers(values):
         if values.num_devices:
             raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
         return workers.multi_worker_strategy(values.worker_timeout)
@@ -141,8 +142,13 @@ def _scores(name, predicted):
 
 def main(values):
     """Runs the command."""
-    with preemption.leave_on_sigterm(), workers.leave_when_one_is_lost():
+    lost = workers.leave_when_one_is_lost() if _has_workers(values) else contextlib.nullcontext()
+    with preemption.leave_on_sigterm(), lost:
         _run(values)
+
+
+def _has_workers(values):
+    return values.distribution == "multi_worker"
 
 
 def _run(values):

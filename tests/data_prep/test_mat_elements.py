@@ -101,6 +101,23 @@ def test_an_array_that_inflates(tmp_path, monkeypatch):
         mat_elements.select_arrays(data, NAMES)
 
 
+def test_an_array_that_is_there_twice(tmp_path):
+    data = save(tmp_path / "a.mat")
+    start = start_of(data, "joint_xyz")
+    size = struct.unpack_from("<I", data, start + SIZE)[0]
+    with pytest.raises(ValueError, match="one array joint_xyz, found a second"):
+        mat_elements.select_arrays(data + data[start : start + 8 + size], NAMES)
+
+
+def test_a_compressed_array_without_its_checksum(tmp_path):
+    data = save(tmp_path / "a.mat", compress=True)
+    kind, size = struct.unpack_from("<II", data, 128)
+    assert kind == 15
+    cut = write_number(data[: 136 + size - 4], 128 + SIZE, size - 4) + data[136 + size :]
+    with pytest.raises(ValueError, match="whole compressed array"):
+        mat_elements.select_arrays(cut, NAMES)
+
+
 @pytest.mark.parametrize("data", [b"", b"\0" * 200, b"text" * 100])
 def test_other_files(tmp_path, data):
     with pytest.raises(ValueError, match="MATLAB file of version 5"):

@@ -1,4 +1,4 @@
-"""Reads thousands of damaged inputs of every format; see docs/testing.md.
+"""Reads thousands of damaged inputs of every format; see CONTRIBUTING.md.
 
     python -m tests.fuzz.run [--seed=1] [--scale=1.0] [--formats=png,npy]
 

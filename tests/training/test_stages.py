@@ -32,6 +32,9 @@ def test_a_finished_stage_is_done(workdir):
     assert workdir.is_done("init", settings)
     assert not (folder / "backup").exists()
     assert not workdir.is_done("tune", settings)
+    # Killed after it was done, before its backup was removed.
+    (folder / "backup").mkdir()
+    assert workdir.is_done("init", settings) and not (folder / "backup").exists()
     assert json.loads((folder / "done.json").read_text())["seconds"] >= 0.0
 
 

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _BATCH = 150
+# What NumPy and zipfile raise for a damaged file.
+_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError, ValueError)
 # Samples a subject from which its shape is found.
 _SHAPE_SAMPLES = 36
 
@@ -122,8 +124,8 @@ def make_pseudo_labels(
         found = (result.spheres_mm, result.angles, result.ref_from_hand, result.residual_mm)
         parts.append([value[:count] for value in found])
     fitted, angles, ref_from_hand, residual = map(np.concatenate, zip(*parts, strict=True))
-    # A residual of 0 is that of a sample without any surface.
-    kept = (residual > 0.0) & (residual <= np.quantile(residual, keep_share))
+    # A residual of 0 is that of a sample without any surface; one that is not finite is not kept.
+    kept = (residual > 0.0) & (residual <= np.nanquantile(residual, keep_share))
     return PseudoLabels(fitted, angles, ref_from_hand, residual, kept, shape)
 
 
@@ -155,7 +157,9 @@ def load_pseudo_labels(path):
     try:
         with np.load(path) as arrays:
             return PseudoLabels(**{name: arrays[name] for name in names})
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
         raise ValueError(f"Expected fits in {path}, found a damaged file: {error}.") from error
 
 

@@ -16,8 +16,6 @@ __all__ = ["Checkpoints"]
 
 _KEPT = 3
 _NAME = "ckpt"
-# TensorFlow's reader turns "read less bytes than requested" into an IndexError.
-_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError, OSError)
 
 
 class Checkpoints:
@@ -84,6 +82,6 @@ def _find_problem(path):
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except _UNREADABLE as error:
+    except Exception as error:  # Damage reaches any type: IndexError, MemoryError, OpError...
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfhand import files
+
 __all__ = ["rewind"]
 
 
@@ -11,17 +13,22 @@ def rewind(folder, step):
     Args:
         folder: `pathlib.Path` of event files; need not exist.
         step: int; later points go, and so does a last record that was cut off.
+
+    Raises:
+        OSError: If they cannot be written; what was there stays.
     """
     for path in sorted(folder.rglob("events.out.tfevents.*")):
         # What was logged before the cut is on disk: writers are flushed before a checkpoint.
         kept, dropped = _split(path, step)
         if not dropped:
             continue
-        partial = path.with_name(f".{path.name}.partial")
-        with tf.io.TFRecordWriter(str(partial)) as writer:
-            for record in kept:
-                writer.write(record)
-        partial.replace(path)
+        # TensorBoard reads whatever has "tfevents" in its name, so this has not.
+        with files.folder_beside(path) as hidden:
+            partial = hidden / "rewound"
+            with tf.io.TFRecordWriter(str(partial)) as writer:
+                for record in kept:
+                    writer.write(record)
+            partial.replace(path)
 
 
 def _split(path, step):

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfhand import files
 from tfhand.training import checkpoints, curves, guard, preemption, workers
 
 __all__ = ["check_batches", "compile_trainer", "fit"]
@@ -131,7 +132,8 @@ class _Training:
         if self._is_chief:
             curves.rewind(self._logs, step)
             if step < self._steps:
-                self._writer = tf.summary.create_file_writer(str(self._logs))
+                with files.writing(self._logs):
+                    self._writer = tf.summary.create_file_writer(str(self._logs))
         return step
 
     def progress(self, step):
@@ -166,17 +168,19 @@ class _Training:
     def _write_point(self, step):
         """Writes and prints the means since the last point, and starts them anew."""
         metrics = self._model.metrics
-        values = {metric.name: metric.result() for metric in metrics}
+        # Nothing counts where all steps since the last point were skipped.
+        counted = [m for m in metrics if float(keras.ops.convert_to_tensor(m.count)) > 0.0]
+        values = {metric.name: metric.result() for metric in counted}
         values["learning_rate"] = self._model.optimizer.learning_rate
         values = {name: float(tf.convert_to_tensor(value)) for name, value in values.items()}
         self._print_point(step, values)
-        with self._writer.as_default(step):
+        with files.writing(self._logs), self._writer.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
             if self._is_chief:
                 for watch in self._watching:
                     watch(self._model, step)
-        self._writer.flush()
+            self._writer.flush()
         for metric in metrics:
             metric.reset_state()
 

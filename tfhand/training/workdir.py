@@ -54,7 +54,11 @@ class Workdir:
                 f"{self.stage(name)} was made with {changes}: give the same settings, use another "
                 f"--workdir, or delete it if it is of no use any more."
             )
-        return (self.stage(name) / _DONE).exists()
+        done = (self.stage(name) / _DONE).exists()
+        if done and self.writes:
+            # A run may have been killed before it removed them.
+            shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
+        return done
 
     @contextlib.contextmanager
     def working(self, name, settings):

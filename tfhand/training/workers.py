@@ -78,13 +78,12 @@ def multi_worker_strategy(timeout_seconds):
 def leave_when_one_is_lost():
     """Context in which the loss of another process ends this one with `EXIT_PREEMPTED`.
 
-    At once, without the usual end of a process, which would wait for those that are lost.
+    At once, without the usual end of a process, which would wait for those that are lost. For
+    trainings of several processes only: alone, the same errors mean something else.
     """
     try:
         yield
     except _LOST as error:
-        if "TF_CONFIG" not in os.environ:
-            raise
         print(
             "train: lost another worker; the same command on all machines goes on from the last "
             f"checkpoint. TensorFlow says: {_cause(error)}",
