@@ -169,7 +169,12 @@ class Report:
     """
 
     def __init__(self, script, title):
-        arguments = [a for a in sys.argv[1:] if not a.startswith("--output")]
+        # Where files lie on this machine says nothing.
+        arguments = [
+            "=".join(part.rsplit("/", 1)[-1] for part in argument.split("=", 1))
+            for argument in sys.argv[1:]
+            if not argument.startswith("--output")
+        ]
         # The load before the benchmark adds its own.
         self._results = {
             "benchmark": pathlib.Path(script).stem,

@@ -33,7 +33,7 @@ NEED_MODEL = {"frame", "runtimes"}
 
 def define_flags(flag_values):
     flags.DEFINE_string("model", None, "Trained network, pose.keras.", flag_values=flag_values)
-    flags.DEFINE_list("only", BENCHMARKS, "Benchmarks to run.", flag_values=flag_values)
+    flags.DEFINE_list("only", list(BENCHMARKS), "Benchmarks to run.", flag_values=flag_values)
 
 
 def main(options):
