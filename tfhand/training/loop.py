@@ -169,7 +169,7 @@ class _Training:
         """Writes and prints the means since the last point, and starts them anew."""
         metrics = self._model.metrics
         # Nothing counts where all steps since the last point were skipped.
-        counted = [m for m in metrics if float(keras.ops.convert_to_tensor(m.count)) > 0.0]
+        counted = [m for m in metrics if float(tf.convert_to_tensor(m.count.value)) > 0.0]
         values = {metric.name: metric.result() for metric in counted}
         values["learning_rate"] = self._model.optimizer.learning_rate
         values = {name: float(tf.convert_to_tensor(value)) for name, value in values.items()}
