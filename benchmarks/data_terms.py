@@ -124,8 +124,16 @@ def make_step(terms, problem):
     return lambda: [value.numpy() for value in step(centers)]
 
 
+def load_compiler():
+    """Uses XLA once: that maps some 60 MB of its code, which is no memory of the terms."""
+    import tensorflow as tf
+
+    tf.function(tf.sort, jit_compile=True, autograph=False)(tf.ones([8])).numpy()
+
+
 def build(samples, views, spheres, side, names):
     """Returns the named steps on one problem."""
+    load_compiler()
     problem = make_problem(samples, views, spheres, side)
     terms = {PLAIN: naive_terms, FUSED: fused_terms}
     return {name: make_step(terms[name], problem) for name in names}

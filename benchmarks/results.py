@@ -24,6 +24,7 @@ BENCHMARKS = (
     "synthesis",
     "record_reading",
     "nyu_conversion",
+    "networks",
     "train_step",
     "frame",
     "runtimes",

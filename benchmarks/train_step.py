@@ -8,21 +8,20 @@ The baseline runs the same network on as many images of the same kind, already i
 plainest loss and no optimizer: what a step cannot do without. A step is what training runs:
 samples from the pipeline, augmentation, all terms, gradients, their clipping, AdamW and metrics.
 Targets: the synthetic step takes at most 1.15 times its baseline, the self-supervised one at most
-1.25 times. A further table says how long steps wait for their input, and one compares ways to run
-the network.
+1.25 times. A further table says how long steps wait for their input.
 """
 
-import dataclasses
 import functools
 import itertools
 import time
 
 import measure
+import networks
 
 from tfhand import commands
 
 TARGET_SYNTHETIC, TARGET_RECORDED = 1.15, 1.25
-METHODS = {"fit": "configs/selfsup.flags", "gradient": "configs/paper.flags"}
+METHODS = {"fit": networks.FLAGFILE, "gradient": "configs/paper.flags"}
 BASELINE, STEP = "network alone", "step"
 RECORDED_SAMPLES = 60
 CALLS = 8
@@ -72,35 +71,6 @@ def make_fits(recording):
     )
 
 
-def settings(flagfile):
-    """Returns the options that a flag file gives."""
-    from tfhand import train
-    from tfhand.training import options
-
-    arguments = ["train", f"--flagfile={flagfile}", "--workdir=unused"]
-    parsed = commands.parse(train.define_flags, arguments)
-    kinds = (
-        options.NetworkOptions,
-        options.InitOptions,
-        options.FineTuneOptions,
-        options.LossWeights,
-    )
-    return [options.from_flags(kind, parsed) for kind in kinds]
-
-
-def make_baseline(network, images):
-    """Returns a function that runs the network forward and backward on images."""
-    import tensorflow as tf
-
-    @tf.function(autograph=False)
-    def run(images):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(network(images, training=True)["spheres_mm"]))
-        return tape.gradient(loss, network.trainable_variables)
-
-    return lambda: run(images)[0].numpy()
-
-
 def make_step(model, batches):
     """Returns a function that takes one step as `loop.fit` does, with its input."""
     import tensorflow as tf
@@ -124,7 +94,7 @@ def functions_of_stage(network, images, make_model, make_batch):
     """Returns the baseline, the step, and the step without drawing its samples, by name."""
     kept = next(iter(deal(make_batch)))
     return {
-        BASELINE: make_baseline(network, images),
+        BASELINE: networks.make_baseline(network, images),
         STEP: make_step(make_model(), deal(make_batch)),
         "step, samples in memory": make_step(make_model(), itertools.repeat(kept)),
     }
@@ -138,8 +108,8 @@ def build_init():
     from tfhand.synthesis import samples
     from tfhand.training import loop, objectives, pipeline, stages, trainer
 
-    network_options, options, _, _ = settings(METHODS["fit"])
-    spec = crop_spec(network_options)
+    network_options, options, _, _ = networks.settings(METHODS["fit"])
+    spec = networks.crop_spec(network_options)
     network = stages.build_network(network_options)
     config = samples.SyntheticConfig(noise=options.noise)
     synthetic = pipeline.synthetic_batches(spec, options.batch, config, 1)
@@ -166,8 +136,8 @@ def fine_tuning_stage(method):
     from tfhand.models import pose_prior
     from tfhand.training import fine_tuning, stages
 
-    network_options, _, options, weights = settings(METHODS[method])
-    spec = crop_spec(network_options)
+    network_options, _, options, weights = networks.settings(METHODS[method])
+    spec = networks.crop_spec(network_options)
     recording = make_recording(RECORDED_SAMPLES, spec)
     network = stages.build_network(network_options)
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
@@ -216,34 +186,6 @@ def build_prior(hands_a_step):
     }
 
 
-def build_networks(batch):
-    """Returns ways to run the network's forward and backward pass on one batch, by name."""
-    import tensorflow as tf
-
-    from tfhand.training import stages
-
-    options = settings(METHODS["fit"])[0]
-    side = options.image_size
-    images = tf.random.stateless_uniform([batch, side, side, 1], [0, 0], -1.0, 1.0)
-    functions = {}
-    for normalization in ("none", "group", "batch"):
-        changed = dataclasses.replace(options, normalization=normalization)
-        network = stages.build_network(changed)
-        functions[f"normalization {normalization}"] = make_baseline(network, images)
-    network = stages.build_network(options)
-
-    @tf.function(autograph=False, jit_compile=True)
-    def compiled(images):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(network(images, training=True)["spheres_mm"]))
-        return tape.gradient(loss, network.trainable_variables)
-
-    functions["jit_compile"] = lambda: compiled(images)[0].numpy()
-    mixed = dataclasses.replace(options, precision="mixed_bfloat16")
-    functions[mixed.precision] = make_baseline(stages.build_network(mixed), images)
-    return functions
-
-
 def measure_waiting(method, steps):
     """Returns milliseconds of a step and of its waiting for input, means over steps."""
     import tensorflow as tf
@@ -267,13 +209,6 @@ def measure_waiting(method, steps):
     return 1e3 * total / steps, 1e3 * waiting / steps
 
 
-def crop_spec(network_options):
-    """Returns the `crop.CropSpec` of a network."""
-    from tfhand.geometry import crop
-
-    return crop.CropSpec(network_options.image_size, network_options.cube_mm)
-
-
 def main(options):
     from tfhand.training import options as train_options
 
@@ -281,12 +216,12 @@ def main(options):
     rounds = options.rounds
     # Several calls a turn: what one version draws ahead must not load the turn of the next.
     compare = functools.partial(measure.compare, rounds=rounds, calls=CALLS)
-    images = settings(METHODS["fit"])[1].batch
+    images = networks.settings(METHODS["fit"])[1].batch
     cases = compare(build_init)
     report.cases(f"Synthetic step, {images} images", cases, relative_to=BASELINE)
     report.target("synthetic step / network alone", ratio(cases), most=TARGET_SYNTHETIC)
     for method, flagfile in METHODS.items():
-        tuning = settings(flagfile)[2]
+        tuning = networks.settings(flagfile)[2]
         images = f"{tuning.batch} x 3 recorded and {tuning.synthetic_batch} synthetic images"
         cases = compare(build_fine_tuning, method)
         title = f"Self-supervised step of {flagfile}, {images}"
@@ -297,9 +232,6 @@ def main(options):
     report.table("Waiting for input", ["step", "ms", "of these waiting"], waits)
     hands = train_options.PriorOptions().batch
     report.cases(f"Step of the prior, {hands} hands", compare(build_prior, hands))
-    cases = compare(build_networks, 72)
-    title = "Network, forward and backward, 72 images"
-    report.cases(title, cases, relative_to=cases[0].name)
     report.write(options.output)
 
 

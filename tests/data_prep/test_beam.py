@@ -238,7 +238,10 @@ def test_what_to_install_is_said_in_one_line(beam, source, tmp_path, capsys, mon
 
 
 def test_runners_with_a_server_may_know_more_options(beam):
-    beam.options.check(["--runner=FlinkRunner", "--an_option_of_its_server=1"])
+    option = "--an_option_of_its_server=1"
+    assert beam.options.check(["--runner=FlinkRunner", option]) is None
+    with pytest.raises(ValueError, match="an_option_of_its_server"):
+        beam.options.check(["--runner=DirectRunner", option])
 
 
 def test_help_is_that_of_the_command(beam, capsys):

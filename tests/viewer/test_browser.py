@@ -234,10 +234,12 @@ def test_a_hand_can_be_posed(running, browser):
     turned = changed_picture(page, at_rest)
     page.press("Random pose")
     page.wait(lambda: page.slider_value("1_FLEX") != 0.0, "moved sliders")
-    changed_picture(page, turned)
+    posed = changed_picture(page, turned)
+    assert not np.array_equal(posed, at_rest)
     page.press("Rest pose")
     page.wait(lambda: text_of_depth(page) == rest_text, "the first text")
     page.wait(lambda: np.array_equal(at_rest, page.picture()), "the first picture")
+    assert page.slider_value("1_FLEX") == 0.0
 
 
 def text_of_depth(page):

@@ -123,12 +123,13 @@ class _Training:
             folder / "backup" / name, [*state, self._tally.variable], self._is_chief
         )
         self._pending = []
+        self._writer = tf.summary.create_noop_writer()
+        self._last = 0, time.monotonic()
 
     def resume(self):
         """Restores the newest checkpoint; returns its step."""
         step = self._checkpoints.restore()
         workers.check_agreement(self._model.distribute_strategy, step)
-        self._writer = tf.summary.create_noop_writer()
         if self._is_chief:
             curves.rewind(self._logs, step)
             if step < self._steps:

@@ -54,7 +54,7 @@ class PoseTrainer(keras.Model):
             batch: Dict of `synthetic` and `recorded`, as far as there are objectives for them.
 
         Returns:
-            Dict of metrics: the means of the total and of every term since the epoch's start.
+            Dict of metrics: the means of the total and of every term since they were last reset.
         """
         self.step(batch, tf.constant(0.0))
         return {name: tracker.result() for name, tracker in self._trackers.items()}
@@ -135,5 +135,5 @@ class PoseTrainer(keras.Model):
 
     @property
     def metrics(self):
-        """The trackers, which Keras resets at the start of an epoch."""
+        """The trackers of the means, which `loop.fit` resets at every point of the curves."""
         return list(self._trackers.values())

@@ -1,0 +1,41 @@
+"""What tests of the conversion of NYU share: small recordings, converted and changed."""
+
+import pytest
+import scipy.io
+
+from data_prep import nyu, records
+from tfhand import commands
+
+FRAMES = 24
+
+
+def convert(root, out, *more):
+    argv = ["nyu.py", f"--nyu_dir={root}", f"--output_dir={out}", "--num_shards=3", *more]
+    return nyu.main(commands.parse(nyu.define_flags, argv))
+
+
+def read(out, split):
+    return sorted(
+        records.load_dataset(out, split).as_numpy_iterator(), key=lambda sample: sample["frame"]
+    )
+
+
+def change_joints(path, change):
+    values = scipy.io.loadmat(path)
+    joints = values["joint_xyz"].copy()
+    values = {"joint_xyz": change(joints), "joint_names": values["joint_names"]}
+    scipy.io.savemat(path, values)
+
+
+def stop(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        commands.run(nyu.main, nyu.define_flags, ["nyu.py", *map(str, arguments)])
+    assert stopped.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nyu: ")]
+    return line
+
+
+def keep_frames(folder, count):
+    for path in folder.glob("depth_*.png"):
+        if int(path.stem.split("_")[2]) > count:
+            path.unlink()

@@ -1,0 +1,179 @@
+"""Conversions of NYU that were stopped, are run again, or meet another one."""
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_prep import (
+    calibration,
+    frame_converter,
+    nyu,
+    nyu_source,
+    records,
+    shard_parts,
+    split_conversion,
+    split_plan,
+)
+from tests.data_prep.nyu_conversions import FRAMES, convert, read, stop
+from tfhand.geometry import camera, crop
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_waiting_shards_of_other_cameras_are_made_again(source, tmp_path, monkeypatch):
+    """Killed after a shard; then the annotation, and with it the cameras, changes a little."""
+    out = tmp_path / "out"
+    made = []
+    original = split_conversion._write_shard
+
+    def stop_after_the_first(plan, index, *rest):
+        if index == 1:
+            raise KeyboardInterrupt
+        made.append(index)
+        return original(plan, index, *rest)
+
+    monkeypatch.setattr(split_conversion, "_write_shard", stop_after_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source[0], out, "--splits=train", "--every=4")
+    assert made == [0] and list((out / ".train.partial").glob("*.json"))
+    moved = nyu.nyu_cameras.find_cameras
+
+    def elsewhere(*arguments):
+        (cameras,) = moved(*arguments)
+        transforms = cameras.ref_from_view.copy()
+        transforms[1, 0, 3] += 5.0
+        return [dataclasses.replace(cameras, ref_from_view=transforms)]
+
+    monkeypatch.setattr(split_conversion, "_write_shard", original)
+    monkeypatch.setattr(nyu.nyu_cameras, "find_cameras", elsewhere)
+    convert(source[0], out, "--splits=train", "--every=4")
+    offsets = {float(sample["ref_from_view"][1, 0, 3]) for sample in read(out, "train")}
+    assert len(offsets) == 1
+
+
+def test_two_conversions_do_not_write_to_one_folder(source, tmp_path):
+    out = tmp_path / "out"
+    with split_conversion.alone_in(out):
+        with pytest.raises(FileExistsError, match="Another process"):
+            convert(source[0], out, "--splits=train", "--every=8")
+    convert(source[0], out, "--splits=train", "--every=8")
+
+
+def test_a_finished_split_is_not_overwritten(source, converted, capsys):
+    before = (converted / "dataset_info.json").read_bytes()
+    line = stop(
+        capsys, f"--nyu_dir={source[0]}", f"--output_dir={converted}", "--num_shards=3",
+        "--center=annotation",
+    )  # fmt: skip
+    assert "already has a split 'train'" in line
+    assert (converted / "dataset_info.json").read_bytes() == before
+
+
+def test_a_finished_split_with_the_same_settings_is_left_alone(source, converted, capsys):
+    before = (converted / "dataset_info.json").read_bytes()
+    convert(source[0], converted)
+    assert "train: complete" in capsys.readouterr().out
+    assert (converted / "dataset_info.json").read_bytes() == before
+
+
+def test_shards_are_made_again_once_pictures_have_changed(copy, tmp_path):
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    for path in (copy / "train").glob("depth_2_*.png"):
+        shutil.copy2(path, saved)
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"No sample.*damaged picture of view 2': 24"):
+        convert(copy, tmp_path / "out", "--splits=train")
+    for path in saved.iterdir():
+        shutil.copy2(path, copy / "train")
+    convert(copy, tmp_path / "out", "--splits=train")
+    assert records.verify(tmp_path / "out").splits["train"].num_samples == FRAMES
+
+
+def test_killed_it_goes_on_and_ends_alike(source, converted, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "data_prep.nyu", f"--nyu_dir={source[0]}", f"--output_dir={out}",
+        "--num_shards=3", "--splits=train", "--workers=1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    first = out / ".train.partial" / "train-00000-of-00003.tfrecord.json"
+    deadline = time.monotonic() + 120.0
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert first.exists()
+    assert not list(out.glob("*.tfrecord")), "it finished before it was killed"
+    with pytest.raises(FileNotFoundError, match="no complete data set"):
+        records.read_info(out)
+    kept = first.stat().st_mtime_ns
+    frames = []
+    original = split_conversion._write_shard
+
+    def note(plan, index, *rest):
+        frames.append(index)
+        assert first.stat().st_mtime_ns == kept
+        return original(plan, index, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split_conversion, "_write_shard", note)
+        convert(source[0], out, "--splits=train")
+    assert 0 not in frames and frames
+    assert records.verify(out).splits["train"].num_samples == FRAMES
+    for a, b in zip(read(out, "train"), read(converted, "train"), strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    assert not (out / ".train.partial").exists()
+
+
+def test_damaged_waiting_shards_are_made_again(source, tmp_path):
+    split = nyu_source.open_split(source[0], "train")
+    intrinsics = np.tile(np.float32(camera.NYU_INTRINSICS), (3, 1))
+    cameras = calibration.calibrate(split.joints_mm, "annotation", intrinsics)
+    spec = crop.CropSpec(32)
+    plan = split_plan.SplitPlan(
+        tmp_path, "train", list(range(1, 9)), 2, "test", spec, 3, {"a": 1}, {}
+    )
+    converter = frame_converter.FrameConverter(split, cameras, spec, "annotation", (1,))
+
+    def fail_in_the_second_shard(frame):
+        if frame == 4:
+            raise KeyboardInterrupt
+        return converter(frame)
+
+    with pytest.raises(KeyboardInterrupt):
+        split_conversion.convert_split(plan, fail_in_the_second_shard, workers=1)
+    waiting = tmp_path / ".train.partial" / plan.shard_name(0)
+    waiting.write_bytes(waiting.read_bytes()[:-10])
+    info = split_conversion.convert_split(plan, converter, workers=1)
+    assert info.num_samples == 8
+    assert len(list(tf.data.TFRecordDataset(str(tmp_path / plan.shard_name(0))))) == 4
+
+
+def test_other_settings_start_anew(source, tmp_path):
+    done = []
+
+    def problem(frame):
+        done.append(frame)
+        if frame == 2:
+            raise KeyboardInterrupt
+        return shard_parts.Converted(problem="nothing there")
+
+    def plan(value):
+        return split_plan.SplitPlan(
+            tmp_path, "train", [1, 2], 2, "test", crop.CropSpec(32), 3, {"a": value}, {}
+        )
+
+    for value in (1, 1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            split_conversion.convert_split(plan(value), problem, workers=1)
+    # The second run took the first shard as it was.
+    assert done == [1, 2, 2, 1, 2]
