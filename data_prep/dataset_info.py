@@ -19,6 +19,7 @@ from tfhand.geometry.crop import CropSpec
 
 __all__ = [
     "DatasetInfo",
+    "FRAMES_KEPT",
     "INFO_NAME",
     "ShardInfo",
     "Skips",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 INFO_NAME = "dataset_info.json"
+# Frames listed for each skip reason; enough to look at, few enough to read.
+FRAMES_KEPT = 20
 
 _FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _SHA256 = r"[0-9a-f]{64}"

@@ -13,15 +13,13 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep import storage
-from data_prep.dataset_info import ShardInfo, Skips, SplitInfo, compute_sha256
+from data_prep.dataset_info import FRAMES_KEPT, ShardInfo, Skips, SplitInfo, compute_sha256
 from data_prep.examples import encode_example
 from data_prep.schema import check_sample, find_problem
 from data_prep.split_plan import SplitPlan
 from tfhand.geometry.crop import CropSpec
 
 __all__ = ["Converted", "Encoded", "describe_conversion", "describe_split", "encode", "write_shard"]
-
-_FRAMES_KEPT = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +196,7 @@ def describe_conversion(plan: SplitPlan, parts: Sequence[Mapping]) -> SplitInfo:
 def _count(found, reason, item):
     skips = found.setdefault(reason, {"count": 0, "first_frames": []})
     skips["count"] += 1
-    if len(skips["first_frames"]) < _FRAMES_KEPT:
+    if len(skips["first_frames"]) < FRAMES_KEPT:
         skips["first_frames"].append(int(item))
 
 
@@ -209,7 +207,7 @@ def _merge(parts, kind):
         for reason, found in part[kind].items():
             skips = merged.setdefault(reason, Skips())
             skips.count += found["count"]
-            skips.first_frames = sorted(skips.first_frames + found["first_frames"])[:_FRAMES_KEPT]
+            skips.first_frames = sorted(skips.first_frames + found["first_frames"])[:FRAMES_KEPT]
     return merged
 
 

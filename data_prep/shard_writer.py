@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from data_prep import storage
 from data_prep.dataset_info import (
+    FRAMES_KEPT,
     INFO_NAME,
     DatasetInfo,
     ShardInfo,
@@ -26,9 +27,6 @@ from tfhand import files
 from tfhand.geometry.crop import CropSpec
 
 __all__ = ["ShardWriter", "check_split_name", "publish_split", "read_other_splits"]
-
-# Frames listed for each skip reason; enough to look at, few enough to read.
-_FRAMES_KEPT = 20
 
 
 class ShardWriter:
@@ -173,7 +171,7 @@ class ShardWriter:
         """
         skips = self.skipped.setdefault(reason, Skips())
         skips.count += 1
-        if len(skips.first_frames) < _FRAMES_KEPT:
+        if len(skips.first_frames) < FRAMES_KEPT:
             skips.first_frames.append(int(frame))
 
     def _publish(self):

@@ -9,7 +9,6 @@ import io
 import os
 
 import h5py
-import keras
 import numpy as np
 
 from tfhand import files
@@ -41,7 +40,7 @@ def save_weights(model, path):
     """
     # In memory first: HDF5 ends the process where the disk is full.
     stream = _Memory()
-    keras.Model.save_weights(model, stream)
+    model.save_weights(stream)
     with h5py.File(stream, "r+") as file:
         file.attrs[_CHECKSUM] = _checksum(model)
     with files.replacing(path) as partial:
@@ -64,7 +63,7 @@ def load_weights(model, path):
         raise FileNotFoundError(f"Expected weights at {path}, found none.")
     try:
         expected = _read_checksum(model, path)
-        keras.Model.load_weights(model, path)
+        model.load_weights(path)
     except Exception as error:  # HDF5 and Keras raise errors of many kinds on damaged files.
         reason = str(error).split("\n", 1)[0][:200]
         raise ValueError(

@@ -2,7 +2,7 @@
 
 A loss or gradient that is not finite would reach every weight through one update, and Adam's
 averages for long after. Such a step changes nothing: neither weights, nor the optimizer, nor the
-means of the epoch.
+means of the curves.
 """
 
 import dataclasses
