@@ -18,6 +18,9 @@ RUN_FLAGS ?=
 # The trained network, and the benchmarks, of `make bench`.
 MODEL ?= $(WORKDIR)/pose.keras
 BENCHMARKS ?= data_terms,synthesis,record_reading,nyu_conversion,networks,train_step,frame,runtimes
+# Seeds, and rows if not all, of `make experiments`, for example ROWS=--only=best,with_labels.
+SEEDS ?= 1
+ROWS ?=
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
@@ -26,13 +29,15 @@ FUZZ_FLAGS ?=
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test fuzz bench lint clean distclean
+.PHONY: help run test fuzz bench experiments weights lint clean distclean
 
 help:
 	@echo "make run    the main job: data, training, report in WORKDIR (now: $(WORKDIR))"
 	@echo "make test   lint and the full test suite"
 	@echo "make fuzz   read thousands of damaged files of every format; FUZZ_FLAGS=--seed=2 for others"
 	@echo "make bench  all benchmarks, into benchmarks/RESULTS.md; MODEL is the network that is timed"
+	@echo "make experiments  every experiment of the paper, into docs/experiments.md; SEEDS=1,2,3"
+	@echo "make weights      train the weights that come with the package, and put them in place"
 	@echo "make lint   lint only"
 	@echo "make clean  remove caches and build products; distclean also removes $(VENV)"
 
@@ -48,6 +53,13 @@ fuzz: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/results.py --model=$(MODEL) --only=$(BENCHMARKS)
+
+experiments: $(READY)
+	$(BIN)/python benchmarks/experiments.py --seeds=$(SEEDS) $(ROWS)
+
+weights: $(READY)
+	$(BIN)/python -m tfhand.train --flagfile=configs/weights.flags --workdir=runs/weights
+	$(BIN)/python -m tfhand.pack --workdir=runs/weights
 
 lint: $(READY)
 	$(BIN)/ruff check .

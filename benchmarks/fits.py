@@ -2,28 +2,28 @@
 
 Run as
 
-    python benchmarks/fits.py --workdir=runs/selfsup --output=fits.json
+    python benchmarks/fits.py --data_dir=runs/selfsup/recording --output=fits.json
 
-It takes the initialized network of a finished run and samples of its recording's training split,
-fits them with the given margins on the spheres' radii (`data_terms.grow_radii`), and measures the
-mean error over the 14 evaluation joints and all views. Labels measure, nothing more.
+It takes an initialized network and samples of a recording's training split, fits them with the
+given margins on the spheres' radii (`data_terms.grow_radii`), and measures the mean error over the
+14 evaluation joints and all views. Labels measure, nothing more.
 """
 
-import dataclasses
 import json
 import pathlib
 import time
 
 import numpy as np
+import tensorflow as tf
 from absl import flags
 
 from tfhand import commands
 
 
 def define_flags(flag_values):
-    flags.DEFINE_string("workdir", None, "Finished run.", required=True, flag_values=flag_values)
+    flags.DEFINE_string("data_dir", None, "Records.", required=True, flag_values=flag_values)
     flags.DEFINE_string(
-        "data_dir", None, "Records; none: the run's own recording.", flag_values=flag_values
+        "init_from", "shipped", "As for tfhand.train, but not none.", flag_values=flag_values
     )
     flags.DEFINE_integer("samples", 300, "Samples, evenly spaced.", 1, flag_values=flag_values)
     flags.DEFINE_list("margins", ["0", "0.25", "0.5", "0.75"], "Pixels.", flag_values=flag_values)
@@ -34,21 +34,16 @@ def main(options):
     from data_prep import records
     from tfhand.fitting import kinematic_fit, pseudo_labels
     from tfhand.geometry import crop
-    from tfhand.training import options as training_options
-    from tfhand.training import pipeline, stages, workdir
+    from tfhand.training import recordings, starts
 
-    run = workdir.finished_workdir(options.workdir)
-    settings = json.loads((run.stage("init") / "settings.json").read_text())
-    names = [field.name for field in dataclasses.fields(training_options.NetworkOptions)]
-    network_options = training_options.NetworkOptions(**{name: settings[name] for name in names})
-    network = stages.build_network(network_options)
-    network.load_weights(run.stage("init") / "pose.weights.h5")
+    start = starts.find_start(options.init_from, {"init": {}, "prior": {}})
+    network_options = starts.network_options_of(start)
+    network = starts.load_network(start, tf.distribute.get_strategy(), network_options)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    data_dir = options.data_dir or run.stage("recording")
-    whole = pipeline.read_recording(records.load_dataset(data_dir, "train", spec=spec))
+    data_dir = options.data_dir
+    whole = recordings.read_recording(records.load_dataset(data_dir, "train", spec=spec))
     chosen = np.unique(np.linspace(0, len(whole) - 1, options.samples).astype(int))
-    fields = dataclasses.fields(whole)
-    recording = type(whole)(*(getattr(whole, field.name)[chosen] for field in fields))
+    recording = recordings.select(whole, chosen)
     arguments = (recording.depth_mm, recording.ref_from_crop)
     estimate = pseudo_labels.estimate_in_ref(network, *arguments, spec.cube_mm)
     rows = [{"what": "network, median of the views", "error_mm": _error(recording, estimate)}]

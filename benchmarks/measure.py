@@ -180,7 +180,7 @@ class Report:
             "benchmark": pathlib.Path(script).stem,
             "title": title,
             "command": " ".join(["python", f"benchmarks/{pathlib.Path(script).name}", *arguments]),
-            "environment": {**_environment(), "load": load_average()},
+            "environment": {**environment(), "load": load_average()},
             "tables": [],
             "targets": [],
         }
@@ -245,7 +245,7 @@ def _text(value):
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
 
 
-def _environment():
+def environment():
     """Says what machine, which versions and which commit."""
     return {
         "cpu": _cpu_name(),

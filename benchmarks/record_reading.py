@@ -31,7 +31,7 @@ def build(folder):
     import tensorflow as tf
 
     from data_prep import records
-    from tfhand.training import pipeline
+    from tfhand.training import recordings
 
     def count(dataset):
         return sum(1 for _ in dataset)
@@ -40,7 +40,7 @@ def build(folder):
     return {
         BYTES: lambda: count(tf.data.TFRecordDataset(paths)),
         PARSED: lambda: count(records.load_dataset(folder, "train").batch(16)),
-        IN_MEMORY: lambda: len(pipeline.read_recording(records.load_dataset(folder, "train"))),
+        IN_MEMORY: lambda: len(recordings.read_recording(records.load_dataset(folder, "train"))),
     }
 
 

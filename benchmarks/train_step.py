@@ -32,42 +32,44 @@ def define_flags(flag_values):
 
 
 def make_recording(samples, spec):
-    """Returns a `pipeline.RecordedSamples` of rendered hands."""
+    """Returns a `recordings.RecordedSamples` of rendered hands."""
     import numpy as np
     import tensorflow as tf
 
     from tfhand.synthesis import samples as synthesis
-    from tfhand.training import pipeline
+    from tfhand.training import recordings
 
     rng = tf.random.Generator.from_seed(0)
     batch = synthesis.sample_batch(rng, 3 * samples, spec)
     shape = (samples, 3)
     side = spec.image_size
-    return pipeline.RecordedSamples(
+    return recordings.RecordedSamples(
         depth_mm=batch["depth_mm"].numpy().reshape([*shape, side, side]),
         ref_from_crop=np.tile(np.eye(4, dtype=np.float32), [*shape, 1, 1]),
         joints_mm=np.zeros([*shape, 36, 3], np.float32),
         joint_mask=np.zeros([*shape, 36], np.float32),
         group=np.zeros([samples], np.int64),
         frame=np.arange(samples),
+        together=np.ones([samples], bool),
     )
 
 
 def make_fits(recording):
-    """Returns `pseudo_labels.PseudoLabels` of flat hands for a recording, all kept."""
+    """Returns `fits.Fits` of flat hands for a recording, all kept."""
     import numpy as np
 
-    from tfhand.fitting import pseudo_labels
     from tfhand.hand import spheres
+    from tfhand.training import fits
 
-    count = len(recording)
-    return pseudo_labels.PseudoLabels(
-        spheres_ref_mm=np.tile(spheres.load().centers_mm, [count, 1, 1]).astype(np.float32),
-        angles=np.zeros([count, 23], np.float32),
-        ref_from_hand=np.tile(np.eye(3, dtype=np.float32), [count, 1, 1]),
-        residual_mm=np.ones([count], np.float32),
-        kept=np.ones([count], bool),
+    count, num_views = recording.depth_mm.shape[:2]
+    hand = spheres.load().centers_mm.astype(np.float32)
+    return fits.Fits(
+        target_mm=np.tile(hand, [count, num_views, 1, 1]),
+        kept=np.ones([count, num_views], bool),
+        angles=np.zeros([count * num_views, 23], np.float32),
+        camera_from_hand=np.tile(np.eye(3, dtype=np.float32), [count * num_views, 1, 1]),
         shape=None,
+        summary=[],
     )
 
 
@@ -198,8 +200,9 @@ def measure_waiting(method, steps):
         iter(deal(make_batch)),
         tf.zeros([]),
     )
-    for i in range(steps + 3):
-        if i == 3:
+    warmups, waiting = 3, 0.0
+    for i in range(-warmups, steps):
+        if i == 0:
             start, waiting = time.perf_counter(), 0.0
         asked = time.perf_counter()
         batch = next(remaining)

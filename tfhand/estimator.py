@@ -18,6 +18,7 @@ import numpy as np
 from tfhand import inference
 from tfhand.evaluation import overlay
 from tfhand.hand import skeleton
+from tfhand.models import pretrained
 from tfhand.smoothing import OneEuroFilter
 
 __all__ = ["Hand", "NoHandError", "Point", "PoseEstimator"]
@@ -150,11 +151,14 @@ class PoseEstimator:
         self.refine = refine
 
     @classmethod
-    def load(cls, path, hand: str = "right", *, refine: bool = True) -> "PoseEstimator":
+    def load(
+        cls, path=pretrained.NAME, hand: str = "right", *, refine: bool = True
+    ) -> "PoseEstimator":
         """Loads `pose.keras`.
 
         Args:
-            path: The file, or the folder of a training run that holds it.
+            path: The file, or the folder of a training run that holds it; "shipped": the network
+                that comes with the package, which never saw a real image.
             hand: As for the constructor.
             refine: As for the constructor.
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import frame_model, pose_network
+from tfhand.models import frame_model, pose_network, pretrained
 
 __all__ = ["Hands", "crop_spec_of", "estimate_hands", "load_network"]
 
@@ -46,7 +46,7 @@ def load_network(path, cube_mm=None):
     """Loads `pose.keras`.
 
     Args:
-        path: The file.
+        path: The file, or "shipped": the network that comes with the package.
         cube_mm: Side of the crops it will see, mm, if it is already known;
             `pose_network.cube_mm_of` tells that of a network.
 
@@ -54,6 +54,19 @@ def load_network(path, cube_mm=None):
         FileNotFoundError: If there is no such file.
         ValueError: If it is no pose network, or one for other crops.
     """
+    if str(path) == pretrained.NAME:
+        network = pretrained.load_pose_network()
+    else:
+        network = _load_archive(path)
+    found_mm = pose_network.cube_mm_of(network)
+    if cube_mm is not None and cube_mm != found_mm:
+        raise ValueError(
+            f"Expected a network for crops of {cube_mm:g} mm in {path}, found {found_mm:g} mm."
+        )
+    return network
+
+
+def _load_archive(path):
     if not tf.io.gfile.exists(str(path)):
         raise FileNotFoundError(f"Expected a trained network at {path}, found none.")
     try:
@@ -68,11 +81,6 @@ def load_network(path, cube_mm=None):
         raise ValueError(
             f"Expected a pose network with outputs spheres_mm and spread_mm in {path}, "
             f"found {sorted(outputs) or 'none'}."
-        )
-    found_mm = pose_network.cube_mm_of(network)
-    if cube_mm is not None and cube_mm != found_mm:
-        raise ValueError(
-            f"Expected a network for crops of {cube_mm:g} mm in {path}, found {found_mm:g} mm."
         )
     return network
 

@@ -1,6 +1,8 @@
 """Estimates the hand in one depth image or a folder of them.
 
-    python -m tfhand.predict --model=W/pose.keras --depth=FRAME.png [--intrinsics=fx,fy,cx,cy]
+    python -m tfhand.predict --depth=FRAME.png [--model=W/pose.keras] [--intrinsics=fx,fy,cx,cy]
+
+Without --model it is the network that comes with the package, which never saw a real image.
 
 Depth images are 16-bit PNG, 8-bit RGB PNG in the coding of the NYU data set, or `.npy`. The result
 is JSON: 41 spheres and 14 joints of every image in camera mm and in pixels, with a confidence.
@@ -17,6 +19,7 @@ from tfhand.estimator import NoHandError, PoseEstimator
 from tfhand.evaluation import qualitative, sheets
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
+from tfhand.models import pretrained
 
 __all__ = ["define_flags", "main"]
 
@@ -26,7 +29,10 @@ _MOST_PICTURED = 8
 def define_flags(flag_values):
     """Defines the flags of this command."""
     flags.DEFINE_string(
-        "model", None, "Trained network, pose.keras.", required=True, flag_values=flag_values
+        "model",
+        pretrained.NAME,
+        "Trained network, pose.keras; shipped: that of the package.",
+        flag_values=flag_values,
     )
     flags.DEFINE_string(
         "depth", None, "Depth image, or a folder of them.", required=True, flag_values=flag_values

@@ -20,15 +20,17 @@ from tfhand.evaluation import predictions, qualitative, real_frame, report
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.losses import terms
-from tfhand.models import exporting, pose_network
+from tfhand.models import exporting, pose_network, pretrained
 from tfhand.training import (
     fine_tuning,
     loop,
     options,
-    pipeline,
     preemption,
     provenance,
+    recordings,
     stages,
+    starts,
+    synthetic_test,
     workers,
 )
 from tfhand.training import workdir as stage_folders
@@ -43,6 +45,20 @@ def define_flags(flag_values):
     )
     flags.DEFINE_string(
         "workdir", None, "Folder for stages and report.", required=True, flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "init_from",
+        pretrained.NAME,
+        "Where the initialized network and the prior come from: shipped (the package's), none "
+        "(trained by this run), or the folder of another run.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "test_on",
+        "recording",
+        ("recording", "synthetic"),
+        "What networks are scored on: the records' test split, or unseen synthetic samples.",
+        flag_values=flag_values,
     )
     flags.DEFINE_integer("seed", 1, "Seed of the training.", flag_values=flag_values)
     flags.DEFINE_integer(
@@ -125,9 +141,20 @@ def _find_data(values, workdir, spec):
     return folder
 
 
-def _predict(network, data_dir, spec):
-    dataset = records.load_dataset(data_dir, "test")
-    return predictions.predict_dataset(network, dataset, cube_mm=spec.cube_mm)
+def _test_samples(values, data_dir, spec, init_options):
+    if values.test_on == "recording":
+        return records.load_dataset(data_dir, "test")
+    return synthetic_test.synthetic_dataset(spec, init_options.noise)
+
+
+def _read_recording(data_dir, options):
+    """Reads the samples to fine-tune on."""
+    first, *more = [records.load_dataset(data_dir, s) for s in options.splits.split("_and_")]
+    for dataset in more:
+        first = first.concatenate(dataset)
+    return recordings.mix_views(
+        recordings.read_recording(first), options.multi_view_share, options.single_view_share
+    )
 
 
 def _scores(name, predicted):
@@ -165,23 +192,26 @@ def _run(values):
     _check(network_options, init_options, tune_options, weights, strategy.num_replicas_in_sync)
     is_chief = workers.is_chief(strategy)
     workdir = stage_folders.Workdir(values.workdir, is_chief)
-    start = workdir
-    if init_options.from_workdir:
-        start = stage_folders.finished_workdir(init_options.from_workdir, is_chief)
+    start = starts.find_start(values.init_from, starts.given_settings(values, network_options))
     with workers.one_by_one(strategy):
         data_dir = _find_data(values, workdir, spec)
-    recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
+    test = _test_samples(values, data_dir, spec, init_options)
+    recording = _read_recording(data_dir, tune_options)
     if tune_options.method == "labels" and not recording.joint_mask.any():
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
-    prior_options = options.from_flags(options.PriorOptions, values)
-    with workers.one_by_one(strategy):
-        prior = stages.train_prior(start, prior_options, values.seed, run_options)
-    network = stages.initialize(
-        start, strategy, network_options, init_options, values.seed, run_options
-    )
+    if start is None:
+        prior_options = options.from_flags(options.PriorOptions, values)
+        with workers.one_by_one(strategy):
+            prior = stages.train_prior(workdir, prior_options, values.seed, run_options)
+        network = stages.initialize(
+            workdir, strategy, network_options, init_options, values.seed, run_options
+        )
+    else:
+        prior = starts.load_prior(start)
+        network = starts.load_network(start, strategy, network_options)
     if is_chief:
         files.write_text(workdir.path / "resolved.flags", values.flags_into_string())
-        after = _predict(stages.in_float32(network, network_options), data_dir, spec)
+        after = _predict(stages.in_float32(network, network_options), test, spec)
         scores = _scores("synthetic_only", after)
         for name, score in scores.items():
             print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
@@ -199,14 +229,14 @@ def _run(values):
             run_options,
         )
         if is_chief:
-            after = _predict(stages.in_float32(network, network_options), data_dir, spec)
+            after = _predict(stages.in_float32(network, network_options), test, spec)
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
             scores |= _scores(name, after)
     with workers.one_by_one(strategy):
         if is_chief:
             served = stages.in_float32(network, network_options)
             _export(workdir, served, prior, spec)
-            _report(workdir, start, scores, after, served, data_dir, spec)
+            _report(workdir, start or workdir.path, scores, after, served, test, spec)
             made_from = provenance.describe(values, data_dir)
             files.write_json(workdir.path / "report" / "provenance.json", made_from)
 
@@ -237,7 +267,11 @@ def _export(workdir, network, prior, spec):
     exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
 
 
-def _report(workdir, start, scores, predicted, network, data_dir, spec):
+def _predict(network, test, spec):
+    return predictions.predict_dataset(network, test, cube_mm=spec.cube_mm)
+
+
+def _report(workdir, start, scores, predicted, network, test, spec):
     folder = workdir.path / "report"
     extra = {"versions": provenance.versions()}
     nyu = real_frame.find_folder()
@@ -246,16 +280,15 @@ def _report(workdir, start, scores, predicted, network, data_dir, spec):
         extra["nyu_real_frame"] = real_frame.score_real_frame(
             network, nyu, spec, folder / "nyu_real_frame.png"
         )
-    for where, stage, name in ((start, "prior", "reconstruction"), (workdir, "tune", "fits")):
-        path = where.stage(stage) / f"{name}.json"
+    for where, stage, name in ((start, "prior", "reconstruction"), (workdir.path, "tune", "fits")):
+        path = where / stage / f"{name}.json"
         if path.exists():
             extra[f"{stage}_{name}"] = files.read_json(path)
-    test = records.load_dataset(data_dir, "test")
     if not scores:
         report.write_metrics(folder / "metrics.json", {}, extra)
         qualitative.draw_spread_out(predicted, test, folder, cube_mm=spec.cube_mm)
     else:
-        report.write_report(folder, scores, title="Hand pose on the test split", extra=extra)
+        report.write_report(folder, scores, title="Hand pose", extra=extra)
         qualitative.draw_best_and_worst(predicted, test, folder, cube_mm=spec.cube_mm)
         print(report.markdown_table(scores))
     before, after = (scores.get(n) for n in ("synthetic_only", "self_supervised"))

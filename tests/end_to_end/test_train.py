@@ -28,6 +28,7 @@ SMALL = (
     "--recording_samples=24", "--image_size=32", "--features=16", "--growth=8", "--prior_steps=4",
     "--prior_batch=16", "--init_steps=4", "--init_batch=8", "--tune_steps=4", "--tune_batch=4",
     "--tune_synthetic_batch=4", "--tune_fit_steps=3", "--tune_rounds=1", "--checkpoint_steps=3",
+    "--init_from=none",
 )  # fmt: skip
 
 
@@ -256,7 +257,7 @@ def test_records_of_another_image_size(finished, tmp_path, capsys):
 def test_missing_initialization(tmp_path, finished, capsys):
     line = stop(
         capsys, *SMALL, f"--workdir={tmp_path / 'w'}", f"--data_dir={finished / 'recording'}",
-        f"--init_from_workdir={tmp_path / 'nowhere'}",
+        f"--init_from={tmp_path / 'nowhere'}",
     )  # fmt: skip
     assert "nowhere" in line
     assert not (tmp_path / "nowhere").exists()

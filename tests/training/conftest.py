@@ -9,7 +9,7 @@ from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network
 from tfhand.rendering import spheres as sphere_rendering
-from tfhand.training import pipeline
+from tfhand.training import pipeline, recordings
 
 SAMPLES, VIEWS = 4, 3
 
@@ -43,13 +43,14 @@ def recording(spec, hands_mm):
         cube_mm=spec.cube_mm,
     )
     joints = in_crops.numpy()[:, :, skeleton.SPHERE_FROM_JOINT]
-    return pipeline.RecordedSamples(
+    return recordings.RecordedSamples(
         depth_mm=depth.numpy().reshape(SAMPLES, VIEWS, spec.image_size, spec.image_size),
         ref_from_crop=ref_from_crop,
         joints_mm=joints,
         joint_mask=np.ones(joints.shape[:-1], np.float32),
         group=np.array([0, 0, 1, 1]),
         frame=np.arange(SAMPLES),
+        together=np.ones(SAMPLES, bool),
     )
 
 

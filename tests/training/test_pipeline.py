@@ -8,7 +8,7 @@ from data_prep import records
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.synthesis import samples
-from tfhand.training import pipeline
+from tfhand.training import pipeline, recordings
 
 SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
 FLOAT_MM = 1e-3
@@ -40,7 +40,7 @@ def dataset(tmp_path):
 
 
 def test_read_recording(dataset):
-    recording = pipeline.read_recording(dataset)
+    recording = recordings.read_recording(dataset)
     assert (len(recording), recording.num_views) == (5, 2)
     np.testing.assert_array_equal(recording.frame, 10 + np.arange(5))
     np.testing.assert_array_equal(recording.group, [0, 1, 0, 1, 0])
@@ -55,7 +55,7 @@ def test_read_recording(dataset):
 
 
 def test_label_targets(dataset):
-    recording = pipeline.read_recording(dataset)
+    recording = recordings.read_recording(dataset)
     target, mask = pipeline.label_targets(recording)
     assert target.shape == (5, 2, 41, 3) and mask.shape == (5, 2, 41)
     np.testing.assert_array_equal(mask.sum(axis=2), [[35, 36], *[[36, 36]] * 3, [0, 0]])
@@ -141,4 +141,4 @@ def test_parts_of_a_recorded_batch_are_its_rows(recording, batch):
 
 def test_empty_recording_is_an_error(dataset):
     with pytest.raises(ValueError, match="at least one"):
-        pipeline.read_recording(dataset.take(0))
+        recordings.read_recording(dataset.take(0))

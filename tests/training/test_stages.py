@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfhand.fitting import pseudo_labels
 from tfhand.geometry import crop
 from tfhand.losses import terms
-from tfhand.training import fine_tuning, loop, options, stages
+from tfhand.training import fine_tuning, fits, loop, options, stages
 from tfhand.training import workdir as workdirs
 
 SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
@@ -59,25 +59,13 @@ def test_a_killed_stage_is_not_done(workdir):
         workdir.is_done("init", {"steps": 4})
 
 
-def test_finished_workdir(workdir, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        workdirs.finished_workdir(tmp_path / "nowhere")
-    assert not (tmp_path / "nowhere").exists()
-    for name in ("prior", "init"):
-        with pytest.raises(FileNotFoundError, match=name):
-            workdirs.finished_workdir(workdir.path)
-        with workdir.working(name, {}):
-            pass
-    assert workdirs.finished_workdir(workdir.path).path == workdir.path
-
-
 @pytest.fixture
 def tuned(workdir, make_network, recording, monkeypatch):
     """Runs `fine_tune` with fitting and training replaced by notes of what they were asked."""
     notes, stop_at, known_poses = [], set(), []
 
     def make_pseudo_labels(network, depth, ref_from_crop, group, spec, config, share, shape=None):
-        notes.append(("fit", None if shape is None else round(float(np.asarray(shape)[0, 0]), 3)))
+        notes.append(("fit", round(float(np.asarray(shape)[0, 0]), 3)))
         return pseudo_labels.PseudoLabels(
             np.zeros([len(group), 41, 3], np.float32),
             np.zeros([len(group), 23], np.float32),
@@ -95,7 +83,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
         kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
-    monkeypatch.setattr(fine_tuning.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
+    monkeypatch.setattr(fits.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
     monkeypatch.setattr(loop, "fit", fit)
     # Synthetic samples have their own tests; compiling them takes long.
     synthetic = {"depth_mm": tf.zeros([2, 32, 32]), "spheres_mm": tf.zeros([2, 41, 3])}
@@ -134,13 +122,13 @@ def test_rounds_share_the_shape_and_the_steps(tuned, make_network, workdir):
     start = first_weight(make_network())
     notes, network = tuned()
     assert notes == [
-        ("fit", None), ("train", ("round-1", 5, 3)),
+        ("fit", 0.0), ("train", ("round-1", 5, 3)),
         ("fit", 0.1), ("train", ("round-2", 5, 3)),
     ]  # fmt: skip
     assert first_weight(network) == pytest.approx(start + 2.0)
-    fits = json.loads((workdir.stage("tune") / "fits.json").read_text())
-    assert [fit["kept"] for fit in fits] == [3, 3]
-    assert all(fit["error_mm"] > 0 for fit in fits)
+    found = json.loads((workdir.stage("tune") / "fits.json").read_text())
+    assert [(fit["views"], fit["kept"]) for fit in found] == [(3, 3), (3, 3)]
+    assert all(fit["error_mm"] > 0 for fit in found)
     # Once more: read, not done again.
     notes.clear()
     _, again = tuned()
@@ -152,10 +140,12 @@ def test_synthetic_samples_are_drawn_near_the_fits_that_were_kept(tuned, recordi
     tuned(rounds=1, near_fits=0.6)
     (known,) = tuned.known_poses
     assert known.share == 0.6
-    assert known.angles.shape == (3, 23)
+    assert known.angles.shape == (9, 23)
     # The fits of `tuned` are not turned: cameras see the hand as they see the reference frame.
     crop_from_ref = np.swapaxes(recording.ref_from_crop[:3, :, :3, :3], 2, 3)
-    np.testing.assert_allclose(known.camera_from_hand, crop_from_ref, atol=1e-6)
+    np.testing.assert_allclose(
+        known.camera_from_hand[:, 0], crop_from_ref.reshape(-1, 3, 3), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,8 +201,8 @@ def test_labels_and_gradient_do_not_fit(tuned):
 def test_training_with_labels_needs_labels(tuned, recording):
     notes, _ = tuned(method="labels")
     # Fits say where synthetic samples are drawn, as without labels; the targets are the labels.
-    assert notes == [("fit", None), ("train", ("round-1", 10, 4))]
-    assert tuned.known_poses[0].angles.shape == (3, 23)
+    assert notes == [("fit", 0.0), ("train", ("round-1", 10, 4))]
+    assert tuned.known_poses[0].angles.shape == (9, 23)
 
 
 def test_unlabeled_recording_cannot_supervise(recording, tuned):
@@ -253,7 +243,7 @@ def test_initialize_is_kept(workdir, monkeypatch):
         return stages.initialize(workdir, strategy, network_options, init, 2, options.RunOptions())
 
     first = run()
-    again = run(from_workdir=str(workdir.path))
+    again = run()
     assert calls == [7]
     for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -302,3 +292,13 @@ def test_prior_is_kept(workdir):
     assert set(errors) == {"mean_latent_mm", "sampled_latent_mm"}
     with pytest.raises(ValueError, match="seed"):
         stages.train_prior(workdir, prior_options, 2, options.RunOptions())
+
+
+def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
+    together = np.array([True, False, True, False])
+    notes, _ = tuned(rounds=1, seen=dataclasses.replace(recording, together=together))
+    # The second kind starts from the shapes of the first; three fits of each are kept, those of
+    # views are the three of the first such sample.
+    assert notes == [("fit", 0.0), ("fit", 0.1), ("train", ("round-1", 10, 3))]
+    (known,) = tuned.known_poses
+    assert known.angles.shape == (2 * 3 + 3, 23)

@@ -96,7 +96,7 @@ def make_pseudo_labels(
         `PseudoLabels`.
     """
     estimate = estimate_in_ref(network, depth_mm, ref_from_crop, spec.cube_mm)
-    groups = int(group.max()) + 1
+    groups = int(group.max()) + 1 if shape is None else len(shape)
     if shape is None:
         shape = np.zeros([groups, len(template.SHAPE_NAMES)], np.float32)
     shape = np.asarray(shape, np.float32)

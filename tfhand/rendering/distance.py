@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfhand.rendering import packed_index
 
-__all__ = ["SEARCH_RANGE_MM", "nearest_surface_distance"]
+__all__ = ["SEARCH_RANGE_MM", "nearest_sphere", "nearest_surface_distance"]
 
 # Surfaces further away than this are not sorted among each other. The search resolves
 # SEARCH_RANGE_MM * 2^-23 = 0.0001 mm.
@@ -52,7 +52,7 @@ def nearest_surface_distance(points_mm, centers_mm, radii_mm):
 
     @tf.custom_gradient
     def distance(points, centers, radii):
-        distances, nearest = _search(points, centers, radii)
+        distances, nearest = nearest_sphere(points, centers, radii)
 
         def backward(upstream):
             # Two programs: a graph drops the gradient of points that nobody asks for.
@@ -66,8 +66,17 @@ def nearest_surface_distance(points_mm, centers_mm, radii_mm):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _search(points, centers, radii):
-    """Distance `[B, P]` and index of the nearest surface, int32 `[B, P]`."""
+def nearest_sphere(points, centers, radii):
+    """Distance to the nearest surface and whose it is; no gradient, see `nearest_surface_distance`.
+
+    Args:
+      points: float32 `[B, P, 3]`, mm.
+      centers: float32 `[B, N, 3]`, mm.
+      radii: float32 `[B, N]`, mm.
+
+    Returns:
+      (distance float32 `[B, P]`, mm, index of the sphere int32 `[B, P]`).
+    """
     count = centers.shape[1]
     bits = packed_index.index_bits(count)
     # Distances are shifted into the octave [range, 2 range). Spheres lead: the loop slices.

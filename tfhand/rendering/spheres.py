@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfhand.geometry import crop
 from tfhand.rendering import packed_index
 
-__all__ = ["MIN_HALF_CHORD_MM", "render_depth"]
+__all__ = ["MIN_HALF_CHORD_MM", "render_depth", "winning_sphere"]
 
 # A sphere's slope is unbounded at its silhouette. The backward pass divides by no less than this,
 # which touches a share of r^-2 of a sphere's pixels (1 % at r = 10 mm).
@@ -57,7 +57,7 @@ def render_depth(centers_mm, radii_mm, *, image_size, cube_mm, stride=1):
 
     @tf.custom_gradient
     def render(centers, radii):
-        depth, winner = _z_buffer(centers, radii, spec.image_size, spec.cube_mm, stride)
+        depth, winner = winning_sphere(centers, radii, spec.image_size, spec.cube_mm, stride)
 
         def backward(upstream):
             return _winner_gradient(
@@ -70,8 +70,19 @@ def render_depth(centers_mm, radii_mm, *, image_size, cube_mm, stride=1):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _z_buffer(centers, radii, image_size, cube_mm, stride):
-    """Depth `[B, T, T]` and index of the winning sphere, int32 `[B, T, T]`, -1 for background."""
+def winning_sphere(centers, radii, image_size, cube_mm, stride):
+    """Depth of spheres and which of them is seen; no gradient, see `render_depth`.
+
+    Args:
+      centers: float32 `[B, N, 3]`, mm, crop frame.
+      radii: float32 `[B, N]`, mm.
+      image_size: as for `render_depth`.
+      cube_mm: as for `render_depth`.
+      stride: as for `render_depth`.
+
+    Returns:
+      (depth float32 `[B, T, T]`, index of the winning sphere int32 `[B, T, T]`, -1 for background).
+    """
     spec = crop.CropSpec(image_size, cube_mm)
     bits = packed_index.index_bits(centers.shape[1])
     # Shifted depths fill the octave [nearest, 2 nearest): the far face is just below its end.

@@ -5,16 +5,15 @@ import shutil
 import zlib
 
 import numpy as np
-from absl import logging
 
 from tfhand import files
-from tfhand.fitting import kinematic_fit, pseudo_labels
 from tfhand.hand import skeleton
 from tfhand.models import weights as model_weights
 from tfhand.synthesis import samples
 from tfhand.training import (
     augmentation,
     callbacks,
+    fits,
     loop,
     objectives,
     pipeline,
@@ -42,47 +41,24 @@ def make_objective(weights, options, spec, prior):
         clamp_mm=options.clamp_mm,
         stride=options.stride,
         margin_px=options.margin_px,
-        multi_view=options.multi_view,
         augment=augmentation.AugmentationConfig() if options.augment else None,
     )
 
 
-def _fits(path, network, recording, options, spec, shape):
-    """Returns the `PseudoLabels` of a round, made or read, or None where there are none.
-
-    With labels they only say where synthetic samples are drawn: the same as without labels.
-    """
-    if options.method == "gradient" or (options.method == "labels" and options.near_fits == 0.0):
-        return None
-    if path.exists():
-        try:
-            return pseudo_labels.load_pseudo_labels(path)
-        except ValueError as error:
-            logging.warning("%s They are made again.", error)
-    fits = pseudo_labels.make_pseudo_labels(
-        network,
-        recording.depth_mm,
-        recording.ref_from_crop,
-        recording.group,
-        spec,
-        kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
-        options.keep_share,
-        shape,
-    )
-    pseudo_labels.save_pseudo_labels(path, fits)
-    return fits
+def _uses_fits(options):
+    """Whether fits are made. With labels they only say where synthetic samples are drawn."""
+    return options.method == "fit" or (options.method == "labels" and options.near_fits > 0.0)
 
 
-def _targets(recording, options, fits):
+def _targets(recording, options, found):
     """Returns (target_mm [n, V, 41, 3], target_mask [n, V, 41]) of a method."""
     if options.method == "labels":
         return pipeline.label_targets(recording)
     count, num_views = recording.depth_mm.shape[:2]
-    empty = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES)], np.float32)
-    if fits is None:
-        return np.zeros([*empty.shape, 3], np.float32), empty
-    target = pipeline.targets_in_views(fits.spheres_ref_mm, recording.ref_from_crop)
-    return target, np.where(fits.kept[:, None, None], np.ones_like(empty), empty)
+    mask = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES)], np.float32)
+    if found is None:
+        return np.zeros([*mask.shape, 3], np.float32), mask
+    return found.target_mm, np.where(found.kept[..., None], np.ones_like(mask), mask)
 
 
 def fine_tune(workdir, strategy, network, prior, recording, weights, options, spec, seed, run):
@@ -93,7 +69,7 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
         strategy: `tf.distribute.Strategy`.
         network: The initialized pose network; trained in place.
         prior: `pose_prior.PosePrior`.
-        recording: `pipeline.RecordedSamples` of the training split.
+        recording: `recordings.RecordedSamples` to train on.
         weights: `terms.LossWeights`.
         options: `options.FineTuneOptions`.
         spec: `crop.CropSpec`.
@@ -112,7 +88,9 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
         **dataclasses.asdict(options),
         "seed": seed,
         "weights": dataclasses.asdict(weights),
-        "recording": _checksum([recording.depth_mm, recording.ref_from_crop, recording.group]),
+        "recording": _checksum(
+            [recording.depth_mm, recording.ref_from_crop, recording.group, recording.together]
+        ),
         "start": _checksum(network.get_weights()),
     }
     if options.method == "labels":
@@ -134,15 +112,16 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
                 state = files.read_json(kept / "shape.json")
                 shape, summary = state["shape"], state["summary"]
                 continue
+            found = None
             with workers.one_by_one(strategy):
                 kept.mkdir(exist_ok=True)
-                fits = _fits(kept / "fits.npz", network, recording, options, spec, shape)
-            if fits is not None:
-                shape = fits.shape
-                summary.append(_describe(fits, recording))
+                if _uses_fits(options):
+                    found = fits.make_fits(kept, network, recording, options, spec, shape)
+                    shape = found.shape
+                    summary += found.summary
             # Before the scope: what it measures on sampled hands must not become a replica's.
             objective = make_objective(weights, options, spec, prior)
-            batches = mixed_batches(recording, fits, options, spec, seed + 100 * i)
+            batches = mixed_batches(recording, found, options, spec, seed + 100 * i)
             model = make_trainer(strategy, network, objective, options, seed + 10 * i)
             name = f"round-{i + 1}"
             loop.fit(
@@ -186,7 +165,7 @@ def make_trainer(strategy, network, objective, options, seed):
             seed=seed,
         )
         steps = options.steps // (options.rounds if options.method == "fit" else 1)
-        loop.compile_trainer(model, options.learning_rate, steps)
+        loop.compile_trainer(model, options.learning_rate, steps, average=options.average)
     return model
 
 
@@ -194,7 +173,11 @@ def _watching(recording, objective):
     """Pictures and terms of six samples of the recording."""
     shown = slice(0, 6 * max(len(recording) // 6, 1), max(len(recording) // 6, 1))
     depth_mm = recording.depth_mm[shown]
-    batch = {"depth_mm": depth_mm, "ref_from_crop": recording.ref_from_crop[shown]}
+    batch = {
+        "depth_mm": depth_mm,
+        "ref_from_crop": recording.ref_from_crop[shown],
+        "together": recording.together[shown].astype(np.float32),
+    }
     return [
         callbacks.Pictures(depth_mm, objective.spec.cube_mm),
         callbacks.Terms(objective, batch),
@@ -220,12 +203,12 @@ def _checksum(arrays):
     return checksum
 
 
-def mixed_batches(recording, fits, options, spec, seed):
+def mixed_batches(recording, found, options, spec, seed):
     """Batches of recorded samples with their targets, and of synthetic ones near the fits.
 
     Args:
-        recording: `pipeline.RecordedSamples`.
-        fits: `pseudo_labels.PseudoLabels`, or None.
+        recording: `recordings.RecordedSamples`.
+        found: `fits.Fits`, or None.
         options: `options.FineTuneOptions`.
         spec: `crop.CropSpec`.
         seed: Seed of order and samples.
@@ -233,37 +216,13 @@ def mixed_batches(recording, fits, options, spec, seed):
     Returns:
         What `loop.fit` takes: a function from a step's number and a part of its batch.
     """
-    target, mask = _targets(recording, options, fits)
+    target, mask = _targets(recording, options, found)
     recorded = pipeline.recorded_batches(recording, target, mask, options.batch, seed)
     known = None
-    if fits is not None and options.near_fits > 0.0:
-        known = pipeline.known_poses(
-            fits.angles[fits.kept],
-            fits.ref_from_hand[fits.kept],
-            recording.ref_from_crop[fits.kept],
-            options.near_fits,
-        )
+    if found is not None and options.near_fits > 0.0:
+        known = fits.known_poses(found, options.near_fits)
     # Not the stream of the initialization, which is that of seed + 1.
     synthetic = pipeline.synthetic_batches(
         spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 2, known
     )
     return lambda *place: {"synthetic": synthetic(*place), "recorded": recorded(*place)}
-
-
-def _describe(fits, recording):
-    """Says how good fits are: by residual always, against labels where there are any."""
-    described = {
-        "residual_mm": float(fits.residual_mm.mean()),
-        "kept": int(fits.kept.sum()),
-        "samples": len(fits.kept),
-    }
-    target = pipeline.targets_in_views(fits.spheres_ref_mm, recording.ref_from_crop)
-    joints = target[:, :, skeleton.EVALUATION_SPHERES]
-    truth = recording.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
-    known = recording.joint_mask[:, :, skeleton.EVALUATION_JOINTS] > 0
-    if known.all():
-        # Measured for the report; nothing learns from it.
-        error = np.linalg.norm(joints - truth, axis=-1).mean(axis=(1, 2))
-        described["error_mm"] = float(error.mean())
-        described["error_of_kept_mm"] = float(error[fits.kept].mean())
-    return described

@@ -45,7 +45,7 @@ def check_batches(num_devices, **batches):
             )
 
 
-def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS):
+def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS, average=0.0):
     """Gives a `trainer.PoseTrainer` its optimizer: AdamW with a short rise and a cosine to 0.
 
     Args:
@@ -53,12 +53,15 @@ def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS):
         learning_rate: Highest learning rate.
         steps: Steps of the training.
         warmup: Steps of the rise.
+        average: Share of the averaged weights that every step keeps, with which the network ends;
+            0: with the last weights.
     """
     warmup = min(warmup, steps // 4)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.01 * learning_rate, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4)
+    averaging = {"use_ema": average > 0.0, "ema_momentum": average}
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, **averaging)
     # XLA compiles the element-wise parts by themselves; its convolutions are slower on a CPU.
     model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.network.trainable_variables)
@@ -97,6 +100,9 @@ def fit(model, make_batch, steps, folder, name, run, watching=(), describe=None)
                 preemption.leave(f"after step {step} of {steps} of {name}")
         if is_asked_to_stop():
             preemption.leave(f"after {name}")
+    if model.optimizer.use_ema:
+        # Nothing happens to what the checkpoint has: a restart ends here again.
+        model.optimizer.finalize_variable_values(model.network.trainable_variables)
 
 
 class _Training:

@@ -83,8 +83,6 @@ class RecordedObjective:
         clamp_mm: Largest difference of the data terms.
         stride: The data terms use every stride-th row and column.
         margin_px: See `data_terms.grow_radii`.
-        multi_view: Whether estimates are moved into the other views (section 3.4.1); otherwise
-            only each view's own depth map counts, and no consistency.
         augment: `augmentation.AugmentationConfig`, or None.
     """
 
@@ -95,7 +93,6 @@ class RecordedObjective:
     clamp_mm: float = 50.0
     stride: int = 2
     margin_px: float = 0.5
-    multi_view: bool = True
     augment: augmentation.AugmentationConfig | None = None
 
     def __post_init__(self):
@@ -111,7 +108,10 @@ class RecordedObjective:
         Args:
             network: Pose network, see `models.pose_network`.
             batch: Dict of `depth_mm` [B, V, S, S], `ref_from_crop` [B, V, 4, 4],
-                `target_mm` [B, V, 41, 3] (crop frames) and `target_mask` [B, V, 41].
+                `target_mm` [B, V, 41, 3] (crop frames), `target_mask` [B, V, 41], and, unless all
+                views of all samples teach each other, `together` [B]: 1 where estimates are moved
+                into the other views (section 3.4.1), 0 where each view's own depth map alone
+                counts and there is no consistency.
             rng: `streams.Draws` or `tf.random.Generator` for augmentation and prior.
 
         Returns:
@@ -172,7 +172,9 @@ class RecordedObjective:
         crop_j_from_crop_i = rigid.compose(
             rigid.inverse(ref_from_crop)[:, None], ref_from_crop[:, :, None]
         )
-        pair_weights = None if self.multi_view else tf.eye(num_views)[None]
+        together = batch.get("together", tf.ones(tf.shape(depth_mm)[:1]))
+        own = tf.eye(num_views)[None]
+        pair_weights = own + together[:, None, None] * (1.0 - own)
         projected = projection.project_to_views(estimate, crop_j_from_crop_i)
         dense, dense_radii = spheres.dense_spheres(projected, spheres.load().radii_mm)
         dense_radii = data_terms.grow_radii(dense_radii, self.spec, self.margin_px)
@@ -197,7 +199,7 @@ class RecordedObjective:
             ),
             "multi_view_consistency": lambda: multi_view.multi_view_consistency(
                 rigid.apply(ref_from_crop, estimate),
-                tf.ones(tf.shape(estimate)[:2]) * (1.0 if self.multi_view else 0.0),
+                tf.ones(tf.shape(estimate)[:2]) * together[:, None],
             ),
             "pose_prior": lambda: priors.pose_prior(
                 estimate, functools.partial(self.negative_elbo, rng=rng)

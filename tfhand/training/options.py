@@ -64,7 +64,6 @@ class InitOptions:
         ("coordinates", "maps"),
     )
     noise: bool = _field(True, "Add a sensor's faults to synthetic samples.")
-    from_workdir: str = _field("", "Take the initialized network and the prior of another run.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +81,12 @@ class FineTuneOptions:
     synthetic_batch: int = _field(42, "Synthetic samples mixed into a step, over all devices.")
     synthetic_weight: float = _field(1.0, "Weight of the synthetic samples.")
     learning_rate: float = _field(2e-3, "Highest learning rate.")
+    average: float = _field(
+        0.0,
+        "Share of the averaged weights that every step keeps; the network of a round ends with "
+        "the average. 0: with the last weights.",
+        high=0.9999,
+    )
     rounds: int = _field(1, "Rounds of fitting and training (method fit).")
     target_weight: float = _field(1.0, "Weight of the distance to fitted hands or labels.")
     keep_share: float = _field(
@@ -90,7 +95,19 @@ class FineTuneOptions:
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
     clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
     stride: int = _field(2, "The data terms use every stride-th row and column.")
-    multi_view: bool = _field(True, "Compare every view's estimate with all views.")
+    splits: str = _field(
+        "train",
+        "Splits of the records to fine-tune on.",
+        ("train", "test", "train_and_test"),
+    )
+    multi_view_share: float = _field(
+        1.0,
+        "Share of every subject's samples, the first in time, whose views teach each other.",
+        high=1.0,
+    )
+    single_view_share: float = _field(
+        0.0, "Share of them, those that follow, whose views are taken one by one.", high=1.0
+    )
     augment: bool = _field(True, "Turn, resize, shift and thin out recorded crops.")
     margin_px: float = _field(
         0.5, "How much nearer and wider than along its rays a crop shows a surface, pixels."

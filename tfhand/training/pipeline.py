@@ -1,6 +1,4 @@
-"""Input pipelines: synthetic samples made on the fly, recorded samples from records."""
-
-import dataclasses
+"""Batches of each step: synthetic samples made on the fly, and those of a recording."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,81 +9,12 @@ from tfhand.synthesis import samples
 from tfhand.training import streams
 
 __all__ = [
-    "RecordedSamples",
-    "known_poses",
     "label_targets",
     "name_sample",
-    "read_recording",
     "recorded_batches",
     "synthetic_batches",
     "targets_in_views",
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordedSamples:
-    """A split of a recording in memory, NumPy.
-
-    Attributes:
-        depth_mm: float32 [n, V, S, S], crop depth.
-        ref_from_crop: float32 [n, V, 4, 4].
-        joints_mm: float32 [n, V, 36, 3], crop frames; only for scoring and for training with
-            labels.
-        joint_mask: float32 [n, V, 36].
-        group: int [n], samples of one subject share a number from 0.
-        frame: int64 [n].
-        subjects: Names of the groups.
-    """
-
-    depth_mm: np.ndarray
-    ref_from_crop: np.ndarray
-    joints_mm: np.ndarray
-    joint_mask: np.ndarray
-    group: np.ndarray
-    frame: np.ndarray
-    subjects: tuple[str, ...] = ()
-
-    def __len__(self):
-        return len(self.depth_mm)
-
-    @property
-    def num_views(self):
-        """V."""
-        return self.depth_mm.shape[1]
-
-
-def read_recording(dataset):
-    """Reads a split.
-
-    Args:
-        dataset: `tf.data.Dataset` of `data_prep.records.load_dataset`, one sample an element.
-
-    Returns:
-        `RecordedSamples`.
-
-    Raises:
-        ValueError: If there is no sample.
-    """
-    rows = list(dataset.as_numpy_iterator())
-    if not rows:
-        raise ValueError("Expected at least one recorded sample, found none.")
-
-    def column(name, dtype=np.float32):
-        return np.stack([row[name] for row in rows]).astype(dtype)
-
-    centers = column("center_mm")
-    subjects = [row["subject"] for row in rows]
-    names = sorted(set(subjects))
-    mask = column("joint_mask")
-    return RecordedSamples(
-        depth_mm=column("depth_mm"),
-        ref_from_crop=rigid.ref_from_crop(column("ref_from_view"), centers).numpy(),
-        joints_mm=(column("joints_mm") - centers[:, :, None]) * mask[..., None],
-        joint_mask=mask,
-        group=np.array([names.index(subject) for subject in subjects]),
-        frame=column("frame", np.int64),
-        subjects=tuple(_text(name) for name in names),
-    )
 
 
 def targets_in_views(spheres_ref_mm, ref_from_crop):
@@ -101,27 +30,11 @@ def targets_in_views(spheres_ref_mm, ref_from_crop):
     return rigid.apply(rigid.inverse(ref_from_crop), spheres_ref_mm[:, None]).numpy()
 
 
-def known_poses(angles, ref_from_hand, ref_from_crop, share):
-    """Poses and viewpoints of fitted hands, to draw synthetic hands near.
-
-    Args:
-        angles: float32 [n, 23], radians.
-        ref_from_hand: float32 [n, 3, 3], rotation.
-        ref_from_crop: float32 [n, V, 4, 4].
-        share: Share of the synthetic samples that are drawn near them.
-
-    Returns:
-        `samples.KnownPoses`.
-    """
-    crop_from_ref = np.swapaxes(ref_from_crop[..., :3, :3], -1, -2)
-    return samples.KnownPoses(angles, crop_from_ref @ ref_from_hand[:, None], share)
-
-
 def label_targets(recording):
     """Targets from labels, for training with supervision.
 
     Args:
-        recording: `RecordedSamples`.
+        recording: `recordings.RecordedSamples`.
 
     Returns:
         (target_mm [n, V, 41, 3], target_mask [n, V, 41]); spheres that are no joint have mask 0.
@@ -160,7 +73,7 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
     """Shuffled batches of recorded samples with their targets, of each step.
 
     Args:
-        recording: `RecordedSamples`.
+        recording: `recordings.RecordedSamples`.
         target_mm: float32 [n, V, 41, 3], crop frames; zeros where there is no target.
         target_mask: float32 [n, V, 41].
         batch_size: Samples a batch; a smaller recording is repeated to fill it.
@@ -175,6 +88,7 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
         "ref_from_crop": recording.ref_from_crop,
         "target_mm": target_mm,
         "target_mask": target_mask,
+        "together": recording.together.astype(np.float32),
     }
     columns = {name: tf.constant(column) for name, column in columns.items()}
 
@@ -191,7 +105,7 @@ def name_sample(recording, batch_size, seed, step, row):
     """Says which recorded sample a batch of `recorded_batches` has in a row.
 
     Args:
-        recording: `RecordedSamples`.
+        recording: `recordings.RecordedSamples`.
         batch_size: As for `recorded_batches`.
         seed: As for `recorded_batches`.
         step: Number of the batch.
@@ -204,7 +118,3 @@ def name_sample(recording, batch_size, seed, step, row):
     group = int(recording.group[sample])
     subject = recording.subjects[group] if recording.subjects else group
     return f"sample {sample} of the recording (subject {subject}, frame {recording.frame[sample]})"
-
-
-def _text(name):
-    return name.decode() if isinstance(name, bytes) else str(name)

@@ -104,8 +104,6 @@ def initialize(workdir, strategy, network_options, options, seed, run):
         The pose network, made in the strategy's scope.
     """
     settings = {**dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed}
-    # Where the stage lies says nothing about how it was made.
-    del settings["from_workdir"]
     saved = workdir.stage("init") / "pose.weights.h5"
     done = workdir.is_done("init", settings)
     keras.utils.set_random_seed(seed)

@@ -12,7 +12,7 @@ import time
 
 from tfhand import files
 
-__all__ = ["Workdir", "finished_workdir"]
+__all__ = ["Workdir"]
 
 _SETTINGS, _DONE = "settings.json", "done.json"
 
@@ -76,15 +76,3 @@ class Workdir:
         # Checkpoints are of no use any more, but were until the stage was done.
         shutil.rmtree(folder / "backup", ignore_errors=True)
         print(f"Stage {name} took {seconds:.0f} s.", flush=True)
-
-
-def finished_workdir(path, writes=True):
-    """Returns the `Workdir` of another run, to take its prior and its initialized network.
-
-    Raises:
-        FileNotFoundError: If that run has not finished both.
-    """
-    for name in ("prior", "init"):
-        if not (pathlib.Path(path) / name / _DONE).is_file():
-            raise FileNotFoundError(f"Expected a finished stage {name} in {path}, found none.")
-    return Workdir(path, writes)

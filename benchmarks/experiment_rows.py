@@ -1,0 +1,67 @@
+"""The rows of docs/experiments.md: one flag file each, and what the paper has in its place."""
+
+import dataclasses
+
+__all__ = ["FIGURES", "ROWS", "Row"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """An experiment; its flags are in `configs/experiments/`.
+
+    Attributes:
+        label: The paper's name of it, or ours where the paper has none.
+        paper_mm: Mean error in the paper on NYU, mm, or None.
+    """
+
+    label: str
+    paper_mm: float | None = None
+
+
+ROWS = {
+    "synth_on_synth": Row("synth (test on synth)", 6.76),
+    "synth": Row("synth", 27.85),
+    "synth_noise": Row("synth (aug. with noise)", 22.65),
+    "multi_view_100": Row("ours (100% multiple view)", 12.62),
+    "single_view_100": Row("100% single view", 17.79),
+    "multi_view_50": Row("50% multi-view", 13.77),
+    "multi_view_50_single_view_50": Row("50% multi-view + 50% single view", 13.33),
+    "without_vae": Row("without vae loss", 14.17),
+    "without_bone_length": Row("without bone length loss", 14.56),
+    "without_collision": Row("without collision loss", 13.73),
+    "train_on_test": Row("train on test", 14.53),
+    "train_on_test_and_train": Row("train on test + train", 12.31),
+    "two_stacks": Row("two stacks (Table 2)", 12.3),
+    "best_single_view": Row("fits, 100% single view"),
+    "best": Row("fits, 100% multi-view (recommended)"),
+    "with_labels": Row("with labels"),
+}
+
+# The curves of the paper's figures, ours beside them.
+FIGURES = {
+    "figure5": (
+        "Impact of training data",
+        (
+            "synth_on_synth", "synth", "synth_noise", "train_on_test", "multi_view_100",
+            "train_on_test_and_train",
+        ),
+    ),
+    "figure6": (
+        "Impact of multi-view supervision",
+        (
+            "synth_noise", "single_view_100", "multi_view_50", "multi_view_50_single_view_50",
+            "multi_view_100",
+        ),
+    ),
+    "figure7": (
+        "Impact of prior terms",
+        (
+            "synth_noise", "without_vae", "without_bone_length", "without_collision",
+            "multi_view_100",
+        ),
+    ),
+    "recipes": (
+        "Recipes",
+        ("synth_noise", "multi_view_100", "best_single_view", "best", "with_labels"),
+    ),
+}  # fmt: skip

@@ -1,0 +1,86 @@
+"""Writes the table and the curves of `experiments.py` into a page, between two marks."""
+
+import numpy as np
+from experiment_rows import FIGURES, ROWS
+
+from tfhand import files
+from tfhand.evaluation import figures
+from tfhand.evaluation.metrics import Scores
+
+__all__ = ["write"]
+
+BEGIN, END = "<!-- experiments: begin -->", "<!-- experiments: end -->"
+_METHODS = ("with_labels", "self_supervised", "synthetic_only")
+_COLUMNS = (
+    "experiment", "paper, mm", "ours, mm", "median", "within 20 mm", "within 40 mm", "minutes",
+    "commit", "flag file",
+)  # fmt: skip
+
+
+def write(results, page):
+    """Replaces what is between the marks of a page, and draws the figures beside the results.
+
+    Args:
+        results: `pathlib.Path` of the folder with the results, `ROW/seed-N.json`.
+        page: `pathlib.Path` of the Markdown page; made if missing.
+
+    Raises:
+        ValueError: If there is no result, or the page has no marks.
+    """
+    found = {name: _read(results / name) for name in ROWS}
+    found = {name: runs for name, runs in found.items() if runs}
+    if not found:
+        raise ValueError(f"Expected results in {results}, found none.")
+    drawn = []
+    for name, (title, rows) in FIGURES.items():
+        scores = {ROWS[row].label: _scores(found[row][0]) for row in rows if row in found}
+        if len(scores) > 1:
+            figures.draw_success_curves(scores, results / f"{name}.png", title)
+            drawn.append(f"![{title}]({_relative(results, page)}/{name}.png)")
+    text = "\n".join([BEGIN, "", *_table(found), "", *drawn, "", END])
+    old = page.read_text() if page.exists() else f"{BEGIN}{END}\n"
+    if old.count(BEGIN) != 1 or old.count(END) != 1:
+        raise ValueError(f"Expected one {BEGIN} and one {END} in {page}.")
+    before, after = old.split(BEGIN)[0], old.split(END)[1]
+    files.write_text(page, before + text + after)
+
+
+def _read(folder):
+    paths = sorted(folder.glob("seed-*.json"), key=lambda path: int(path.stem.split("-")[1]))
+    return [files.read_json(path) for path in paths]
+
+
+def _scores(run):
+    metrics = run["metrics"]
+    return Scores.from_dict(metrics[next(name for name in _METHODS if name in metrics)])
+
+
+def _table(found):
+    yield "| " + " | ".join(_COLUMNS) + " |"
+    yield "|---" + "|---:" * (len(_COLUMNS) - 3) + "|---|---|"
+    for name, runs in found.items():
+        scores = [_scores(run) for run in runs]
+        paper = ROWS[name].paper_mm
+        commits = sorted({run["environment"]["commit"] for run in runs})
+        cells = [
+            ROWS[name].label,
+            "" if paper is None else f"{paper:.2f}",
+            _mean_and_spread([score.mean_joint_error_mm for score in scores]),
+            f"{np.mean([score.median_joint_error_mm for score in scores]):.2f}",
+            *(f"{100 * np.mean([s.success_rate[t] for s in scores]):.1f} %" for t in (20, 40)),
+            f"{np.mean([sum(run['minutes'].values()) for run in runs]):.0f}",
+            ", ".join(commits),
+            f"`{runs[0]['flag_files'][0].rsplit('/', 1)[-1]}`",
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _mean_and_spread(values):
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} ({len(values)} seeds)"
+
+
+def _relative(results, page):
+    folder, parent = results.resolve(), page.resolve().parent
+    return folder.relative_to(parent).as_posix() if folder.is_relative_to(parent) else folder

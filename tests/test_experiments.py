@@ -1,0 +1,80 @@
+"""The page of experiments: its rows have flag files, and its table says what the results say."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import experiment_rows  # noqa: E402
+import experiments_page  # noqa: E402
+
+
+def scores(error_mm):
+    return {
+        "num_frames": 10,
+        "mean_joint_error_mm": error_mm,
+        "median_joint_error_mm": error_mm - 2.0,
+        "mean_joint_error_12_mm": error_mm,
+        "fingertip_error_mm": error_mm,
+        "per_joint_error_mm": {"F1_KNU3_A": error_mm},
+        "success_rate": {str(threshold): threshold / 80 for threshold in range(81)},
+        "auc": 0.5,
+    }
+
+
+def write_result(folder, row, seed, metrics):
+    path = folder / row / f"seed-{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = {
+        "flag_files": [f"configs/experiments/{row}.flags"],
+        "environment": {"commit": "abc"},
+        "minutes": {"init": 10.0, "tune": 5.4},
+        "metrics": metrics,
+    }
+    path.write_text(json.dumps(result))
+
+
+def test_every_row_has_a_flag_file_and_every_file_a_row():
+    found = {path.stem for path in (ROOT / "configs" / "experiments").glob("*.flags")}
+    assert found == set(experiment_rows.ROWS)
+    for _, rows in experiment_rows.FIGURES.values():
+        assert set(rows) <= found
+
+
+def test_table_and_curves(tmp_path):
+    results, page = tmp_path / "experiments", tmp_path / "experiments.md"
+    write_result(results, "synth_noise", 1, {"synthetic_only": scores(14.0)})
+    both = {"synthetic_only": scores(14.0), "self_supervised": scores(10.0)}
+    write_result(results, "best", 1, both)
+    write_result(results, "best", 2, both | {"self_supervised": scores(11.0)})
+    page.write_text(f"Before.\n{experiments_page.BEGIN}\nold\n{experiments_page.END}\nAfter.\n")
+    experiments_page.write(results, page)
+    text = page.read_text()
+    assert text.startswith("Before.\n") and text.endswith("\nAfter.\n") and "old" not in text
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    by_file = {row[-1].strip("` |"): row for row in rows}
+    assert by_file["synth_noise.flags"][1:4] == ["22.65", "14.00", "12.00"]
+    assert by_file["best.flags"][2] == "10.50 ± 0.71 (2 seeds)"
+    assert by_file["best.flags"][4:7] == ["25.0 %", "50.0 %", "15"]
+    assert "experiments/recipes.png" in text
+    assert (results / "recipes.png").exists()
+    # Once more gives the same.
+    experiments_page.write(results, page)
+    assert page.read_text() == text
+
+
+def test_no_results(tmp_path):
+    with pytest.raises(ValueError, match="results"):
+        experiments_page.write(tmp_path, tmp_path / "page.md")
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path):
+    write_result(tmp_path, "synth", 1, {"synthetic_only": scores(14.0)})
+    page = tmp_path / "page.md"
+    page.write_text("Mine.\n")
+    with pytest.raises(ValueError, match="begin"):
+        experiments_page.write(tmp_path, page)
+    assert page.read_text() == "Mine.\n"

@@ -1,0 +1,141 @@
+"""Where fine-tuning starts, and what is said when that was made otherwise."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand import commands, inference, pack, train
+from tfhand.evaluation import predictions
+from tfhand.geometry import crop
+from tfhand.hand import skeleton
+from tfhand.models import pose_network, pretrained
+from tfhand.training import options, stages, starts, synthetic_test
+from tfhand.training import workdir as workdirs
+
+SMALL = ("--image_size=32", "--features=8", "--growth=4", "--depth=1")
+FEW = ("--init_steps=2", "--init_batch=4", "--prior_steps=2", "--prior_batch=16")
+
+
+def parse(*arguments):
+    return commands.parse(train.define_flags, ["train", "--workdir=w", *arguments])
+
+
+def given(*arguments):
+    values = parse(*arguments)
+    return starts.given_settings(values, options.from_flags(options.NetworkOptions, values))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that has finished its prior and its initialization."""
+    workdir = workdirs.Workdir(tmp_path_factory.mktemp("run"))
+    values = parse(*SMALL, *FEW)
+    network, prior, init, run_options = (
+        options.from_flags(kind, values)
+        for kind in (
+            options.NetworkOptions,
+            options.PriorOptions,
+            options.InitOptions,
+            options.RunOptions,
+        )
+    )
+    stages.train_prior(workdir, prior, 1, run_options)
+    stages.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
+    report = workdir.path / "report"
+    report.mkdir()
+    (report / "provenance.json").write_text(json.dumps({"commit": None, "versions": {}}))
+    return workdir.path
+
+
+def test_none_is_no_start():
+    assert starts.find_start("none", given()) is None
+
+
+def test_the_start_of_a_run(run):
+    start = starts.find_start(str(run), given(*SMALL))
+    found = starts.network_options_of(start)
+    network = starts.load_network(start, tf.distribute.get_strategy(), found)
+    assert found.features == 8 and found.image_size == 32
+    assert not starts.load_prior(start).trainable
+    again = starts.load_network(start, tf.distribute.get_strategy(), found)
+    for a, b in zip(network.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_settings_that_were_given_are_compared(run):
+    assert starts.find_start(str(run), given(*SMALL, *FEW)) == run
+    with pytest.raises(ValueError, match="steps=2 in its stage init, received 7"):
+        starts.find_start(str(run), given(*SMALL, "--init_steps=7"))
+    with pytest.raises(ValueError, match="batch=16 in its stage prior, received 17"):
+        starts.find_start(str(run), given(*SMALL, "--prior_batch=17"))
+    with pytest.raises(ValueError, match="features=8 in its stage init, received 64"):
+        starts.find_start(str(run), given(*SMALL[:1], *SMALL[2:]))
+
+
+def test_another_precision_may_go_on_from_it(run):
+    assert starts.find_start(str(run), given(*SMALL, "--precision=mixed_bfloat16")) == run
+
+
+def test_no_finished_stage(tmp_path):
+    (tmp_path / "init").mkdir()
+    with pytest.raises(FileNotFoundError, match="stage init"):
+        starts.find_start(str(tmp_path), given())
+
+
+def test_the_start_of_the_package_is_that_of_the_default_flags():
+    start = starts.find_start("shipped", given())
+    assert start == pretrained.FOLDER
+    assert starts.network_options_of(start) == options.NetworkOptions()
+
+
+def test_packing_keeps_the_estimates(run, tmp_path, monkeypatch):
+    pack.main(
+        commands.parse(pack.define_flags, ["pack", f"--workdir={run}", f"--output_dir={tmp_path}"])
+    )
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    found = starts.network_options_of(run)
+    before = starts.load_network(run, tf.distribute.get_strategy(), found)
+    packed = inference.load_network("shipped")
+    depth = np.random.default_rng(0).uniform(-1.0, 1.0, [3, 32, 32, 1]).astype(np.float32)
+    estimate = packed(depth)["spheres_mm"]
+    # Half precision: 11 bits of every weight.
+    np.testing.assert_allclose(estimate, before(depth)["spheres_mm"], atol=1.0)
+    assert starts.find_start("shipped", given(*SMALL)) == tmp_path
+    weights = starts.load_network(tmp_path, tf.distribute.get_strategy(), found).get_weights()
+    for values in weights:
+        np.testing.assert_array_equal(values, values.astype(np.float16).astype(np.float32))
+    assert not starts.load_prior(tmp_path).trainable
+
+
+def test_packing_needs_a_finished_run(tmp_path):
+    arguments = ["pack", f"--workdir={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
+    with pytest.raises(FileNotFoundError, match="stage init"):
+        pack.main(commands.parse(pack.define_flags, arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_network_estimates_hands():
+    """Far better than the mean hand, which is some 50 mm off, on unseen synthetic hands."""
+    network = inference.load_network("shipped")
+    cube_mm = pose_network.cube_mm_of(network)
+    spec = crop.CropSpec(network.input_shape[1], cube_mm)
+    dataset = synthetic_test.synthetic_dataset(spec, noise=True, count=200)
+    predicted = predictions.predict_dataset(network, dataset, cube_mm=cube_mm, description="")
+    assert predicted.score().mean_joint_error_mm < 15.0
+
+
+def test_synthetic_samples_to_score_on():
+    spec = crop.CropSpec(32, 300.0)
+    dataset = synthetic_test.synthetic_dataset(spec, noise=False, count=100)
+    rows = list(dataset.as_numpy_iterator())
+    again = list(synthetic_test.synthetic_dataset(spec, noise=False, count=100).as_numpy_iterator())
+    assert len(rows) == 100
+    for row, same in zip(rows, again, strict=True):
+        assert row["depth_mm"].shape == (1, 32, 32)
+        assert row["joints_mm"].shape == (1, len(skeleton.JOINT_NAMES), 3)
+        np.testing.assert_array_equal(row["depth_mm"], same["depth_mm"])
+    # A joint lies behind the surface that is seen, never far from it.
+    tips = np.stack([row["joints_mm"][0] for row in rows])
+    assert np.abs(tips).max() < 250.0

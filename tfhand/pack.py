@@ -1,0 +1,86 @@
+"""Makes the initialized network and the prior of a run those that come with the package.
+
+    python -m tfhand.pack --workdir=W [--output_dir=DIR]
+
+Weights are rounded to half precision, which halves the files; the files hold what is used.
+"""
+
+import pathlib
+
+import h5py
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from tfhand import commands, files
+from tfhand.models import pose_prior, pretrained, weights
+from tfhand.training import starts
+
+__all__ = ["define_flags", "main"]
+
+_COPIED = {
+    "init": ("settings.json", "done.json"),
+    "prior": ("settings.json", "done.json", "reconstruction.json"),
+}
+
+
+def define_flags(flag_values):
+    """Defines the flags of this command."""
+    flags.DEFINE_string(
+        "workdir", None, "Run with the stages prior and init.", required=True,
+        flag_values=flag_values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "output_dir", str(pretrained.FOLDER), "Where they go.", flag_values=flag_values
+    )
+
+
+def main(values):
+    """Runs the command."""
+    source, target = pathlib.Path(values.workdir), pathlib.Path(values.output_dir)
+    for stage in _COPIED:
+        if not (source / stage / "done.json").is_file():
+            raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
+    network_options = starts.network_options_of(source)
+    network = starts.load_network(source, tf.distribute.get_strategy(), network_options)
+    prior = starts.load_prior(source)
+    for model in (network, prior):
+        model.set_weights([_rounded(values) for values in model.get_weights()])
+    (target / "init").mkdir(parents=True, exist_ok=True)
+    weights.save_weights(network, target / "init" / "pose.weights.h5")
+    pose_prior.save_prior(prior, target / "prior")
+    for path in target.glob("*/*.weights.h5"):
+        _compress(path)
+    for stage, names in _COPIED.items():
+        for name in names:
+            files.write_json(target / stage / name, files.read_json(source / stage / name))
+    made_from = files.read_json(source / "report" / "provenance.json")
+    kept = {name: made_from[name] for name in ("commit", "versions")}
+    files.write_json(target / "made_from.json", kept)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {size / 1e6:.1f} MB")
+
+
+def _rounded(values):
+    return values.astype(np.float16).astype(values.dtype)
+
+
+def _compress(path):
+    """Writes an HDF5 file again with compressed arrays, attributes included."""
+    with files.replacing(path) as partial, h5py.File(path) as old, h5py.File(partial, "w") as new:
+        new.attrs.update(old.attrs)
+
+        def copy(name, item):
+            if isinstance(item, h5py.Group):
+                made = new.require_group(name)
+            elif item.shape == ():
+                made = new.create_dataset(name, data=item[()])
+            else:
+                made = new.create_dataset(name, data=item[:], compression=9, shuffle=True)
+            made.attrs.update(item.attrs)
+
+        old.visititems(copy)
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)

@@ -1,0 +1,124 @@
+"""Fits of a recording, as targets and as poses to draw synthetic samples near. Not in the paper."""
+
+import dataclasses
+
+import numpy as np
+from absl import logging
+
+from tfhand.fitting import kinematic_fit, pseudo_labels
+from tfhand.hand import skeleton, template
+from tfhand.synthesis import samples
+from tfhand.training import pipeline, recordings
+
+__all__ = ["Fits", "known_poses", "make_fits"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fits:
+    """What fits say about a recording, NumPy.
+
+    Attributes:
+        target_mm: float32 [n, V, 41, 3], crop frames.
+        kept: bool [n, V], whether the fit that a view belongs to is one to learn from.
+        angles: float32 [K, 23], radians, for each view that is kept.
+        camera_from_hand: float32 [K, 3, 3], rotation.
+        shape: float32 [G, 14], of each subject.
+        summary: One dict for the samples whose views are together and one for the others, as far
+            as there are such: how good their fits are.
+    """
+
+    target_mm: np.ndarray
+    kept: np.ndarray
+    angles: np.ndarray
+    camera_from_hand: np.ndarray
+    shape: np.ndarray
+    summary: list
+
+
+def make_fits(folder, network, recording, options, spec, shape):
+    """Fits hands to all samples, or reads the fits that a folder has.
+
+    Args:
+        folder: `pathlib.Path` where the fits are kept.
+        network: Pose network, whose estimates the fits start from.
+        recording: `recordings.RecordedSamples`. One hand is fitted to all views of a sample that
+            has them together, otherwise one to each view.
+        options: `options.FineTuneOptions`.
+        spec: `crop.CropSpec`.
+        shape: float32 [G, 14] to start from, or None.
+
+    Returns:
+        `Fits`.
+    """
+    if shape is None:
+        shape = np.zeros([int(recording.group.max()) + 1, len(template.SHAPE_NAMES)], np.float32)
+    count, num_views = recording.depth_mm.shape[:2]
+    target = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES), 3], np.float32)
+    kept = np.zeros([count, num_views], bool)
+    angles, rotations, summary = [], [], []
+    for together, name in ((True, "fits.npz"), (False, "fits_of_views.npz")):
+        rows = recording.together == together
+        if not rows.any():
+            continue
+        part = recordings.select(recording, rows)
+        part = part if together else recordings.one_view_each(part)
+        found = _read_or_fit(folder / name, network, part, options, spec, shape)
+        shape = found.shape
+        in_views = pipeline.targets_in_views(found.spheres_ref_mm, part.ref_from_crop)
+        target[rows] = in_views.reshape(-1, *target.shape[1:])
+        kept_views = np.repeat(found.kept[:, None], part.num_views, axis=1)
+        kept[rows] = kept_views.reshape(-1, num_views)
+        camera_from_ref = np.swapaxes(part.ref_from_crop[..., :3, :3], -1, -2)
+        rotations.append((camera_from_ref @ found.ref_from_hand[:, None])[kept_views])
+        angles.append(np.repeat(found.angles[found.kept], part.num_views, axis=0))
+        summary.append(_describe(found, in_views, part))
+    return Fits(target, kept, np.concatenate(angles), np.concatenate(rotations), shape, summary)
+
+
+def known_poses(fits, share):
+    """Returns poses and viewpoints of the fits, to draw synthetic hands near.
+
+    Args:
+        fits: `Fits`.
+        share: Share of the synthetic samples that are drawn near them.
+    """
+    return samples.KnownPoses(fits.angles, fits.camera_from_hand[:, None], share)
+
+
+def _read_or_fit(path, network, part, options, spec, shape):
+    if path.exists():
+        try:
+            return pseudo_labels.load_pseudo_labels(path)
+        except ValueError as error:
+            logging.warning("%s They are made again.", error)
+    found = pseudo_labels.make_pseudo_labels(
+        network,
+        part.depth_mm,
+        part.ref_from_crop,
+        part.group,
+        spec,
+        kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
+        options.keep_share,
+        shape,
+    )
+    pseudo_labels.save_pseudo_labels(path, found)
+    return found
+
+
+def _describe(found, in_views, part):
+    """Says how good fits are: by residual always, against labels where there are any."""
+    described = {
+        "views": part.num_views,
+        "residual_mm": float(found.residual_mm.mean()),
+        "kept": int(found.kept.sum()),
+        "samples": len(found.kept),
+    }
+    joints = in_views[:, :, skeleton.EVALUATION_SPHERES]
+    truth = part.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
+    known = part.joint_mask[:, :, skeleton.EVALUATION_JOINTS] > 0
+    if known.all():
+        # Measured for the report; nothing learns from it.
+        error = np.linalg.norm(joints - truth, axis=-1).mean(axis=(1, 2))
+        described["error_mm"] = float(error.mean())
+        described["error_of_kept_mm"] = float(error[found.kept].mean())
+    return described
