@@ -4,9 +4,10 @@ Run as
 
     python benchmarks/fits.py --data_dir=runs/selfsup/recording --output=fits.json
 
-It takes an initialized network and samples of a recording's training split, fits them with the
-given margins on the spheres' radii (`data_terms.grow_radii`), and measures the mean error over the
-14 evaluation joints and all views. Labels measure, nothing more.
+It takes an initialized network and samples of a recording, fits one hand to all views of each, then
+one to each view alone, with the given margins on the spheres' radii (`data_terms.grow_radii`), and
+measures the mean error over the 14 evaluation joints, of all fits, of those kept, and of their kept
+parts, a share of all. Labels measure, nothing more.
 """
 
 import json
@@ -17,7 +18,16 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from data_prep import records
 from tfhand import commands
+from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
+from tfhand.geometry import crop
+from tfhand.hand import skeleton
+from tfhand.training import pipeline, recordings, starts
+
+# Shares of the fits, and of their parts, that are kept.
+KEPT, PARTS_KEPT = 0.85, 0.85
+COLUMNS = ("all", "kept", "of parts", "share", "residual", "seconds")
 
 
 def define_flags(flag_values):
@@ -25,61 +35,69 @@ def define_flags(flag_values):
     flags.DEFINE_string(
         "init_from", "shipped", "As for tfhand.train, but not none.", flag_values=flag_values
     )
+    flags.DEFINE_string("split", "train", "Split of the records.", flag_values=flag_values)
     flags.DEFINE_integer("samples", 300, "Samples, evenly spaced.", 1, flag_values=flag_values)
     flags.DEFINE_list("margins", ["0", "0.25", "0.5", "0.75"], "Pixels.", flag_values=flag_values)
     flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
 
 
 def main(options):
-    from data_prep import records
-    from tfhand.fitting import kinematic_fit, pseudo_labels
-    from tfhand.geometry import crop
-    from tfhand.training import recordings, starts
-
     start = starts.find_start(options.init_from, {"init": {}, "prior": {}})
     network_options = starts.network_options_of(start)
     network = starts.load_network(start, tf.distribute.get_strategy(), network_options)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    data_dir = options.data_dir
-    whole = recordings.read_recording(records.load_dataset(data_dir, "train", spec=spec))
+    whole = recordings.read_recording(
+        records.load_dataset(options.data_dir, options.split, spec=spec)
+    )
     chosen = np.unique(np.linspace(0, len(whole) - 1, options.samples).astype(int))
-    recording = recordings.select(whole, chosen)
-    arguments = (recording.depth_mm, recording.ref_from_crop)
-    estimate = pseudo_labels.estimate_in_ref(network, *arguments, spec.cube_mm)
-    rows = [{"what": "network, median of the views", "error_mm": _error(recording, estimate)}]
-    for margin in map(float, options.margins):
-        config = kinematic_fit.FitConfig(margin_px=margin)
-        start = time.perf_counter()
-        fits = pseudo_labels.make_pseudo_labels(
-            network, *arguments, recording.group, spec, config, keep_share=0.85
-        )
-        rows.append(
-            {
-                "what": f"fits, margin {margin:g} px",
-                "error_mm": _error(recording, fits.spheres_ref_mm),
-                "kept_error_mm": _error(recording, fits.spheres_ref_mm, fits.kept),
-                "residual_mm": float(fits.residual_mm.mean()),
-                "seconds": time.perf_counter() - start,
-            }
-        )
-    print(f"{len(recording)} samples of {data_dir}")
-    print(f"{'':<30}{'error mm':>10}{'of kept':>10}{'residual':>10}{'seconds':>10}")
+    together = recordings.select(whole, chosen)
+    rows = []
+    margins = [float(margin) for margin in options.margins]
+    for name, recording in (
+        (f"{together.num_views} views", together),
+        ("one view", recordings.one_view_each(together)),
+    ):
+        rows += _rows(name, recording, network, spec, margins)
+    print(f"{len(together)} samples of {options.data_dir}, {options.split}")
+    print(("{:<34}" + "{:>10}" * len(COLUMNS)).format("", *COLUMNS))
     for row in rows:
-        values = (row.get(k) for k in ("error_mm", "kept_error_mm", "residual_mm", "seconds"))
-        cells = "".join(f"{'' if value is None else format(value, '.2f'):>10}" for value in values)
-        print(f"{row['what']:<30}{cells}")
+        cells = ["" if row.get(k) is None else f"{row[k]:.2f}" for k in COLUMNS]
+        print(("{:<34}" + "{:>10}" * len(COLUMNS)).format(row["what"], *cells))
     if options.output:
         pathlib.Path(options.output).write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def _error(recording, spheres_ref_mm, kept=slice(None)):
-    from tfhand.hand import skeleton
-    from tfhand.training import pipeline
+def _rows(name, recording, network, spec, margins):
+    """Measures the network and its fits on samples of a number of views."""
+    seen = (recording.depth_mm, recording.ref_from_crop)
+    estimate = pseudo_labels.estimate_in_ref(network, *seen, spec.cube_mm)
+    yield {"what": f"{name}: network", "all": _errors(recording, estimate).mean()}
+    for margin in margins:
+        config = kinematic_fit.FitConfig(margin_px=margin)
+        start = time.perf_counter()
+        fits = pseudo_labels.make_pseudo_labels(
+            network, *seen, recording.group, spec, config, KEPT, PARTS_KEPT
+        )
+        seconds = time.perf_counter() - start
+        errors = _errors(recording, fits.spheres_ref_mm)
+        parts = fits.parts_kept[:, part_residuals.PART_OF_SPHERE][:, skeleton.EVALUATION_SPHERES]
+        yield {
+            "what": f"{name}: fits, margin {margin:g} px",
+            "all": errors.mean(),
+            "kept": errors[fits.kept].mean(),
+            "of parts": errors[parts].mean(),
+            "share": parts.mean(),
+            "residual": fits.residual_mm.mean(),
+            "seconds": seconds,
+        }
 
+
+def _errors(recording, spheres_ref_mm):
+    """Returns the error of each evaluation joint, mean over the views, [n, 14], mm."""
     found = pipeline.targets_in_views(spheres_ref_mm, recording.ref_from_crop)
     truth = recording.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
     away = np.linalg.norm(found[:, :, skeleton.EVALUATION_SPHERES] - truth, axis=-1)
-    return float(away[kept].mean())
+    return away.mean(axis=1).astype(float)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ class Bookkeeper:
         angles = np.tile(number[:, None], (1, 23))
         turns = number[:, None, None] * np.eye(3)
         radii = np.ones([self.batch, 41])
-        return kinematic_fit.FitResult(estimate_mm + 1.0, radii, angles, turns, number, shape)
+        # The palm of every sample is worse than that of the one before, the thumb is hidden.
+        of_parts = np.stack([number, *[np.ones(self.batch)] * 5], axis=1)
+        pixels = np.tile([100.0, 100.0, 100.0, 100.0, 100.0, 3.0], (self.batch, 1))
+        return kinematic_fit.FitResult(
+            estimate_mm + 1.0, radii, angles, turns, number, of_parts, pixels, shape
+        )
 
 
 @pytest.fixture
@@ -60,6 +65,23 @@ def test_the_gate_keeps_its_share_of_the_smallest_residuals(inputs, share):
     # Quantiles between samples are interpolated: the smallest is always kept.
     assert labels.kept.sum() == int(share * (COUNT - 1)) + 1
     assert number[labels.kept].max() < number[~labels.kept].min(initial=COUNT + 1)
+
+
+def test_parts_are_judged_among_their_like(inputs):
+    number, arguments = inputs
+    labels = pseudo_labels.make_pseudo_labels(*arguments, 0.5, 0.5)
+    assert labels.kept.sum() == 9
+    limit = np.quantile(number[labels.kept], 0.5)
+    np.testing.assert_array_equal(labels.parts_kept[:, 0], labels.kept & (number <= limit))
+    for finger in range(1, 5):
+        np.testing.assert_array_equal(labels.parts_kept[:, finger], labels.kept)
+    assert not labels.parts_kept[:, 5].any()
+
+
+def test_all_parts_of_a_fit_are_kept_by_default(inputs):
+    _, arguments = inputs
+    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)
+    np.testing.assert_array_equal(labels.parts_kept, np.tile(labels.kept[:, None], (1, 6)))
 
 
 def test_every_sample_gets_its_own_fit(inputs):

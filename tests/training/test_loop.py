@@ -229,3 +229,39 @@ def test_too_many_in_all_stop_also_after_an_interruption(tmp_path, monkeypatch):
             train(tmp_path, make)
     with pytest.raises(ValueError, match=r"4 in all, found 1 and 5 at step 7"):
         train(tmp_path, make)
+
+
+class Averaged(prior_trainer.PriorTrainer):
+    """The same training, whose network ends with the averages of its weights."""
+
+    def __init__(self, prior):
+        super().__init__(prior, STEPS, seed=4)
+        self.network = prior
+        optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.8)
+        self.compile(optimizer=optimizer)
+        self.optimizer.build(prior.trainable_variables)
+
+
+def test_ends_with_averaged_weights(tmp_path, monkeypatch):
+    seen, original = [], loop._Training.look
+
+    def look(self, number, *arguments):
+        seen.append([v.numpy() for v in self._model.network.trainable_variables])
+        return original(self, number, *arguments)
+
+    monkeypatch.setattr(loop._Training, "look", look)
+    model = make_model()
+    averaged = Averaged(model.prior)
+    loop.fit(averaged, make_batch, STEPS, tmp_path, "toy", EVERY)
+    # Averages begin with the first step.
+    average, *later = seen
+    for weights in later:
+        average = [0.8 * a + 0.2 * w for a, w in zip(average, weights, strict=True)]
+    for found, expected in zip(model.prior.trainable_variables, average, strict=True):
+        # float32 sums in another order.
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
+    # What is taken up from the last checkpoint ends in the same place.
+    again = Averaged(make_model().prior)
+    loop.fit(again, make_batch, STEPS, tmp_path, "toy", EVERY)
+    assert_equal([v.numpy() for v in again.network.trainable_variables],
+                 [v.numpy() for v in model.prior.trainable_variables])  # fmt: skip

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfhand.fitting import part_residuals
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, template
 from tfhand.losses import data_terms, silhouette
@@ -68,6 +69,8 @@ class FitResult:
             move only the forearm, are not found.
         ref_from_hand: float32 [B, 3, 3], rotation.
         residual_mm: float32 [B], mean of both data terms over the views: what to gate by.
+        part_residual_mm: float32 [B, 6], the same of each part, see `part_residuals`.
+        part_pixels: float32 [B, 6], pixels of all views that each part covers.
         shape: float32 [G, 14], one for each group of samples.
     """
 
@@ -76,6 +79,8 @@ class FitResult:
     angles: np.ndarray
     ref_from_hand: np.ndarray
     residual_mm: np.ndarray
+    part_residual_mm: np.ndarray
+    part_pixels: np.ndarray
     shape: np.ndarray
 
 
@@ -133,6 +138,15 @@ class _Hands(tf.Module):
         return tf.reduce_sum(over, axis=1)
 
 
+def _in_views(centers, depth_mm, crop_from_ref, cube_mm):
+    """Returns spheres in crop frames, [B, V, 41, 3], and points of the hand, bool [B, V, S * S]."""
+    in_views = rigid.apply(crop_from_ref, centers[:, None])
+    points = crop.points_from_crop(depth_mm, crop.CropSpec(depth_mm.shape[2], cube_mm))
+    wrist = tf.reduce_mean(tf.gather(in_views, skeleton.WRIST_SPHERES, axis=2), axis=2)
+    palm = in_views[..., skeleton.PALM_CENTER_SPHERE, :]
+    return in_views, data_terms.forearm_point_mask(points, wrist, palm)
+
+
 def _data_terms(centers, radii, depth_mm, crop_from_ref, cube_mm, config):
     """Returns (model to data, data to model, silhouette), each [B], mean over the views."""
     dense, dense_radii = spheres.dense_spheres(centers, radii)
@@ -140,11 +154,9 @@ def _data_terms(centers, radii, depth_mm, crop_from_ref, cube_mm, config):
     dense_radii = data_terms.grow_radii(dense_radii, spec, config.margin_px)
     # One hand seen by V cameras: a single "view i" in the terms' convention.
     projected = rigid.apply(crop_from_ref, dense[:, None])[:, None]
-    sparse = rigid.apply(crop_from_ref, centers[:, None])[:, None]
-    points = crop.points_from_crop(depth_mm, spec)
-    wrist = tf.reduce_mean(tf.gather(sparse, skeleton.WRIST_SPHERES, axis=3), axis=3)
-    palm = sparse[..., skeleton.PALM_CENTER_SPHERE, :]
-    keep = data_terms.forearm_point_mask(points, wrist[:, 0], palm[:, 0])[:, None]
+    sparse, keep = (
+        value[:, None] for value in _in_views(centers, depth_mm, crop_from_ref, cube_mm)
+    )
     options = {"cube_mm": cube_mm, "clamp_mm": config.clamp_mm, "stride": config.stride}
     # The image difference must not count the forearm as a surface that the hand failed to draw.
     size = depth_mm.shape[2]
@@ -211,9 +223,9 @@ class Fitter:
         fit_shape = tf.constant(1.0 if fit_shape else 0.0)
         self._run(self._align_step, fit_shape, self._config.align_steps, 2.0)
         self._run(self._depth_step, fit_shape, self._config.steps, 1.0)
-        centers, radii, residual = self._measure()
+        centers, radii, *residuals = self._measure()
         hands = self._hands
-        found = (centers, radii, hands.angles, hands.rotation(), residual, hands.shapes())
+        found = (centers, radii, hands.angles, hands.rotation(), *residuals, hands.shapes())
         return FitResult(*(value.numpy() for value in found))
 
     def _run(self, step, fit_shape, steps, factor):
@@ -233,7 +245,18 @@ class Fitter:
     def _residual(self):
         centers, radii = self._hands.centers_and_radii()
         m2d, d2m, _ = self._terms(centers, radii)
-        return centers, radii, 0.5 * (m2d + d2m)
+        spec, config = self._spec, self._config
+        in_views, keep = _in_views(centers, self._depth_mm, self._crop_from_ref, spec.cube_mm)
+        of_parts = part_residuals.part_residuals(
+            in_views,
+            radii,
+            self._depth_mm,
+            keep,
+            cube_mm=spec.cube_mm,
+            margin_mm=config.margin_px * spec.pixel_mm,
+            clamp_mm=config.clamp_mm,
+        )
+        return centers, radii, 0.5 * (m2d + d2m), *of_parts
 
     def _loss(self, use_depth):
         config, hands = self._config, self._hands

@@ -29,6 +29,8 @@ __all__ = [
 _BATCH = 150
 # What NumPy and zipfile raise for a damaged file.
 _DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError, ValueError)
+# Pixels of all views that a part has to cover to be judged.
+_LEAST_PIXELS = 20
 # Samples a subject from which its shape is found.
 _SHAPE_SAMPLES = 36
 
@@ -43,6 +45,8 @@ class PseudoLabels:
         ref_from_hand: float32 [n, 3, 3], rotation.
         residual_mm: float32 [n].
         kept: bool [n], whether the fit agrees with the depth well enough to learn from.
+        parts_kept: bool [n, 6], whether a part of it does, by `part_residuals.PARTS`; never where
+            the fit is not kept.
         shape: float32 [G, 14], one for each subject.
     """
 
@@ -51,6 +55,7 @@ class PseudoLabels:
     ref_from_hand: np.ndarray
     residual_mm: np.ndarray
     kept: np.ndarray
+    parts_kept: np.ndarray
     shape: np.ndarray
 
 
@@ -78,7 +83,15 @@ def estimate_in_ref(network, depth_mm, ref_from_crop, cube_mm):
 
 
 def make_pseudo_labels(
-    network, depth_mm, ref_from_crop, group, spec, config, keep_share, shape=None
+    network,
+    depth_mm,
+    ref_from_crop,
+    group,
+    spec,
+    config,
+    keep_share,
+    keep_parts_share=1.0,
+    shape=None,
 ):
     """Fits all samples, starting from the network's estimates, and gates them.
 
@@ -90,6 +103,8 @@ def make_pseudo_labels(
         spec: `crop.CropSpec`.
         config: `kinematic_fit.FitConfig`.
         keep_share: Share of the samples, those with the smallest residuals, that is kept.
+        keep_parts_share: Share of the fingers and palms of these that is kept, likewise, each
+            compared with its like; below 1, parts that cover hardly a pixel are left out too.
         shape: Optional float32 [G, 14] to start from.
 
     Returns:
@@ -121,12 +136,21 @@ def make_pseudo_labels(
     starts = range(0, len(depth_mm), batch)
     for start in tqdm(starts, desc="fitting hands", unit="batch"):
         result, count = run(np.arange(start, min(start + batch, len(depth_mm))), shape, False)
-        found = (result.spheres_mm, result.angles, result.ref_from_hand, result.residual_mm)
+        found = (
+            result.spheres_mm, result.angles, result.ref_from_hand, result.residual_mm,
+            result.part_residual_mm, result.part_pixels,
+        )  # fmt: skip
         parts.append([value[:count] for value in found])
-    fitted, angles, ref_from_hand, residual = map(np.concatenate, zip(*parts, strict=True))
+    fitted, angles, ref_from_hand, residual, of_parts, pixels = map(
+        np.concatenate, zip(*parts, strict=True)
+    )
     # A residual of 0 is that of a sample without any surface; one that is not finite is not kept.
     kept = (residual > 0.0) & (residual <= np.nanquantile(residual, keep_share))
-    return PseudoLabels(fitted, angles, ref_from_hand, residual, kept, shape)
+    parts_kept = np.repeat(kept[:, None], of_parts.shape[1], axis=1)
+    if keep_parts_share < 1.0 and kept.any():
+        limit = np.nanquantile(of_parts[kept], keep_parts_share, axis=0)
+        parts_kept &= (of_parts <= limit) & (pixels >= _LEAST_PIXELS)
+    return PseudoLabels(fitted, angles, ref_from_hand, residual, kept, parts_kept, shape)
 
 
 def save_pseudo_labels(path, labels):

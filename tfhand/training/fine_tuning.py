@@ -55,10 +55,10 @@ def _targets(recording, options, found):
     if options.method == "labels":
         return pipeline.label_targets(recording)
     count, num_views = recording.depth_mm.shape[:2]
-    mask = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES)], np.float32)
     if found is None:
-        return np.zeros([*mask.shape, 3], np.float32), mask
-    return found.target_mm, np.where(found.kept[..., None], np.ones_like(mask), mask)
+        shape = (count, num_views, len(skeleton.SPHERE_NAMES))
+        return np.zeros([*shape, 3], np.float32), np.zeros(shape, np.float32)
+    return found.target_mm, found.kept.astype(np.float32)
 
 
 def fine_tune(workdir, strategy, network, prior, recording, weights, options, spec, seed, run):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from absl import logging
 
-from tfhand.fitting import kinematic_fit, pseudo_labels
+from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton, template
 from tfhand.synthesis import samples
 from tfhand.training import pipeline, recordings
@@ -19,7 +19,7 @@ class Fits:
 
     Attributes:
         target_mm: float32 [n, V, 41, 3], crop frames.
-        kept: bool [n, V], whether the fit that a view belongs to is one to learn from.
+        kept: bool [n, V, 41], which spheres of the fit that a view belongs to to learn from.
         angles: float32 [K, 23], radians, for each view that is kept.
         camera_from_hand: float32 [K, 3, 3], rotation.
         shape: float32 [G, 14], of each subject.
@@ -54,7 +54,7 @@ def make_fits(folder, network, recording, options, spec, shape):
         shape = np.zeros([int(recording.group.max()) + 1, len(template.SHAPE_NAMES)], np.float32)
     count, num_views = recording.depth_mm.shape[:2]
     target = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES), 3], np.float32)
-    kept = np.zeros([count, num_views], bool)
+    kept = np.zeros(target.shape[:3], bool)
     angles, rotations, summary = [], [], []
     for together, name in ((True, "fits.npz"), (False, "fits_of_views.npz")):
         rows = recording.together == together
@@ -66,10 +66,12 @@ def make_fits(folder, network, recording, options, spec, shape):
         shape = found.shape
         in_views = pipeline.targets_in_views(found.spheres_ref_mm, part.ref_from_crop)
         target[rows] = in_views.reshape(-1, *target.shape[1:])
-        kept_views = np.repeat(found.kept[:, None], part.num_views, axis=1)
-        kept[rows] = kept_views.reshape(-1, num_views)
-        camera_from_ref = np.swapaxes(part.ref_from_crop[..., :3, :3], -1, -2)
-        rotations.append((camera_from_ref @ found.ref_from_hand[:, None])[kept_views])
+        of_spheres = found.parts_kept[:, part_residuals.PART_OF_SPHERE]
+        of_spheres = np.repeat(of_spheres[:, None], part.num_views, axis=1)
+        kept[rows] = of_spheres.reshape(-1, *kept.shape[1:])
+        camera_from_ref = np.swapaxes(part.ref_from_crop[found.kept, :, :3, :3], -1, -2)
+        camera_from_hand = camera_from_ref @ found.ref_from_hand[found.kept, None]
+        rotations.append(camera_from_hand.reshape(-1, 3, 3))
         angles.append(np.repeat(found.angles[found.kept], part.num_views, axis=0))
         summary.append(_describe(found, in_views, part))
     return Fits(target, kept, np.concatenate(angles), np.concatenate(rotations), shape, summary)
@@ -99,6 +101,7 @@ def _read_or_fit(path, network, part, options, spec, shape):
         spec,
         kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
         options.keep_share,
+        options.keep_parts_share,
         shape,
     )
     pseudo_labels.save_pseudo_labels(path, found)

@@ -92,6 +92,9 @@ class FineTuneOptions:
     keep_share: float = _field(
         0.85, "Share of the fits, the best by residual, to learn from.", high=1.0
     )
+    keep_parts_share: float = _field(
+        1.0, "Share of the fingers and palms of the kept fits to learn from.", high=1.0
+    )
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
     clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
     stride: int = _field(2, "The data terms use every stride-th row and column.")
