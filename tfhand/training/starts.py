@@ -82,10 +82,11 @@ def given_settings(values, network_options):
 
 
 def network_options_of(folder):
-    """Returns the `options.NetworkOptions` that the network of a start was made with."""
+    """Returns the `options.NetworkOptions` of the network of a start, to use it in float32."""
     settings = files.read_json(folder / "init" / "settings.json")
     names = [field.name for field in dataclasses.fields(NetworkOptions)]
-    return NetworkOptions(**{name: settings[name] for name in names})
+    made_with = NetworkOptions(**{name: settings[name] for name in names})
+    return dataclasses.replace(made_with, precision="float32")
 
 
 def load_prior(folder):
