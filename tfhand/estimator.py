@@ -17,6 +17,7 @@ import numpy as np
 
 from tfhand import inference
 from tfhand.evaluation import overlay
+from tfhand.fitting import frame_fits
 from tfhand.hand import skeleton
 from tfhand.models import pretrained
 from tfhand.smoothing import OneEuroFilter
@@ -129,9 +130,10 @@ class PoseEstimator:
         spec: `crop.CropSpec` of its crops.
         is_left: Whether frames show left hands.
         refine: Whether hands are estimated twice, as `inference.estimate_hands` says.
+        fits: `frame_fits.FrameFits`, or None where hands are as the network estimates them.
     """
 
-    def __init__(self, network, hand: str = "right", *, refine: bool = True):
+    def __init__(self, network, hand: str = "right", *, refine: bool = True, fit: bool = False):
         """Takes a network.
 
         Args:
@@ -139,6 +141,8 @@ class PoseEstimator:
             hand: "right" or "left": which hand the frames show.
             refine: Whether a crop is moved to the middle of the estimate and estimated once more:
                 twice the time, and more accurate.
+            fit: Whether a hand is fitted to the depth, starting from the estimate: more accurate
+                still, in a second a frame instead of milliseconds. See `learn_shape`.
 
         Raises:
             ValueError: If `hand` is neither, or the model is no pose network.
@@ -149,10 +153,11 @@ class PoseEstimator:
         self.spec = inference.crop_spec_of(network)
         self.is_left = hand == "left"
         self.refine = refine
+        self.fits = frame_fits.FrameFits(self.spec, self.is_left) if fit else None
 
     @classmethod
     def load(
-        cls, path=pretrained.NAME, hand: str = "right", *, refine: bool = True
+        cls, path=pretrained.NAME, hand: str = "right", *, refine: bool = True, fit: bool = False
     ) -> "PoseEstimator":
         """Loads `pose.keras`.
 
@@ -161,6 +166,7 @@ class PoseEstimator:
                 that comes with the package, which never saw a real image.
             hand: As for the constructor.
             refine: As for the constructor.
+            fit: As for the constructor.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -169,7 +175,7 @@ class PoseEstimator:
         path = pathlib.Path(path)
         if path.is_dir():
             path = path / "pose.keras"
-        return cls(inference.load_network(path), hand, refine=refine)
+        return cls(inference.load_network(path), hand, refine=refine, fit=fit)
 
     def __call__(self, depth_mm, intrinsics, center_mm=None) -> "Hand | list[Hand | None]":
         """Estimates the hand in a frame, or the hands in a batch of frames.
@@ -208,11 +214,38 @@ class PoseEstimator:
             refine=self.refine,
         )
         results = [_take(hands, i, frames[i]) for i in range(len(frames))]
+        if self.fits is not None and hands.found.any():
+            fitted = iter(self.fits(*_seen(hands, frames, intrinsics)))
+            results = [
+                hand and _at(hand, next(fitted), row)
+                for hand, row in zip(results, _rows(intrinsics, len(frames)), strict=True)
+            ]
         if not is_single:
             return results
         if results[0] is None:
             raise NoHandError("Expected a frame that shows a hand, found none in it.")
         return results[0]
+
+    def learn_shape(self, depth_mm, intrinsics) -> None:
+        """Finds the shape of a person's hand, with which the fits that follow are made.
+
+        Args:
+            depth_mm: [B, H, W], frames of that hand as for a call; 10 to 40 different poses.
+            intrinsics: As for a call.
+
+        Raises:
+            NoHandError: If no frame shows a hand.
+            ValueError: As a call, and if the estimator does not fit.
+        """
+        if self.fits is None:
+            raise ValueError("Expected an estimator with fit=True to learn a shape.")
+        frames = np.asarray(depth_mm)
+        hands = inference.estimate_hands(
+            self.network, frames, intrinsics, self.spec, None, left_hand=self.is_left
+        )
+        if not hands.found.any():
+            raise NoHandError("Expected frames that show a hand, found none in them.")
+        self.fits.learn_shape(*_seen(hands, frames, intrinsics))
 
     def stream(
         self, frames: Iterable, intrinsics, *, frame_rate: float = 30.0, smoothing: bool = True
@@ -244,6 +277,18 @@ class PoseEstimator:
             elif smoothing:
                 hand = _at(hand, smooth(hand.spheres_mm), intrinsics)
             yield hand
+
+
+def _rows(intrinsics, count):
+    """Returns intrinsics as one row for each frame, float32 [B, 4]."""
+    return np.broadcast_to(np.asarray(intrinsics, np.float32), (count, 4))
+
+
+def _seen(hands, frames, intrinsics):
+    """Returns frames, intrinsics, centers and spheres of the frames that show a hand."""
+    found = hands.found
+    intrinsics = _rows(intrinsics, len(frames))[found]
+    return frames[found], intrinsics, hands.center_mm[found], hands.spheres_mm[found]
 
 
 def _take(hands, index, depth_mm):

@@ -35,6 +35,13 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "batch_size", 32, "Samples a step.", lower_bound=1, flag_values=flag_values
     )
+    flags.DEFINE_enum(
+        "fit",
+        "none",
+        ("none", "view", "views"),
+        "Replace estimates by a hand fitted to the depth of --view, or of all views of a sample.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_string("labels", None, "Text file of labels.", flag_values=flag_values)
     flags.DEFINE_list("predictions", [], "Text files of predictions.", flag_values=flag_values)
     flags.DEFINE_string("output", None, "JSON file for the scores.", flag_values=flag_values)
@@ -80,7 +87,7 @@ def _score_model(options):
     # Text files are scored without TensorFlow, which takes seconds to import.
     from data_prep import records
     from tfhand import inference
-    from tfhand.evaluation import predictions, qualitative
+    from tfhand.evaluation import fitted, predictions, qualitative
 
     info = records.read_info(options.data_dir)
     cube_mm = info.spec.cube_mm
@@ -93,6 +100,9 @@ def _score_model(options):
         batch_size=options.batch_size,
         description=options.split,
     )
+    if options.fit != "none":
+        view = options.view if options.fit == "view" else None
+        predicted = fitted.fit_predictions(predicted, dataset, info.spec, view=view)
     skipped = info.splits[options.split].skipped
     if skipped:
         reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in skipped.items())
@@ -102,7 +112,9 @@ def _score_model(options):
         without = published.write_joints_uvd(options.predictions_output, uvd, predicted.frames)
         print(f"{options.predictions_output}: {without} frames have the estimate of another one.")
     name = options.name or os.path.basename(options.model).removesuffix(".keras")
-    scores = {name: predicted.score([options.view]), f"{name}_all_views": predicted.score()}
+    scores = {name: predicted.score([options.view])}
+    if options.fit != "view":
+        scores[f"{name}_all_views"] = predicted.score()
     if options.report_dir:
         qualitative.draw_best_and_worst(
             predicted,

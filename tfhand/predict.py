@@ -8,6 +8,7 @@ Depth images are 16-bit PNG, 8-bit RGB PNG in the coding of the NYU data set, or
 is JSON: 41 spheres and 14 joints of every image in camera mm and in pixels, with a confidence.
 """
 
+import contextlib
 import json
 
 import numpy as np
@@ -24,6 +25,8 @@ from tfhand.models import pretrained
 __all__ = ["define_flags", "main"]
 
 _MOST_PICTURED = 8
+# Images from which the shape of a hand is found.
+_LEAST_FOR_SHAPE, _MOST_FOR_SHAPE = 8, 36
 
 
 def define_flags(flag_values):
@@ -56,6 +59,13 @@ def define_flags(flag_values):
     flags.DEFINE_enum(
         "hand", "right", ("right", "left"), "Which hand is seen.", flag_values=flag_values
     )
+    flags.DEFINE_boolean(
+        "fit",
+        False,
+        "Fit a hand to the depth, starting from the estimate: slower, more accurate. A folder "
+        "shows one person, whose shape is found first.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_string(
         "output", None, "JSON file; none: standard output.", flag_values=flag_values
     )
@@ -71,7 +81,9 @@ def main(values):
     if not 0.0 < scale < float("inf"):
         raise ValueError(f"Expected a positive --depth_scale, received {values.depth_scale}.")
     images = depth_image.find_images(values.depth)
-    estimator = PoseEstimator.load(values.model, values.hand)
+    estimator = PoseEstimator.load(values.model, values.hand, fit=values.fit)
+    if values.fit and len(images) >= _LEAST_FOR_SHAPE:
+        _learn_shape(estimator, images, scale, intrinsics)
     results, pictured = {}, []
     for path in tqdm(images, desc="predict", unit="image", disable=len(images) == 1):
         try:
@@ -102,6 +114,19 @@ def main(values):
     missing = [name for name, result in results.items() if not result["found_hand"]]
     if missing:
         raise ValueError(f"No hand found in {len(missing)} of {len(images)} images: {missing[:5]}.")
+
+
+def _learn_shape(estimator, images, scale, intrinsics):
+    """Finds the shape of the hand from images spread over a folder, as far as they can be used."""
+    frames = []
+    for i in np.unique(np.linspace(0, len(images) - 1, _MOST_FOR_SHAPE).astype(int)):
+        with contextlib.suppress(ValueError, OSError):
+            frames.append(depth_image.read_depth(images[i], scale))
+    frames = [frame for frame in frames if frame.shape == frames[0].shape]
+    # Without a hand in any of them, what is wrong is said image by image.
+    with contextlib.suppress(NoHandError):
+        if frames:
+            estimator.learn_shape(np.stack(frames), intrinsics)
 
 
 def _draw(pictured, intrinsics, spec, path):

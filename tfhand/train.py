@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from data_prep import records, synthetic
 from tfhand import commands, files
-from tfhand.evaluation import predictions, qualitative, real_frame, report
+from tfhand.evaluation import fitted, predictions, qualitative, real_frame, report
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.losses import terms
@@ -58,6 +58,12 @@ def define_flags(flag_values):
         "recording",
         ("recording", "synthetic"),
         "What networks are scored on: the records' test split, or unseen synthetic samples.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        "test_fit",
+        True,
+        "Score also hands that are fitted to the first view, starting from the estimates.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer("seed", 1, "Seed of the training.", flag_values=flag_values)
@@ -157,14 +163,20 @@ def _read_recording(data_dir, options):
     )
 
 
-def _scores(name, predicted):
+def _scores(name, predicted, test, spec, values):
     """Scores the first view, as the field does, and all views, as far as they have labels."""
     joints = predicted.label_mask[:, :, skeleton.EVALUATION_JOINTS]
     if not joints.any():
         logging.warning("The test split has no labels: nothing to score.")
         return {}
     scores = {name: predicted.score([0])} if joints[:, 0].any() else {}
-    return scores | {f"{name}_all_views": predicted.score()}
+    scores[f"{name}_all_views"] = predicted.score()
+    if name in scores and values.test_fit and values.test_on == "recording":
+        by_fit = fitted.fit_predictions(predicted, test, spec, view=0)
+        scores[f"{name}_fitted"] = by_fit.score([0])
+    for name, score in scores.items():
+        print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
+    return scores
 
 
 def main(values):
@@ -212,9 +224,7 @@ def _run(values):
     if is_chief:
         files.write_text(workdir.path / "resolved.flags", values.flags_into_string())
         after = _predict(stages.in_float32(network, network_options), test, spec)
-        scores = _scores("synthetic_only", after)
-        for name, score in scores.items():
-            print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
+        scores = _scores("synthetic_only", after, test, spec, values)
     if tune_options.method != "none":
         network = fine_tuning.fine_tune(
             workdir,
@@ -231,7 +241,7 @@ def _run(values):
         if is_chief:
             after = _predict(stages.in_float32(network, network_options), test, spec)
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
-            scores |= _scores(name, after)
+            scores |= _scores(name, after, test, spec, values)
     with workers.one_by_one(strategy):
         if is_chief:
             served = stages.in_float32(network, network_options)

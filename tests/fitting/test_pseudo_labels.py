@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhand.fitting import kinematic_fit, pseudo_labels
+from tfhand.fitting import batched_fits, kinematic_fit, pseudo_labels
 from tfhand.geometry import crop, rigid
 
 SPEC = crop.CropSpec(image_size=8, cube_mm=300.0)
@@ -46,7 +46,7 @@ class Bookkeeper:
 def inputs(monkeypatch):
     """Depth maps numbered in shuffled order; the estimate of a sample holds its number."""
     monkeypatch.setattr(kinematic_fit, "Fitter", Bookkeeper)
-    monkeypatch.setattr(pseudo_labels, "_BATCH", 6)
+    monkeypatch.setattr(batched_fits, "_BATCH", 6)
     # From 1: a residual of 0 means that nothing was seen.
     number = 1.0 + np.random.default_rng(1).permutation(COUNT).astype(np.float32)
     estimate = np.tile(number[:, None, None], (1, 41, 3))

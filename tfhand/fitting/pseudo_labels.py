@@ -10,12 +10,10 @@ import zipfile
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfhand import files
-from tfhand.fitting import kinematic_fit
+from tfhand.fitting import batched_fits, part_residuals
 from tfhand.geometry import crop, rigid, views
-from tfhand.hand import template
 from tfhand.losses import multi_view
 
 __all__ = [
@@ -26,13 +24,10 @@ __all__ = [
     "save_pseudo_labels",
 ]
 
-_BATCH = 150
 # What NumPy and zipfile raise for a damaged file.
 _DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError, ValueError)
 # Pixels of all views that a part has to cover to be judged.
 _LEAST_PIXELS = 20
-# Samples a subject from which its shape is found.
-_SHAPE_SAMPLES = 36
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,46 +106,24 @@ def make_pseudo_labels(
         `PseudoLabels`.
     """
     estimate = estimate_in_ref(network, depth_mm, ref_from_crop, spec.cube_mm)
-    groups = int(group.max()) + 1 if shape is None else len(shape)
-    if shape is None:
-        shape = np.zeros([groups, len(template.SHAPE_NAMES)], np.float32)
-    shape = np.asarray(shape, np.float32)
-    batch = min(_BATCH, max(len(depth_mm), 1))
-    fitter = kinematic_fit.Fitter(batch, depth_mm.shape[1], groups, spec, config)
-
-    def run(indices, shape, fit_shape):
-        # Every batch has the same size: the last one is filled up with its first samples.
-        filled = np.resize(indices, batch)
-        result = fitter.fit(
-            estimate[filled],
-            depth_mm[filled],
-            ref_from_crop[filled],
-            group[filled],
-            shape,
-            fit_shape,
-        )
-        return result, len(indices)
-
-    shape = run(_some_of_each(group, min(_SHAPE_SAMPLES, batch // groups)), shape, True)[0].shape
-    parts = []
-    starts = range(0, len(depth_mm), batch)
-    for start in tqdm(starts, desc="fitting hands", unit="batch"):
-        result, count = run(np.arange(start, min(start + batch, len(depth_mm))), shape, False)
-        found = (
-            result.spheres_mm, result.angles, result.ref_from_hand, result.residual_mm,
-            result.part_residual_mm, result.part_pixels,
-        )  # fmt: skip
-        parts.append([value[:count] for value in found])
-    fitted, angles, ref_from_hand, residual, of_parts, pixels = map(
-        np.concatenate, zip(*parts, strict=True)
-    )
+    fits = batched_fits.fit_samples(estimate, depth_mm, ref_from_crop, group, spec, config, shape)
+    residual = fits.residual_mm
     # A residual of 0 is that of a sample without any surface; one that is not finite is not kept.
     kept = (residual > 0.0) & (residual <= np.nanquantile(residual, keep_share))
-    parts_kept = np.repeat(kept[:, None], of_parts.shape[1], axis=1)
+    parts_kept = np.repeat(kept[:, None], len(part_residuals.PARTS), axis=1)
     if keep_parts_share < 1.0 and kept.any():
+        of_parts = fits.part_residual_mm
         limit = np.nanquantile(of_parts[kept], keep_parts_share, axis=0)
-        parts_kept &= (of_parts <= limit) & (pixels >= _LEAST_PIXELS)
-    return PseudoLabels(fitted, angles, ref_from_hand, residual, kept, parts_kept, shape)
+        parts_kept &= (of_parts <= limit) & (fits.part_pixels >= _LEAST_PIXELS)
+    return PseudoLabels(
+        fits.spheres_mm,
+        fits.angles,
+        fits.ref_from_hand,
+        residual,
+        kept,
+        parts_kept,
+        fits.shape,
+    )
 
 
 def save_pseudo_labels(path, labels):
@@ -185,12 +158,3 @@ def load_pseudo_labels(path):
         raise
     except _DAMAGE as error:
         raise ValueError(f"Expected fits in {path}, found a damaged file: {error}.") from error
-
-
-def _some_of_each(group, count):
-    """Returns indices of up to `count` samples of every group, spread over the recording."""
-    chosen = []
-    for g in np.unique(group):
-        members = np.flatnonzero(group == g)
-        chosen.append(members[np.linspace(0, len(members) - 1, max(count, 1)).astype(int)])
-    return np.unique(np.concatenate(chosen))

@@ -1,0 +1,116 @@
+"""Fits to single frames of one person: nearer than the estimate, left hands as right ones."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand.fitting import frame_fits, kinematic_fit
+from tfhand.geometry import crop
+from tfhand.hand import skeleton, spheres
+from tfhand.rendering import spheres as rendering
+
+SPEC = crop.CropSpec(image_size=64, cube_mm=300.0)
+INTRINSICS = np.float32([588.04, 587.08, 320.0, 240.0])
+CENTER = np.float32([20.0, -10.0, 800.0])
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """A camera frame of the spheres of a right hand at rest, and their centers."""
+    model = spheres.load()
+    truth = (model.centers_mm - model.centers_mm.mean(axis=0)).astype(np.float32)
+    # Fingers up in the image, the palm toward the camera.
+    truth = truth @ np.float32([[1, 0, 0], [0, -1, 0], [0, 0, -1]]).T
+    dense, radii = spheres.dense_spheres(tf.constant(truth[None]), tf.constant(model.radii_mm))
+    depth = rendering.render_depth(dense, radii, image_size=480, cube_mm=480.0).numpy()[0]
+    # One mm a pixel: an orthographic picture, put where the camera sees about that.
+    picture = np.zeros([480, 640], np.float32)
+    rows, columns = np.nonzero(depth < 239.0)
+    x, y, z = (
+        columns - 239.5 + CENTER[0],
+        rows - 239.5 + CENTER[1],
+        depth[rows, columns] + CENTER[2],
+    )
+    u = np.rint(x / z * INTRINSICS[0] + INTRINSICS[2]).astype(int)
+    v = np.rint(y / z * INTRINSICS[1] + INTRINSICS[3]).astype(int)
+    picture[v, u] = z
+    return picture, truth + CENTER
+
+
+def error_mm(found, truth):
+    chosen = skeleton.EVALUATION_SPHERES
+    return np.linalg.norm(found[:, chosen] - truth[chosen], axis=-1).mean()
+
+
+@pytest.fixture(scope="module")
+def estimates(frame):
+    noise = np.random.default_rng(4).normal(0.0, 8.0, (2, 41, 3))
+    return (frame[1] + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return frame_fits.FrameFits(SPEC)
+
+
+def arguments(picture, estimates):
+    count = len(estimates)
+    return (
+        np.tile(picture, (count, 1, 1)),
+        np.tile(INTRINSICS, (count, 1)),
+        np.tile(CENTER, (count, 1)),
+        estimates,
+    )
+
+
+def test_nearer_than_the_estimate(fits, frame, estimates):
+    picture, truth = frame
+    found = fits(*arguments(picture, estimates))
+    assert found.shape == (2, 41, 3) and found.dtype == np.float32
+    assert error_mm(found, truth) < 0.5 * error_mm(estimates, truth)
+
+
+def test_a_left_hand_is_the_mirrored_right_one(fits, frame, estimates):
+    picture, _ = frame
+    # The picture's columns turn around, and with them the middle of the picture.
+    mirror = np.float32([-1.0, 1.0, 1.0])
+    left = frame_fits.FrameFits(SPEC, is_left=True)
+    left._fitters = fits._fitters
+    intrinsics = INTRINSICS.copy()
+    intrinsics[2] = picture.shape[1] - 1 - INTRINSICS[2]
+    found = left(
+        np.tile(picture[:, ::-1], (2, 1, 1)),
+        np.tile(intrinsics, (2, 1)),
+        np.tile(CENTER * mirror, (2, 1)),
+        estimates * mirror,
+    )
+    expected = fits(*arguments(picture, estimates))
+    # Readings on the border of a pixel may fall on its other side.
+    assert np.median(np.abs(found * mirror - expected)) < 0.5
+
+
+def test_readings_that_are_no_number_are_none(fits, frame, estimates):
+    picture, _ = frame
+    holes = np.where(picture == 0.0, np.nan, picture)
+    found = fits(*arguments(holes, estimates))
+    np.testing.assert_array_equal(found, fits(*arguments(picture, estimates)))
+    assert np.isfinite(found).all()
+
+
+def test_the_shape_that_was_learned_is_used(fits, frame, estimates, monkeypatch):
+    picture, _ = frame
+    seen = []
+    original = kinematic_fit.Fitter.fit
+
+    def fit(self, estimate, depth, ref_from_crop, group, shape, fit_shape):
+        seen.append((fit_shape, np.array(shape)))
+        return original(self, estimate, depth, ref_from_crop, group, shape, fit_shape)
+
+    monkeypatch.setattr(kinematic_fit.Fitter, "fit", fit)
+    config = kinematic_fit.FitConfig(align_steps=3, steps=3)
+    learning = frame_fits.FrameFits(SPEC, config=config)
+    learning.learn_shape(*arguments(picture, estimates))
+    assert np.abs(learning.shape).max() > 0.0
+    learning(*arguments(picture, estimates))
+    assert [fit_shape for fit_shape, _ in seen] == [True, False]
+    np.testing.assert_array_equal(seen[1][1], learning.shape[None])

@@ -1,0 +1,94 @@
+"""Hands fitted to single depth frames of one person, starting from estimates. Not in the paper."""
+
+import numpy as np
+
+from tfhand.fitting import batched_fits, kinematic_fit
+from tfhand.geometry import crop
+from tfhand.hand import template
+
+__all__ = ["FrameFits"]
+
+# Frames that are fitted together where there are several.
+_BATCH = 16
+
+
+class FrameFits:
+    """Fits the kinematic hand to what one camera sees, with the shape of one person.
+
+    Attributes:
+        shape: float32 [14], see `hand.template.SHAPE_NAMES`: that of the mean hand until
+            `learn_shape` finds another.
+    """
+
+    def __init__(self, spec, is_left=False, config=None):
+        """Takes settings.
+
+        Args:
+            spec: `crop.CropSpec` of the crops that are fitted.
+            is_left: Whether frames show left hands.
+            config: `kinematic_fit.FitConfig`; None: the default.
+        """
+        self._spec, self._is_left = spec, is_left
+        self._config = config or kinematic_fit.FitConfig()
+        self._fitters = {}
+        self.shape = np.zeros([len(template.SHAPE_NAMES)], np.float32)
+
+    def __call__(self, depth_mm, intrinsics, center_mm, spheres_mm):
+        """Fits a hand to each frame.
+
+        Args:
+            depth_mm: [B, H, W], mm along the camera axis, 0 where there is no reading.
+            intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
+            center_mm: float32 [B, 3], centers of the crops, camera frame.
+            spheres_mm: float32 [B, 41, 3], estimates, camera frame.
+
+        Returns:
+            float32 [B, 41, 3], camera frame; the estimate stays where a fit is not finite.
+        """
+        crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
+        batch = 1 if len(crops) == 1 else _BATCH
+        found = []
+        for first in range(0, len(crops), batch):
+            rows = np.resize(np.arange(first, min(first + batch, len(crops))), batch)
+            still = np.tile(np.eye(4, dtype=np.float32), (batch, 1, 1, 1))
+            nobody = np.zeros([batch], np.int32)
+            fit = self._fitter(batch).fit(
+                start[rows], crops[rows, None], still, nobody, self.shape[None], False
+            )
+            found.append(fit.spheres_mm)
+        found = np.concatenate(found)[: len(crops)]
+        found = np.where(np.isfinite(found).all(axis=(1, 2), keepdims=True), found, start)
+        return (self._mirrored(found) + center_mm[:, None]).astype(np.float32)
+
+    def learn_shape(self, depth_mm, intrinsics, center_mm, spheres_mm):
+        """Finds the shape of the person's hand from frames; more poses tell more.
+
+        Args:
+            depth_mm: As for a call.
+            intrinsics: As for a call.
+            center_mm: As for a call.
+            spheres_mm: As for a call.
+        """
+        crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
+        still = np.tile(np.eye(4, dtype=np.float32), (len(crops), 1, 1, 1))
+        self.shape = batched_fits.find_shapes(
+            start, crops[:, None], still, np.zeros([len(crops)], np.int32), self._spec, self._config
+        )[0]
+
+    def _in_crops(self, depth_mm, intrinsics, center_mm, spheres_mm):
+        """Returns crops [B, S, S] and spheres [B, 41, 3] in their frames, both of right hands."""
+        depth_mm = np.nan_to_num(np.asarray(depth_mm, np.float32), posinf=0.0, neginf=0.0)
+        crops = crop.crop_depth(depth_mm, intrinsics, center_mm, self._spec).numpy()
+        if self._is_left:
+            crops = crops[:, :, ::-1]
+        return crops, self._mirrored(spheres_mm - center_mm[:, None])
+
+    def _mirrored(self, spheres_mm):
+        return spheres_mm * np.float32([-1.0, 1.0, 1.0]) if self._is_left else spheres_mm
+
+    def _fitter(self, batch):
+        """Returns the fitter for a size of batch; compiling one takes seconds."""
+        if batch not in self._fitters:
+            made = kinematic_fit.Fitter(batch, 1, 1, self._spec, self._config)
+            self._fitters[batch] = made
+        return self._fitters[batch]
