@@ -21,6 +21,7 @@ BENCHMARKS ?= data_terms,synthesis,record_reading,nyu_conversion,networks,train_
 # Seeds, and rows if not all, of `make experiments`, for example ROWS=--only=best,with_labels.
 SEEDS ?= 1
 ROWS ?=
+SIZE ?= configs/overnight.flags
 # Test processes, and arguments for pytest.
 JOBS ?= 2
 PYTEST_FLAGS ?=
@@ -55,7 +56,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/results.py --model=$(MODEL) --only=$(BENCHMARKS)
 
 experiments: $(READY)
-	$(BIN)/python benchmarks/experiments.py --seeds=$(SEEDS) $(ROWS)
+	$(BIN)/python benchmarks/experiments.py --size_flags=$(SIZE) --seeds=$(SEEDS) $(ROWS)
 
 weights: $(READY)
 	$(BIN)/python -m tfhand.train --flagfile=configs/weights.flags --workdir=runs/weights

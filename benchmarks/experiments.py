@@ -2,12 +2,12 @@
 
 Run as
 
-    python benchmarks/experiments.py --workdir=runs/experiments
+    python benchmarks/experiments.py --size_flags=configs/overnight.flags
 
 on the embedded recording, which is made first, or on records with `--data_dir`. Results lie in
 `docs/experiments/` as JSON, and one made with the same flags is not made again: what
-was stopped goes on with the same command. `--size_flags=configs/nyu.flags` runs them at another
-size; give it other `--results` and `--page`.
+was stopped goes on with the same command. Another size, as `configs/nyu.flags`, needs other
+`--results` and another `--page`.
 """
 
 import dataclasses

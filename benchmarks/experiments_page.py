@@ -12,8 +12,8 @@ __all__ = ["write"]
 BEGIN, END = "<!-- experiments: begin -->", "<!-- experiments: end -->"
 _METHODS = ("with_labels", "self_supervised", "synthetic_only")
 _COLUMNS = (
-    "experiment", "paper, mm", "ours, mm", "median", "within 20 mm", "within 40 mm", "minutes",
-    "commit", "flag file",
+    "experiment", "paper, mm", "ours, mm", "median", "within 20 mm", "within 40 mm",
+    "fitted to the view, mm", "minutes", "commit", "flag file",
 )  # fmt: skip
 
 
@@ -68,11 +68,23 @@ def _table(found):
             _mean_and_spread([score.mean_joint_error_mm for score in scores]),
             f"{np.mean([score.median_joint_error_mm for score in scores]):.2f}",
             *(f"{100 * np.mean([s.success_rate[t] for s in scores]):.1f} %" for t in (20, 40)),
+            _fitted(runs),
             f"{np.mean([sum(run['minutes'].values()) for run in runs]):.0f}",
             ", ".join(commits),
             f"`{runs[0]['flag_files'][0].rsplit('/', 1)[-1]}`",
         ]
         yield "| " + " | ".join(cells) + " |"
+
+
+def _fitted(runs):
+    """Returns the mean error of hands fitted to the first view, as far as it was measured."""
+    fitted = [
+        metrics[f"{name}_fitted"]["mean_joint_error_mm"]
+        for metrics in (run["metrics"] for run in runs)
+        for name in [next(name for name in _METHODS if name in metrics)]
+        if f"{name}_fitted" in metrics
+    ]
+    return _mean_and_spread(fitted) if fitted else ""
 
 
 def _mean_and_spread(values):

@@ -41,7 +41,7 @@ def test_starts_with_what_it_is_for(path):
     assert lines[0].startswith("# ") and lines[0].endswith(".")
     for line in lines:
         assert not line or line.startswith(("# ", "--")), line
-    if path.stem not in ("base", "nyu"):
+    if path.stem not in ("base", "nyu", "overnight"):
         assert "--flagfile=configs/base.flags" in lines
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 import tfhand
 from tfhand import inference
 from tfhand.estimator import Hand, NoHandError, Point
+from tfhand.fitting import frame_fits
 from tfhand.hand import skeleton
 from tfhand.models import pose_network
 
@@ -192,3 +193,51 @@ def test_a_frame_buffer_may_be_used_again(estimator):
 def test_hands_are_right_or_left(path):
     with pytest.raises(ValueError, match="'right' or 'left'"):
         tfhand.PoseEstimator.load(path, hand="both")
+
+
+@pytest.fixture
+def fitting(path, monkeypatch):
+    """An estimator whose fits move hands by 2 mm, and notes of what was fitted."""
+    notes = []
+
+    def fit(self, depth_mm, intrinsics, center_mm, spheres_mm):
+        notes.append(("fit", depth_mm.shape, intrinsics.shape, center_mm.shape))
+        return spheres_mm + np.float32(2.0)
+
+    def learn_shape(self, depth_mm, intrinsics, center_mm, spheres_mm):
+        notes.append(("shape", depth_mm.shape, intrinsics.shape, center_mm.shape))
+
+    monkeypatch.setattr(frame_fits.FrameFits, "__call__", fit)
+    monkeypatch.setattr(frame_fits.FrameFits, "learn_shape", learn_shape)
+    return tfhand.PoseEstimator.load(path, fit=True), notes
+
+
+def test_fitted_hands_take_the_place_of_estimates(estimator, fitting):
+    fits, notes = fitting
+    plain, moved = (e(ball_frame(), INTRINSICS) for e in (estimator, fits))
+    np.testing.assert_allclose(moved.spheres_mm, plain.spheres_mm + 2.0, atol=FLOAT_MM)
+    x, y, z = moved.spheres_mm[5]
+    np.testing.assert_allclose(
+        moved.spheres_px[5], [588.0 * x / z + 80.0, 588.0 * y / z + 60.0], rtol=1e-5
+    )
+    assert notes == [("fit", (1, 120, 160), (1, 4), (1, 3))]
+
+
+def test_only_frames_with_a_hand_are_fitted(estimator, fitting):
+    fits, notes = fitting
+    frames = np.stack([ball_frame(), np.zeros([120, 160], np.float32), ball_frame(u=70.0)])
+    first, none, last = fits(frames, INTRINSICS)
+    assert none is None
+    expected = estimator(frames, INTRINSICS)
+    np.testing.assert_allclose(first.spheres_mm, expected[0].spheres_mm + 2.0, atol=FLOAT_MM)
+    np.testing.assert_allclose(last.spheres_mm, expected[2].spheres_mm + 2.0, atol=FLOAT_MM)
+    assert notes == [("fit", (2, 120, 160), (2, 4), (2, 3))]
+    fits.learn_shape(frames, INTRINSICS)
+    assert notes[1] == ("shape", (2, 120, 160), (2, 4), (2, 3))
+
+
+def test_a_shape_is_learned_from_hands_by_one_that_fits(estimator, fitting):
+    with pytest.raises(NoHandError):
+        fitting[0].learn_shape(np.zeros([2, 120, 160], np.float32), INTRINSICS)
+    with pytest.raises(ValueError, match="fit=True"):
+        estimator.learn_shape(ball_frame()[None], INTRINSICS)

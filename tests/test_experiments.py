@@ -48,7 +48,7 @@ def test_table_and_curves(tmp_path):
     results, page = tmp_path / "experiments", tmp_path / "experiments.md"
     write_result(results, "synth_noise", 1, {"synthetic_only": scores(14.0)})
     both = {"synthetic_only": scores(14.0), "self_supervised": scores(10.0)}
-    write_result(results, "best", 1, both)
+    write_result(results, "best", 1, both | {"self_supervised_fitted": scores(6.0)})
     write_result(results, "best", 2, both | {"self_supervised": scores(11.0)})
     page.write_text(f"Before.\n{experiments_page.BEGIN}\nold\n{experiments_page.END}\nAfter.\n")
     experiments_page.write(results, page)
@@ -58,7 +58,8 @@ def test_table_and_curves(tmp_path):
     by_file = {row[-1].strip("` |"): row for row in rows}
     assert by_file["synth_noise.flags"][1:4] == ["22.65", "14.00", "12.00"]
     assert by_file["best.flags"][2] == "10.50 ± 0.71 (2 seeds)"
-    assert by_file["best.flags"][4:7] == ["25.0 %", "50.0 %", "15"]
+    assert by_file["best.flags"][4:8] == ["25.0 %", "50.0 %", "6.00", "15"]
+    assert by_file["synth_noise.flags"][6] == ""
     assert "experiments/recipes.png" in text
     assert (results / "recipes.png").exists()
     # Once more gives the same.

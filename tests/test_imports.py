@@ -19,7 +19,7 @@ MIDDLE = FOUNDATION | {"tfhand.synthesis", "tfhand.rendering", "tfhand.models"}
 UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_prep"}
 COMMANDS = UPPER | {
     "tfhand.training", "tfhand.evaluation", "tfhand.viewer", "tfhand.commands", "tfhand.estimator",
-    "tfhand.smoothing", "tfhand",
+    "tfhand.hands", "tfhand.smoothing", "tfhand",
 }  # fmt: skip
 ALLOWED = {
     "tfhand": {"tfhand.estimator"},

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfhand import commands, export, inference, predict
+from tfhand.fitting import frame_fits
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import pose_network
@@ -102,6 +103,29 @@ def test_command_writes_json_and_overlay(model_path, tmp_path):
     assert set(result["joints"]) == set(skeleton.EVALUATION_JOINT_NAMES)
     assert len(result["joints"]["PALM_3"]["mm"]) == 3
     assert overlay.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_folder_is_fitted_with_the_shape_of_its_person(model_path, tmp_path, monkeypatch):
+    learned = []
+
+    def learn_shape(self, depth_mm, intrinsics, center_mm, spheres_mm):
+        learned.append(len(depth_mm))
+
+    monkeypatch.setattr(frame_fits.FrameFits, "learn_shape", learn_shape)
+    monkeypatch.setattr(frame_fits.FrameFits, "__call__", lambda self, *seen: seen[3] + 2.0)
+    for i in range(9):
+        np.save(tmp_path / f"{i}.npy", ball_image())
+    # Another size, and no image: neither tells of the shape.
+    np.save(tmp_path / "a.npy", ball_image()[:100])
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    found = {}
+    for name, more in (("plain", ()), ("fitted", ("--fit",))):
+        output = tmp_path / f"{name}.json"
+        with pytest.raises(ValueError, match=r"b\.png"):
+            run_predict(f"--model={model_path}", f"--depth={tmp_path}", f"--output={output}", *more)
+        found[name] = json.loads(output.read_text())["3.npy"]["spheres"]["PALM_3"]["mm"]
+    assert learned == [9]
+    np.testing.assert_allclose(found["fitted"], np.add(found["plain"], 2.0), atol=0.011)
 
 
 def test_command_names_images_without_a_hand(model_path, tmp_path):

@@ -62,7 +62,7 @@ def define_flags(flag_values):
     )
     flags.DEFINE_boolean(
         "test_fit",
-        True,
+        False,
         "Score also hands that are fitted to the first view, starting from the estimates.",
         flag_values=flag_values,
     )

@@ -9,6 +9,7 @@ import pytest
 from data_prep import records
 from tfhand import commands, evaluate
 from tfhand.evaluation import report
+from tfhand.fitting import batched_fits, kinematic_fit
 from tfhand.geometry.crop import CropSpec
 from tfhand.hand import skeleton
 
@@ -170,3 +171,54 @@ def test_bad_input_gives_one_line(arguments, expected, constant_model, data_dir,
     # The progress bar ends in its own line.
     (line,) = [x for x in capfd.readouterr().err.splitlines() if x.startswith("evaluate: ")]
     assert expected in line
+
+
+@pytest.fixture
+def moved_fits(monkeypatch):
+    """Fits that are their start moved by 6 mm along y, and notes of what was fitted."""
+    notes = []
+
+    def fit_samples(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
+        notes.append((depth_mm.shape[:2], group.tolist()))
+        moved = estimate_mm + np.float32([0.0, 6.0, 0.0])
+        return kinematic_fit.FitResult(moved, *[None] * 7)
+
+    monkeypatch.setattr(batched_fits, "fit_samples", fit_samples)
+    return notes
+
+
+def test_a_fit_to_the_view_is_scored_in_its_place(constant_model, data_dir, tmp_path, moved_fits):
+    output = tmp_path / "scores.json"
+    path = f"--model={constant_model[0]}"
+    arguments = (path, f"--data_dir={data_dir}", "--fit=view", f"--output={output}")
+    assert run(*arguments, "--view=1", "--name=n") == 0
+    # Labels of view 1 are 6 mm off; view 0 stays as the network has it.
+    scores = report.read_metrics(output)
+    assert scores["n"].mean_joint_error_mm < FLOAT_MM
+    # The views are no longer of one kind.
+    assert "n_all_views" not in scores
+    assert moved_fits == [((5, 1), [0] * 5)]
+
+
+def test_a_fit_to_all_views_is_one_hand(constant_model, data_dir, tmp_path, moved_fits):
+    output = tmp_path / "scores.json"
+    path = f"--model={constant_model[0]}"
+    assert run(path, f"--data_dir={data_dir}", "--fit=views", f"--output={output}", "--name=n") == 0
+    assert moved_fits == [((5, 2), [0] * 5)]
+    scores = report.read_metrics(output)
+    assert np.isfinite(scores["n"].mean_joint_error_mm)
+
+
+def test_a_fit_that_is_no_number_leaves_the_estimate(monkeypatch):
+    def fit_samples(estimate_mm, *arguments):
+        found = estimate_mm + 1.0
+        found[1] = np.nan
+        return kinematic_fit.FitResult(found, *[None] * 7)
+
+    monkeypatch.setattr(batched_fits, "fit_samples", fit_samples)
+    spheres_mm = np.random.default_rng(1).normal(size=(3, 1, 41, 3)).astype(np.float32)
+    still = np.tile(np.eye(4, dtype=np.float32), (3, 1, 1, 1))
+    depth_mm = np.zeros([3, 1, 8, 8], np.float32)
+    fitted = batched_fits.refine(spheres_mm, depth_mm, still, np.zeros(3, int), SPEC, None)
+    np.testing.assert_allclose(fitted[[0, 2]], spheres_mm[[0, 2]] + 1.0, atol=FLOAT_MM)
+    np.testing.assert_array_equal(fitted[1], spheres_mm[1])
