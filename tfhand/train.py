@@ -22,6 +22,7 @@ from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import exporting, pose_network
 from tfhand.training import (
+    cluster,
     fine_tuning,
     loop,
     options,
@@ -87,7 +88,7 @@ def make_strategy(values):
     if _has_workers(values):
         if values.num_devices:
             raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
-        return workers.multi_worker_strategy(values.worker_timeout)
+        return cluster.make_strategy(values.worker_timeout)
     num_devices = values.num_devices
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
