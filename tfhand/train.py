@@ -29,6 +29,7 @@ from tfhand.training import (
     pipeline,
     preemption,
     provenance,
+    run_flags,
     stages,
     workers,
 )
@@ -176,12 +177,14 @@ def _run(values):
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
     prior_options = options.from_flags(options.PriorOptions, values)
     with workers.one_by_one(strategy):
+        if is_chief:
+            files.write_text(workdir.path / "resolved.flags", run_flags.into_string(values))
+            provenance.record_start(workdir.path, provenance.describe(values, data_dir))
         prior = stages.train_prior(start, prior_options, values.seed, run_options)
     network = stages.initialize(
         start, strategy, network_options, init_options, values.seed, run_options
     )
     if is_chief:
-        files.write_text(workdir.path / "resolved.flags", values.flags_into_string())
         after = _predict(stages.in_float32(network, network_options), data_dir, spec)
         scores = _scores("synthetic_only", after)
         for name, score in scores.items():
@@ -208,8 +211,8 @@ def _run(values):
             served = stages.in_float32(network, network_options)
             _export(workdir, served, prior, spec)
             _report(workdir, start, scores, after, served, data_dir, spec)
-            made_from = provenance.describe(values, data_dir)
-            files.write_json(workdir.path / "report" / "provenance.json", made_from)
+            starts = (workdir.path / provenance.NAME).read_text(encoding="utf-8")
+            files.write_text(workdir.path / "report" / provenance.NAME, starts)
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):
