@@ -22,6 +22,7 @@ from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import exporting, pose_network
 from tfhand.training import (
+    agreement,
     cluster,
     fine_tuning,
     loop,
@@ -112,7 +113,7 @@ def _find_data(values, workdir, spec):
             "cube_mm": spec.cube_mm,
             "recipe": synthetic.RECIPE,
         }
-        if not workdir.is_done("recording", settings):
+        if workdir.has_to_make("recording", settings):
             with workdir.working("recording", settings):
                 synthetic.write(folder, values.recording_samples, spec, overwrite=True)
     info = records.read_info(folder)
@@ -145,15 +146,16 @@ def _scores(name, predicted):
 def main(values):
     """Runs the command."""
     lost = workers.leave_when_one_is_lost() if _has_workers(values) else contextlib.nullcontext()
-    with preemption.leave_on_sigterm(), lost:
-        _run(values)
+    with preemption.leave_on_sigterm(), lost, contextlib.ExitStack() as held:
+        _run(values, held)
 
 
 def _has_workers(values):
     return values.distribution == "multi_worker"
 
 
-def _run(values):
+def _run(values, held):
+    """Runs all stages; `held` takes the lock of the working directory."""
     if values.deterministic:
         keras.utils.set_random_seed(values.seed)
         tf.config.experimental.enable_op_determinism()
@@ -164,14 +166,18 @@ def _run(values):
     weights = options.from_flags(terms.LossWeights, values)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
     strategy = make_strategy(values)
+    agreement.check_command(strategy, values)
     _check(network_options, init_options, tune_options, weights, strategy.num_replicas_in_sync)
+    held.enter_context(agreement.alone_in_workdir(strategy, values.workdir))
     is_chief = workers.is_chief(strategy)
-    workdir = stage_folders.Workdir(values.workdir, is_chief)
-    start = workdir
-    if init_options.from_workdir:
-        start = stage_folders.finished_workdir(init_options.from_workdir, is_chief)
+    workdir = start = stage_folders.Workdir(values.workdir, is_chief)
     with workers.one_by_one(strategy):
+        if init_options.from_workdir:
+            start = stage_folders.finished_workdir(init_options.from_workdir, is_chief)
         data_dir = _find_data(values, workdir, spec)
+    agreement.check_data(strategy, data_dir)
+    if start is not workdir:
+        agreement.check_start(strategy, start.path)
     recording = pipeline.read_recording(records.load_dataset(data_dir, "train"))
     if tune_options.method == "labels" and not recording.joint_mask.any():
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")

@@ -70,10 +70,13 @@ def train_prior(workdir, options, seed, run):
 
     Returns:
         `pose_prior.PosePrior`, frozen.
+
+    Raises:
+        ValueError: If it was made with other settings, or another process should have made it.
     """
     settings = {**dataclasses.asdict(options), "seed": seed}
     folder = workdir.stage("prior")
-    if not workdir.is_done("prior", settings):
+    if workdir.has_to_make("prior", settings):
         with workdir.working("prior", settings):
             palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
             config = pose_prior.PosePriorConfig(palm.tolist())

@@ -21,14 +21,15 @@ class Workdir:
     """Where a run keeps its stages.
 
     Args:
-        path: Folder, made if needed.
+        path: Folder; made if needed, if this process writes.
         writes: Whether this process makes stages; another only takes part in their training.
     """
 
     def __init__(self, path, writes=True):
         self.path = pathlib.Path(path)
         self.writes = writes
-        self.path.mkdir(parents=True, exist_ok=True)
+        if writes:
+            self.path.mkdir(parents=True, exist_ok=True)
 
     def stage(self, name):
         """Returns the folder of a stage."""
@@ -59,6 +60,21 @@ class Workdir:
             # A run may have been killed before it removed them.
             shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
         return done
+
+    def has_to_make(self, name, settings):
+        """Whether this process has to make a stage that the one that writes makes alone.
+
+        Raises:
+            ValueError: As `is_done`; or if it is not there and another process should have made it.
+        """
+        if self.is_done(name, settings):
+            return False
+        if not self.writes:
+            raise ValueError(
+                f"Expected in {self.stage(name)} what the chief has made, found nothing finished: "
+                f"--workdir has to be on a file system that all workers share."
+            )
+        return True
 
     @contextlib.contextmanager
     def working(self, name, settings):
