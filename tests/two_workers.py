@@ -1,5 +1,6 @@
 """Two processes on this machine that TensorFlow takes for two machines."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -38,27 +39,20 @@ def run(arguments, tasks=JOBS, timeout=240):
     for (kind, _), port in zip(tasks, _free_ports(2), strict=True):
         cluster.setdefault(kind, []).append(f"localhost:{port}")
     started = []
-    for number, (kind, index) in enumerate(tasks):
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # The real frame beside the checkout has its own test.
-            "TFHAND_NYU_RESULTS": "absent",
-            "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}}),
-        }
-        started.append(
-            subprocess.Popen(
-                [sys.executable, *map(str, arguments(number))],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    try:
+    with contextlib.ExitStack() as stack:
+        for number, (kind, index) in enumerate(tasks):
+            task = {"type": kind, "index": index}
+            environment = os.environ | {
+                "PYTHONPATH": str(ROOT),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                # The real frame beside the checkout has its own test.
+                "TFHAND_NYU_RESULTS": "absent",
+                "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
+            }
+            command = [sys.executable, *map(str, arguments(number))]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+            started.append(stack.enter_context(process))
+            stack.callback(process.kill)
         output = [process.communicate(timeout=timeout)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
     return [(p.returncode, text) for p, text in zip(started, output, strict=True)]

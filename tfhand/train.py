@@ -183,6 +183,9 @@ def _run(values, held):
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
     prior_options = options.from_flags(options.PriorOptions, values)
     with workers.one_by_one(strategy):
+        stages.check_settings(start, prior_options, network_options, init_options, values.seed)
+        if tune_options.method != "none":
+            fine_tuning.check_settings(workdir, weights, tune_options, values.seed)
         if is_chief:
             files.write_text(workdir.path / "resolved.flags", run_flags.into_string(values))
             provenance.record_start(workdir.path, provenance.describe(values, data_dir))

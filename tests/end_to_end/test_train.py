@@ -234,9 +234,14 @@ def test_misspelt_flag(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def test_other_settings(finished, capsys):
-    line = stop(capsys, *SMALL, f"--workdir={finished}", "--init_steps=5")
-    assert "steps=4 (now 5)" in line
+@pytest.mark.parametrize("stage", ["prior", "init", "tune"])
+def test_other_settings(finished, capsys, stage):
+    kept = [(finished / name).read_bytes() for name in ("resolved.flags", "provenance.json")]
+    line = stop(capsys, *SMALL, f"--workdir={finished}", f"--{stage}_steps=5")
+    assert f"{stage} was made with steps=4 (now 5)" in line
+    # The refused flags are not those that repeat the run.
+    found = [(finished / name).read_bytes() for name in ("resolved.flags", "provenance.json")]
+    assert found == kept
 
 
 def test_two_runs_in_one_workdir(finished, capsys):
