@@ -8,7 +8,6 @@ last. When all are there, they are moved in place and named in `dataset_info.jso
 import collections
 import concurrent.futures
 import contextlib
-import fcntl
 import itertools
 import os
 import shutil
@@ -26,7 +25,7 @@ from data_prep.shard_writer import publish_split, read_other_splits
 from data_prep.split_plan import SplitPlan, checksum_of
 from tfhand import files
 
-__all__ = ["alone_in", "convert_split", "find_published"]
+__all__ = ["convert_split", "find_published"]
 
 
 def convert_split(
@@ -49,7 +48,7 @@ def convert_split(
       OSError: if a shard cannot be written.
     """
     output_dir = Path(plan.output_dir)
-    with alone_in(output_dir):
+    with files.alone_in(output_dir, "writing records to"):
         return _convert_split(plan, convert, workers or os.cpu_count() or 1)
 
 
@@ -144,28 +143,6 @@ def _read_finished(plan, index):
         return part if whole and part.pop("checksum") == checksum_of(part) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-@contextlib.contextmanager
-def alone_in(output_dir):
-    """Keeps other conversions out of a local folder; the lock goes with the process.
-
-    Args:
-      output_dir: folder of records, made if needed.
-
-    Raises:
-      FileExistsError: if another process is in it.
-    """
-    os.makedirs(output_dir, exist_ok=True)
-    folder = os.open(output_dir, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileExistsError(f"Another process is writing records to {output_dir}.") from None
-        yield
-    finally:
-        os.close(folder)
 
 
 def _write_shard(plan, index, results, progress):

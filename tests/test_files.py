@@ -1,8 +1,13 @@
 """Files are there whole or not at all, and errors name them."""
 
 import errno
+import fcntl
 import json
+import logging
 import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -93,6 +98,61 @@ def test_a_folder_beside_is_gone_afterwards(tmp_path):
         (beside / "half").touch()
         assert beside.parent == tmp_path / "export"
     assert names(tmp_path) == ["export"]
+
+
+@pytest.mark.parametrize("lock", [".", ".lock"])
+def test_a_folder_has_one_writer(tmp_path, lock):
+    folder = tmp_path / "a" / "b"
+    with files.alone_in(folder, "writing to", lock):
+        with pytest.raises(FileExistsError, match=r"Another process is writing to .*a/b\.$"):
+            with files.alone_in(folder, "writing to", lock):
+                pass
+        # Another folder is another matter.
+        with files.alone_in(tmp_path / "a", lock=lock):
+            pass
+    with files.alone_in(folder, lock=lock):
+        pass
+    assert names(folder) == ([] if lock == "." else [lock])
+
+
+@pytest.mark.parametrize("lock", [".", ".lock"])
+def test_a_killed_process_leaves_no_lock(tmp_path, lock):
+    code = f"""
+import sys, time
+from tfhand import files
+with files.alone_in({str(tmp_path)!r}, lock={lock!r}):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout.readline() == "in\n"
+        with pytest.raises(FileExistsError), files.alone_in(tmp_path, lock=lock):
+            pass
+        process.send_signal(signal.SIGKILL)
+    with files.alone_in(tmp_path, lock=lock):
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_without_locks_a_warning_says_so(tmp_path, monkeypatch, caplog, code):
+    def refuse(file, operation):
+        raise OSError(code, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with caplog.at_level(logging.WARNING, "absl"), files.alone_in(tmp_path, "training in"):
+        pass
+    assert f"Cannot lock {tmp_path} (No locks available)" in caplog.text
+    assert "no other process is training in it" in caplog.text
+
+
+def test_other_errors_of_a_lock_are_errors(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output"), files.alone_in(tmp_path):
+        pass
 
 
 def test_commands_say_it_in_one_line(tmp_path, capsys):

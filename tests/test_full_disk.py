@@ -15,7 +15,7 @@ from tfhand import commands, evaluate, export, files, predict
 from tfhand.evaluation import metrics, published, report
 from tfhand.geometry.crop import CropSpec
 from tfhand.models import exporting, pose_network, pose_prior, runtimes, weights
-from tfhand.training import workdir
+from tfhand.training import provenance, workdir
 
 SPEC = CropSpec(image_size=16)
 
@@ -109,6 +109,7 @@ WRITERS = {
     "scores": lambda path: report.write_metrics(path / "scores.json", scores()),
     "predictions": write_predictions,
     "stage": write_stage,
+    "start": lambda path: provenance.record_start(path, {"name": "x" * 1000}),
 }
 # They take seconds.
 ONCE = {"SavedModel", "LiteRT"}

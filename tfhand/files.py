@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and JSON that is JSON.
+"""Files that are there whole or not at all, folders with one writer, and JSON that is JSON.
 
 Whatever the package writes goes through `replacing`, or, where a library writes several files,
 through `folder_beside` or `writing`: a full disk or a closed folder is an `OSError` that names the
@@ -7,6 +7,7 @@ file, and a reader never meets half of one.
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -14,7 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from absl import logging
+
 __all__ = [
+    "alone_in",
     "folder_beside",
     "parse_json",
     "read_json",
@@ -29,6 +33,50 @@ _HIDDEN = ".partial"
 _REFUSALS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
 )  # fmt: skip
+# What it says where a file system has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def alone_in(
+    folder: str | os.PathLike, doing: str = "writing to", lock: str = "."
+) -> Iterator[None]:
+    """Keeps other processes out of a local folder; the lock goes with the process.
+
+    Where the file system has no locks, a warning says so, and nobody is kept out.
+
+    Args:
+        folder: The folder, made if needed.
+        doing: What another process would be doing there, for the message.
+        lock: Name of the file in it that is locked, made if needed and left there. ".": the folder
+            itself, which leaves nothing behind, but of which network file systems (NFS) tell other
+            machines nothing.
+
+    Raises:
+        FileExistsError: If another process is in it.
+        OSError: If the folder cannot be made or written to.
+    """
+    os.makedirs(folder, exist_ok=True)
+    if lock == ".":
+        locked = os.open(folder, os.O_RDONLY)
+    else:
+        # NFS takes an exclusive lock only of what is open for writing; folders never are.
+        locked = os.open(os.path.join(folder, lock), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(f"Another process is {doing} {os.fspath(folder)}.") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logging.warning(
+                "Cannot lock %s (%s): take care that no other process is %s it.",
+                folder, error.strerror, doing,
+            )  # fmt: skip
+        yield
+    finally:
+        os.close(locked)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from absl import flags
 
 from tfhand import commands, files
 from tfhand.models import pose_prior, pretrained, weights
-from tfhand.training import starts
+from tfhand.training import provenance, starts
 
 __all__ = ["define_flags", "main"]
 
@@ -54,7 +54,7 @@ def main(values):
     for stage, names in _COPIED.items():
         for name in names:
             files.write_json(target / stage / name, files.read_json(source / stage / name))
-    made_from = files.read_json(source / "report" / "provenance.json")
+    *_, made_from = files.read_json(source / provenance.NAME)
     kept = {name: made_from[name] for name in ("commit", "versions")}
     files.write_json(target / "made_from.json", kept)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

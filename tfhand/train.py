@@ -22,12 +22,15 @@ from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import exporting, pose_network, pretrained
 from tfhand.training import (
+    agreement,
+    cluster,
     fine_tuning,
     loop,
     options,
     preemption,
     provenance,
     recordings,
+    run_flags,
     stages,
     starts,
     synthetic_test,
@@ -109,7 +112,7 @@ def make_strategy(values):
     if _has_workers(values):
         if values.num_devices:
             raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
-        return workers.multi_worker_strategy(values.worker_timeout)
+        return cluster.make_strategy(values.worker_timeout)
     num_devices = values.num_devices
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
@@ -132,7 +135,7 @@ def _find_data(values, workdir, spec):
             "cube_mm": spec.cube_mm,
             "recipe": synthetic.RECIPE,
         }
-        if not workdir.is_done("recording", settings):
+        if workdir.has_to_make("recording", settings):
             with workdir.working("recording", settings):
                 synthetic.write(folder, values.recording_samples, spec, overwrite=True)
     info = records.read_info(folder)
@@ -182,15 +185,16 @@ def _scores(name, predicted, test, spec, values):
 def main(values):
     """Runs the command."""
     lost = workers.leave_when_one_is_lost() if _has_workers(values) else contextlib.nullcontext()
-    with preemption.leave_on_sigterm(), lost:
-        _run(values)
+    with preemption.leave_on_sigterm(), lost, contextlib.ExitStack() as held:
+        _run(values, held)
 
 
 def _has_workers(values):
     return values.distribution == "multi_worker"
 
 
-def _run(values):
+def _run(values, held):
+    """Runs all stages; `held` takes the lock of the working directory."""
     if values.deterministic:
         keras.utils.set_random_seed(values.seed)
         tf.config.experimental.enable_op_determinism()
@@ -201,28 +205,43 @@ def _run(values):
     weights = options.from_flags(terms.LossWeights, values)
     spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
     strategy = make_strategy(values)
+    agreement.check_command(strategy, values)
     _check(network_options, init_options, tune_options, weights, strategy.num_replicas_in_sync)
+    held.enter_context(agreement.alone_in_workdir(strategy, values.workdir))
     is_chief = workers.is_chief(strategy)
     workdir = stage_folders.Workdir(values.workdir, is_chief)
-    start = starts.find_start(values.init_from, starts.given_settings(values, network_options))
     with workers.one_by_one(strategy):
+        start = starts.find_start(values.init_from, starts.given_settings(values, network_options))
         data_dir = _find_data(values, workdir, spec)
+    agreement.check_data(strategy, data_dir)
+    if start is not None:
+        agreement.check_start(strategy, start)
     test = _test_samples(values, data_dir, spec, init_options)
     recording = _read_recording(data_dir, tune_options)
     if tune_options.method == "labels" and not recording.joint_mask.any():
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
-    if start is None:
-        prior_options = options.from_flags(options.PriorOptions, values)
-        with workers.one_by_one(strategy):
+    prior_options = options.from_flags(options.PriorOptions, values)
+    with workers.one_by_one(strategy):
+        if start is None:
+            stages.check_settings(
+                workdir, prior_options, network_options, init_options, values.seed
+            )
+        if tune_options.method != "none":
+            fine_tuning.check_settings(workdir, weights, tune_options, values.seed)
+        if is_chief:
+            files.write_text(workdir.path / "resolved.flags", run_flags.into_string(values))
+            provenance.record_start(workdir.path, provenance.describe(values, data_dir))
+        if start is None:
             prior = stages.train_prior(workdir, prior_options, values.seed, run_options)
+        else:
+            prior = starts.load_prior(start)
+    if start is None:
         network = stages.initialize(
             workdir, strategy, network_options, init_options, values.seed, run_options
         )
     else:
-        prior = starts.load_prior(start)
         network = starts.load_network(start, strategy, network_options)
     if is_chief:
-        files.write_text(workdir.path / "resolved.flags", values.flags_into_string())
         after = _predict(stages.in_float32(network, network_options), test, spec)
         scores = _scores("synthetic_only", after, test, spec, values)
     if tune_options.method != "none":
@@ -247,8 +266,8 @@ def _run(values):
             served = stages.in_float32(network, network_options)
             _export(workdir, served, prior, spec)
             _report(workdir, start or workdir.path, scores, after, served, test, spec)
-            made_from = provenance.describe(values, data_dir)
-            files.write_json(workdir.path / "report" / "provenance.json", made_from)
+            made_from = (workdir.path / provenance.NAME).read_text(encoding="utf-8")
+            files.write_text(workdir.path / "report" / provenance.NAME, made_from)
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):

@@ -22,10 +22,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils import shared
 
-from data_prep import shard_parts, split_conversion, storage
+from data_prep import shard_parts, storage
 from data_prep.dataset_info import DatasetInfo, SplitInfo
 from data_prep.shard_writer import publish_split, read_other_splits
 from data_prep.split_plan import SplitPlan
+from tfhand import files
 
 __all__ = ["FlatMapWithState", "convert_split"]
 
@@ -97,7 +98,8 @@ def convert_split(
     """
     output_dir = os.fspath(plan.output_dir)
     is_remote = storage.is_remote(output_dir)
-    with contextlib.nullcontext() if is_remote else split_conversion.alone_in(output_dir):
+    alone = files.alone_in(output_dir, "writing records to")
+    with contextlib.nullcontext() if is_remote else alone:
         read_other_splits(
             output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite
         )

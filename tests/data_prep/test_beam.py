@@ -24,7 +24,7 @@ from data_prep import (
     takes,
 )
 from tests.data_prep import nyu_layout
-from tfhand import commands
+from tfhand import commands, files
 from tfhand.geometry import crop
 
 FRAMES = 24
@@ -175,7 +175,7 @@ def test_a_split_without_samples_is_refused(source, convert, tmp_path):
 
 
 def test_two_conversions_do_not_write_to_one_folder(beam, source, convert, tmp_path):
-    with beam.shards.split_conversion.alone_in(tmp_path):
+    with files.alone_in(tmp_path):
         with pytest.raises(FileExistsError, match="Another process"):
             convert(source, tmp_path, "--splits=train", "--every=8", by_pipeline=True)
 

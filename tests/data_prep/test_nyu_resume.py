@@ -22,6 +22,7 @@ from data_prep import (
     split_plan,
 )
 from tests.data_prep.nyu_conversions import FRAMES, convert, read, stop
+from tfhand import files
 from tfhand.geometry import camera, crop
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def test_waiting_shards_of_other_cameras_are_made_again(source, tmp_path, monkey
 
 def test_two_conversions_do_not_write_to_one_folder(source, tmp_path):
     out = tmp_path / "out"
-    with split_conversion.alone_in(out):
+    with files.alone_in(out):
         with pytest.raises(FileExistsError, match="Another process"):
             convert(source[0], out, "--splits=train", "--every=8")
     convert(source[0], out, "--splits=train", "--every=8")

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep import records
-from tfhand import commands, train
+from tfhand import commands, files, train
 from tfhand.evaluation import report
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
@@ -32,17 +32,17 @@ SMALL = (
 )  # fmt: skip
 
 
-def start_process(*arguments):
+def start_process(*arguments, cwd=ROOT):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     # The real frame beside the checkout has its own test.
     environment["TFHAND_NYU_RESULTS"] = "absent"
     command = [sys.executable, "-m", "tfhand.train", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+    return subprocess.Popen(command, cwd=cwd, env=environment, text=True, **pipes)
 
 
-def run_process(*arguments):
-    process = start_process(*arguments)
+def run_process(*arguments, cwd=ROOT):
+    process = start_process(*arguments, cwd=cwd)
     output = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, *output)
 
@@ -61,8 +61,10 @@ def end_process(workdir, sign, number, *arguments):
 def finished(tmp_path_factory):
     """The working directory of a run from nothing."""
     workdir = tmp_path_factory.mktemp("train") / "run"
+    # Named from the checkout.
+    relative = os.path.relpath(workdir, ROOT)
     result = run_process(
-        "--flagfile=configs/selfsup.flags", *SMALL, "--test_fit", f"--workdir={workdir}"
+        "--flagfile=configs/selfsup.flags", *SMALL, "--test_fit", f"--workdir={relative}"
     )
     assert result.returncode == 0, result.stderr[-4000:]
     assert "self_supervised" in result.stdout
@@ -113,15 +115,20 @@ def test_models_give_the_reported_estimates(finished):
     np.testing.assert_allclose(np.mean(errors), reported.mean_joint_error_mm, rtol=1e-4)
 
 
-def test_resolved_flags_start_again_and_redo_nothing(finished):
+def test_resolved_flags_start_again_anywhere_and_redo_nothing(finished, tmp_path):
     workdir = finished
     stages = ("prior", "init", "tune", "recording")
-    files = [path for stage in stages for path in (workdir / stage).rglob("*") if path.is_file()]
-    before = {path: path.stat().st_mtime_ns for path in files}
+    kept = [path for stage in stages for path in (workdir / stage).rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in kept}
     metrics = (workdir / "report" / "metrics.json").read_text()
-    result = run_process(f"--flagfile={workdir / 'resolved.flags'}")
+    assert len(starts_of(workdir)) == 1
+    result = run_process(f"--flagfile={workdir / 'resolved.flags'}", cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-4000:]
-    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert not list(tmp_path.iterdir())
+    first, second = starts_of(workdir)
+    assert first["time"] < second["time"]
+    assert first["flags"] | {"workdir": str(workdir)} == second["flags"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert (workdir / "report" / "metrics.json").read_text() == metrics
 
 
@@ -163,10 +170,17 @@ def test_killed_in_every_stage_it_ends_the_same(finished, tmp_path, read_curves)
         assert (workdir / name).read_text() == (finished / name).read_text(), name
     for stage in ("prior", "init", "tune"):
         assert read_curves(workdir / stage / "logs") == read_curves(finished / stage / "logs")
+    # The first was killed before there were records to describe.
+    assert len(starts_of(workdir)) == 6
+
+
+def starts_of(workdir):
+    """What the report says of every start of a run."""
+    return json.loads((workdir / "report" / "provenance.json").read_text())
 
 
 def test_report_says_what_the_run_was_made_from(finished):
-    made_from = json.loads((finished / "report" / "provenance.json").read_text())
+    made_from = starts_of(finished)[0]
     assert {"python", "tensorflow", "keras", "tensorflow_probability", "tfhand"} <= set(
         made_from["versions"]
     )
@@ -176,6 +190,7 @@ def test_report_says_what_the_run_was_made_from(finished):
     for name, checksum in made_from["data"].items():
         content = (finished / "recording" / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == checksum
+    assert len(made_from["code"]) == 64
     if made_from["commit"] is not None:
         assert len(made_from["commit"]["id"]) == 40
         assert isinstance(made_from["commit"]["is_dirty"], bool)
@@ -222,9 +237,20 @@ def test_misspelt_flag(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def test_other_settings(finished, capsys):
-    line = stop(capsys, *SMALL, f"--workdir={finished}", "--init_steps=5")
-    assert "steps=4 (now 5)" in line
+@pytest.mark.parametrize("stage", ["prior", "init", "tune"])
+def test_other_settings(finished, capsys, stage):
+    kept = [(finished / name).read_bytes() for name in ("resolved.flags", "provenance.json")]
+    line = stop(capsys, *SMALL, f"--workdir={finished}", f"--{stage}_steps=5")
+    assert f"{stage} was made with steps=4 (now 5)" in line
+    # The refused flags are not those that repeat the run.
+    found = [(finished / name).read_bytes() for name in ("resolved.flags", "provenance.json")]
+    assert found == kept
+
+
+def test_two_runs_in_one_workdir(finished, capsys):
+    with files.alone_in(finished, lock=".lock"):
+        line = stop(capsys, *SMALL, f"--workdir={finished}")
+    assert line == f"train: Another process is training in {finished}."
 
 
 def test_missing_data_dir(tmp_path, capsys):

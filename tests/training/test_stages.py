@@ -279,6 +279,13 @@ def test_mixed_precision_trains_and_is_served_in_float32(workdir):
     assert stages.in_float32(served, plain) is served
 
 
+def test_prior_is_trained_by_the_chief_alone(workdir):
+    other = workdirs.Workdir(workdir.path, writes=False)
+    with pytest.raises(ValueError, match="prior what the chief has made"):
+        stages.train_prior(other, options.PriorOptions(steps=2), 1, options.RunOptions())
+    assert not list(workdir.path.iterdir())
+
+
 def test_prior_is_kept(workdir):
     prior_options = options.PriorOptions(steps=2, batch=16)
     first = stages.train_prior(workdir, prior_options, 1, options.RunOptions())

@@ -1,7 +1,5 @@
 """Where fine-tuning starts, and what is said when that was made otherwise."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +9,7 @@ from tfhand.evaluation import predictions
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import pose_network, pretrained
-from tfhand.training import options, stages, starts, synthetic_test
+from tfhand.training import options, provenance, stages, starts, synthetic_test
 from tfhand.training import workdir as workdirs
 
 SMALL = ("--image_size=32", "--features=8", "--growth=4", "--depth=1")
@@ -43,9 +41,7 @@ def run(tmp_path_factory):
     )
     stages.train_prior(workdir, prior, 1, run_options)
     stages.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
-    report = workdir.path / "report"
-    report.mkdir()
-    (report / "provenance.json").write_text(json.dumps({"commit": None, "versions": {}}))
+    provenance.record_start(workdir.path, {"commit": None, "versions": {}})
     return workdir.path
 
 

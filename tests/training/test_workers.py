@@ -1,11 +1,7 @@
 """Two processes on this machine train as one, and survive the loss of one of them."""
 
-import json
 import os
-import pathlib
 import signal
-import socket
-import subprocess
 import sys
 import textwrap
 
@@ -14,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhand import commands, train
+from tests import two_workers
 from tfhand.geometry import crop
 from tfhand.losses import terms
 from tfhand.models import pose_network
@@ -29,7 +25,6 @@ from tfhand.training import (
     workers,
 )
 
-ROOT = pathlib.Path(__file__).parents[2]
 SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
 STEPS, BATCH, VIEWS = 6, 4, 2
 # The halves of a batch are summed in another order: float32 round-off of gradients of order one,
@@ -81,9 +76,9 @@ def fit(strategy, folder):
 WORKER = """
     import importlib.util, os, pathlib, signal, sys
     import numpy as np
-    from tfhand.training import loop, workers
+    from tfhand.training import cluster, loop, workers
     path, folder, index, last, number = sys.argv[1:]
-    strategy = workers.multi_worker_strategy(60)
+    strategy = cluster.make_strategy(60)
     spec = importlib.util.spec_from_file_location("toy", path)
     toy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(toy)
@@ -102,44 +97,10 @@ WORKER = """
 """
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def config(addresses, index):
-    task = {"type": "worker", "index": index}
-    return json.dumps({"cluster": {"worker": addresses}, "task": task})
-
-
 def run_two(folder, last=0, number=0):
     """Runs both processes; returns [(status, what it printed)]."""
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
-    started = []
-    for index in range(2):
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_CONFIG": config(addresses, index),
-        }
-        arguments = map(str, (__file__, folder, index, last, int(number)))
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(WORKER), *arguments],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    # A lost worker is told from the broken connection, or a missing heartbeat, in seconds.
-    output = [process.communicate(timeout=240)[0] for process in started]
-    return [(p.returncode, text) for p, text in zip(started, output, strict=True)]
+    code = textwrap.dedent(WORKER)
+    return two_workers.run(lambda index: ("-c", code, __file__, folder, index, last, int(number)))
 
 
 def test_two_processes_lose_one_go_on_and_end_as_one(tmp_path, read_curves):
@@ -183,17 +144,42 @@ def test_without_other_workers_everything_is_the_chiefs():
 
 
 @pytest.mark.parametrize(
-    "text",
-    [None, "{", "[]", json.dumps({"cluster": {"worker": ["a:1"]}}), config(["a:1", "b:2"], 2)],
+    "error",
+    [
+        tf.errors.UnavailableError(None, None, "Socket closed"),
+        tf.errors.DeadlineExceededError(None, None, "Collective has timed out"),
+        tf.errors.InternalError(
+            None, None, "Graph execution error:\n\nCollective ops is aborted by: broken\nRestart."
+        ),
+        tf.errors.InternalError(
+            None, None, "RST_STREAM\nAdditional GRPC error information from remote target /job:..."
+        ),
+        tf.errors.InternalError(None, None, "CoordinationServiceAgent is in ERROR: Task 1 died."),
+    ],
+    ids=lambda error: error.message[:12],
 )
-def test_bad_tf_config_is_one_line(text, tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    if text is not None:
-        monkeypatch.setenv("TF_CONFIG", text)
-    arguments = ["train.py", "--distribution=multi_worker", f"--workdir={tmp_path / 'w'}"]
-    with pytest.raises(SystemExit) as stopped:
-        commands.run(train.main, train.define_flags, arguments)
-    assert stopped.value.code == 1
-    (line,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("train: ")]
-    assert "TF_CONFIG" in line
-    assert not (tmp_path / "w").exists()
+def test_errors_of_others_leave_with_a_status_of_their_own(error, monkeypatch, capsys):
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as left, workers.leave_when_one_is_lost():
+        raise error
+    assert left.value.code == preemption.EXIT_PREEMPTED
+    assert capsys.readouterr().err.startswith("train: lost another worker; ")
+
+
+def test_a_defect_of_this_process_is_no_lost_worker():
+    error = tf.errors.InternalError(
+        None,
+        None,
+        "Graph execution error:\n\nDetected at node 'CollectiveReduceV2' defined at:\n"
+        "  File 'collective_all_reduce_strategy.py'\nCUDA launch failed.",
+    )
+    with pytest.raises(tf.errors.InternalError), workers.leave_when_one_is_lost():
+        raise error
+
+
+def test_other_numbers_of_devices_are_no_lost_worker():
+    said = "Collective ops is aborted by: Collective Op x has group_size 6 and group_key 2 but that"
+    error = tf.errors.InternalError(None, None, f"{said} group has size 4")
+    with pytest.raises(ValueError, match=r"as many devices on every machine.*group_size 6"):
+        with workers.leave_when_one_is_lost():
+            raise error

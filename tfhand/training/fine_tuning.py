@@ -21,7 +21,7 @@ from tfhand.training import (
     workers,
 )
 
-__all__ = ["fine_tune", "make_objective", "make_trainer", "mixed_batches"]
+__all__ = ["check_settings", "fine_tune", "make_objective", "make_trainer", "mixed_batches"]
 
 
 def make_objective(weights, options, spec, prior):
@@ -61,6 +61,26 @@ def _targets(recording, options, found):
     return found.target_mm, found.kept.astype(np.float32)
 
 
+def check_settings(workdir, weights, options, seed):
+    """Checks the settings of the stage, if it is there, as far as flags alone decide them.
+
+    Args:
+        workdir: `workdir.Workdir`.
+        weights: `terms.LossWeights`.
+        options: `options.FineTuneOptions`.
+        seed: As for `fine_tune`.
+
+    Raises:
+        ValueError: If it has others.
+    """
+    workdir.check("tune", _settings(weights, options, seed))
+
+
+def _settings(weights, options, seed):
+    weights = dataclasses.asdict(weights)
+    return {**dataclasses.asdict(options), "seed": seed, "weights": weights}
+
+
 def fine_tune(workdir, strategy, network, prior, recording, weights, options, spec, seed, run):
     """Fine-tunes the network on a recording, or reads the result.
 
@@ -85,9 +105,7 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
     if options.method == "labels" and not recording.joint_mask.any():
         raise ValueError("Expected labels in the recording to train with, found none.")
     settings = {
-        **dataclasses.asdict(options),
-        "seed": seed,
-        "weights": dataclasses.asdict(weights),
+        **_settings(weights, options, seed),
         "recording": _checksum(
             [recording.depth_mm, recording.ref_from_crop, recording.group, recording.together]
         ),

@@ -1,5 +1,7 @@
-"""What a run was made from: versions, commit, flags, seeds and data."""
+"""What a run was made from, at every start of it: versions, code, flags, seeds and data."""
 
+import datetime
+import hashlib
 import os
 import pathlib
 import platform
@@ -12,9 +14,12 @@ import tensorflow_probability as tfp
 
 from data_prep import records
 from data_prep.dataset_info import compute_sha256
-from tfhand import __version__
+from tfhand import __version__, files
 
-__all__ = ["describe", "versions"]
+__all__ = ["NAME", "code_checksum", "data_checksums", "describe", "record_start", "versions"]
+
+NAME = "provenance.json"
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def versions():
@@ -37,24 +42,63 @@ def describe(flag_values, data_dir):
         data_dir: Folder of the records.
 
     Returns:
-        Dict of `versions`; `commit`, of the checkout that ran, with whether its files differed
-        from it, None outside of one; `flags`; `seed`; `data`, SHA-256 of the description of the
-        records and of every shard.
+        Dict of `versions`; `code`, see `code_checksum`; `commit`, of the checkout that runs, with
+        whether its files differ from it, None outside of one; `flags`; `seed`; `data`, SHA-256 of
+        the description of the records and of every shard.
     """
     flags = flag_values.flag_values_dict()
-    info = records.read_info(data_dir)
-    shards = [shard for split in info.splits.values() for shard in split.shards]
-    description = os.path.join(data_dir, records.INFO_NAME)
     return {
         "versions": versions(),
-        "commit": _commit(pathlib.Path(__file__).resolve().parents[2]),
+        "code": code_checksum(),
+        "commit": _commit(_ROOT),
         "flags": {name: flags[name] for name in sorted(flags) if name != "help"},
         "seed": flag_values.seed,
-        "data": {
-            records.INFO_NAME: compute_sha256(description),
-            **{shard.name: shard.sha256 for shard in sorted(shards, key=lambda s: s.name)},
-        },
+        "data": data_checksums(data_dir),
     }
+
+
+def record_start(folder, described):
+    """Adds this start of a run to those that its folder already tells of.
+
+    Args:
+        folder: Folder of the run; the list of starts is its `provenance.json`.
+        described: Of `describe`.
+
+    Raises:
+        ValueError: If what is there is no such list.
+        OSError: If it cannot be written.
+    """
+    path = pathlib.Path(folder) / NAME
+    starts = files.read_json(path) if path.exists() else []
+    if not isinstance(starts, list):
+        raise ValueError(f"Expected a list of starts in {path}, found {type(starts).__name__}.")
+    time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    files.write_json(path, [*starts, {"time": time, **described}])
+
+
+def data_checksums(data_dir):
+    """Returns SHA-256 of the description of records and, as it says, of every shard, by name.
+
+    Args:
+        data_dir: Folder of the records.
+    """
+    info = records.read_info(data_dir)
+    shards = [shard for split in info.splits.values() for shard in split.shards]
+    return {
+        records.INFO_NAME: compute_sha256(os.path.join(data_dir, records.INFO_NAME)),
+        **{shard.name: shard.sha256 for shard in sorted(shards, key=lambda s: s.name)},
+    }
+
+
+def code_checksum():
+    """Returns SHA-256 of the code that runs, which also tells checkouts of one version apart."""
+    checksum = hashlib.sha256()
+    for package in ("data_prep", "tfhand"):
+        paths = [p for suffix in ("py", "h5") for p in (_ROOT / package).rglob(f"*.{suffix}")]
+        for path in sorted(paths):
+            checksum.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
+            checksum.update(path.read_bytes())
+    return checksum.hexdigest()
 
 
 def _commit(root):

@@ -16,7 +16,14 @@ from tfhand.models import pose_network, pose_prior, weights
 from tfhand.synthesis import samples
 from tfhand.training import loop, objectives, pipeline, prior_trainer, trainer
 
-__all__ = ["build_network", "in_float32", "initialize", "network_config", "train_prior"]
+__all__ = [
+    "build_network",
+    "check_settings",
+    "in_float32",
+    "initialize",
+    "network_config",
+    "train_prior",
+]
 
 
 def network_config(options):
@@ -59,6 +66,31 @@ def in_float32(network, options):
     return copy
 
 
+def check_settings(workdir, prior_options, network_options, init_options, seed):
+    """Checks that the stages that are there, finished or not, have these settings.
+
+    Args:
+        workdir: `Workdir`.
+        prior_options: `options.PriorOptions`.
+        network_options: `options.NetworkOptions`.
+        init_options: `options.InitOptions`.
+        seed: Seed of both.
+
+    Raises:
+        ValueError: If they have others.
+    """
+    workdir.is_done("prior", _prior_settings(prior_options, seed))
+    workdir.is_done("init", _init_settings(network_options, init_options, seed))
+
+
+def _prior_settings(options, seed):
+    return {**dataclasses.asdict(options), "seed": seed}
+
+
+def _init_settings(network_options, options, seed):
+    return {**dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed}
+
+
 def train_prior(workdir, options, seed, run):
     """Trains the pose prior on the hand's own poses, or reads it.
 
@@ -70,10 +102,13 @@ def train_prior(workdir, options, seed, run):
 
     Returns:
         `pose_prior.PosePrior`, frozen.
+
+    Raises:
+        ValueError: If it was made with other settings, or another process should have made it.
     """
-    settings = {**dataclasses.asdict(options), "seed": seed}
+    settings = _prior_settings(options, seed)
     folder = workdir.stage("prior")
-    if not workdir.is_done("prior", settings):
+    if workdir.has_to_make("prior", settings):
         with workdir.working("prior", settings):
             palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
             config = pose_prior.PosePriorConfig(palm.tolist())
@@ -103,7 +138,7 @@ def initialize(workdir, strategy, network_options, options, seed, run):
     Returns:
         The pose network, made in the strategy's scope.
     """
-    settings = {**dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed}
+    settings = _init_settings(network_options, options, seed)
     saved = workdir.stage("init") / "pose.weights.h5"
     done = workdir.is_done("init", settings)
     keras.utils.set_random_seed(seed)

@@ -21,14 +21,15 @@ class Workdir:
     """Where a run keeps its stages.
 
     Args:
-        path: Folder, made if needed.
+        path: Folder; made if needed, if this process writes.
         writes: Whether this process makes stages; another only takes part in their training.
     """
 
     def __init__(self, path, writes=True):
         self.path = pathlib.Path(path)
         self.writes = writes
-        self.path.mkdir(parents=True, exist_ok=True)
+        if writes:
+            self.path.mkdir(parents=True, exist_ok=True)
 
     def stage(self, name):
         """Returns the folder of a stage."""
@@ -40,25 +41,58 @@ class Workdir:
         Raises:
             ValueError: If it is there, finished or not, but was made with other settings.
         """
-        started = self.stage(name) / _SETTINGS
-        if not started.exists():
+        found = self._read_settings(name)
+        if found is None:
             return False
-        found = files.read_json(started)
-        if not isinstance(found, dict):
-            raise ValueError(f"Expected settings in {started}, found {type(found).__name__}.")
-        expected = json.loads(json.dumps(settings))
-        different = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
-        if different:
-            changes = ", ".join(f"{k}={found.get(k)} (now {expected.get(k)})" for k in different)
-            raise ValueError(
-                f"{self.stage(name)} was made with {changes}: give the same settings, use another "
-                f"--workdir, or delete it if it is of no use any more."
-            )
+        self.check(name, {**dict.fromkeys(found), **settings})
         done = (self.stage(name) / _DONE).exists()
         if done and self.writes:
             # A run may have been killed before it removed them.
             shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
         return done
+
+    def check(self, name, settings):
+        """Checks some of the settings that a stage was started with, if it is there.
+
+        Raises:
+            ValueError: If they are others.
+        """
+        found = self._read_settings(name)
+        if found is None:
+            return
+        expected = json.loads(json.dumps(settings))
+        different = sorted(k for k in expected if found.get(k) != expected[k])
+        if different:
+            changes = ", ".join(f"{k}={found.get(k)} (now {expected[k]})" for k in different)
+            raise ValueError(
+                f"{self.stage(name)} was made with {changes}: give the same settings, use another "
+                f"--workdir, or delete it if it is of no use any more."
+            )
+
+    def _read_settings(self, name):
+        """Returns the settings that a stage was started with; None if it was not."""
+        started = self.stage(name) / _SETTINGS
+        if not started.exists():
+            return None
+        found = files.read_json(started)
+        if not isinstance(found, dict):
+            raise ValueError(f"Expected settings in {started}, found {type(found).__name__}.")
+        return found
+
+    def has_to_make(self, name, settings):
+        """Whether this process has to make a stage that the one that writes makes alone.
+
+        Raises:
+            ValueError: As `is_done`; or if it is not there and another process should have made it.
+        """
+        if self.is_done(name, settings):
+            return False
+        if not self.writes:
+            raise ValueError(
+                f"Expected in {self.stage(name)} what the chief has made, found nothing finished: "
+                f"--workdir has to be on a file system that all workers share."
+            )
+        return True
 
     @contextlib.contextmanager
     def working(self, name, settings):

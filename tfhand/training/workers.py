@@ -6,12 +6,11 @@ that all of them see.
 """
 
 import contextlib
-import faulthandler
 import functools
-import json
 import os
 import sys
 
+import numpy as np
 import tensorflow as tf
 
 from tfhand.training import guard, preemption
@@ -21,9 +20,9 @@ __all__ = [
     "check_agreement",
     "compiled",
     "deal",
+    "gather",
     "is_chief",
     "leave_when_one_is_lost",
-    "multi_worker_strategy",
     "num_workers",
     "one_by_one",
 ]
@@ -34,44 +33,23 @@ _LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
     tf.errors.UnavailableError,
 )
-
-
-def multi_worker_strategy(timeout_seconds):
-    """Returns the strategy for the machines of the environment variable TF_CONFIG.
-
-    It has to be made before any TensorFlow operation runs, and waits for the other machines. If
-    they do not come, the process ends with status 1.
-
-    Args:
-        timeout_seconds: Longest wait for another machine, now and in every operation with it.
-
-    Raises:
-        ValueError: If TF_CONFIG does not name this machine among workers.
-    """
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        config = json.loads(text)
-        addresses, task = config["cluster"]["worker"], config["task"]
-        is_there = task["type"] == "worker" and 0 <= int(task["index"]) < len(addresses)
-    except (ValueError, KeyError, TypeError):
-        is_there = False
-    if not is_there:
-        raise ValueError(
-            "Expected in the environment variable TF_CONFIG addresses of workers and the index of "
-            f'this one, {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker", '
-            f'"index": 0}}}}, found {text!r}.'
-        )
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout_seconds)
-    print(f"Waiting for all of {addresses}, at most {timeout_seconds} s.", flush=True)
-    # TensorFlow waits for an hour and lets no Python run meanwhile, so this watch is not in Python.
-    with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(timeout_seconds, exit=True, file=nowhere)
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-        faulthandler.cancel_dump_traceback_later()
-    return strategy
+# An internal error may be any defect; these words of TensorFlow 2.21 are said of other processes:
+# by its collective executor, by gRPC, by the coordination service.
+_OF_WORKERS = (
+    "collective ops is aborted",
+    "from remote target",
+    "coordination service",
+    "coordinationservice",
+    "heartbeat timeout",
+)
+# Where a group of devices was joined by more or fewer than the others have.
+_OTHER_DEVICES = ("but that group has size", "but that group doesn't contain that device")
+# Texts of other lengths would be other graphs.
+_BLOCK = 4096
+# What a user can set right, and what the other workers therefore have to hear of.
+_BAD_INPUT = (ValueError, OSError)
 
 
 @contextlib.contextmanager
@@ -80,10 +58,19 @@ def leave_when_one_is_lost():
 
     At once, without the usual end of a process, which would wait for those that are lost. For
     trainings of several processes only: alone, the same errors mean something else.
+
+    Raises:
+        ValueError: If the processes have different numbers of devices.
     """
     try:
         yield
-    except _LOST as error:
+    except (*_LOST, tf.errors.InternalError) as error:
+        if any(words in error.message for words in _OTHER_DEVICES):
+            raise ValueError(
+                f"Expected as many devices on every machine, TensorFlow says: {_cause(error)}"
+            ) from error
+        if not _is_of_workers(error):
+            raise
         print(
             "train: lost another worker; the same command on all machines goes on from the last "
             f"checkpoint. TensorFlow says: {_cause(error)}",
@@ -94,17 +81,22 @@ def leave_when_one_is_lost():
         os._exit(preemption.EXIT_PREEMPTED)
 
 
+def _is_of_workers(error):
+    """Whether an error says that another process is gone or silent."""
+    said = error.message.lower()
+    return isinstance(error, _LOST) or any(words in said for words in _OF_WORKERS)
+
+
 def _cause(error):
     """Returns the first line of a message that says what happened, not where it was defined."""
-    where = ("Graph execution error", "Detected at", "File", " ")
+    where = ("Graph execution error", "Detected at", "File", "<stack traces", " ")
     lines = [line for line in error.message.splitlines() if line and not line.startswith(where)]
     return (lines or [type(error).__name__])[0][:200]
 
 
 def is_chief(strategy):
     """Whether this process writes."""
-    resolver = strategy.cluster_resolver
-    return num_workers(strategy) == 1 or resolver.task_id == 0
+    return _index(strategy) == 0
 
 
 def deal(strategy, make_batch, first, last, prefetched):
@@ -175,32 +167,58 @@ def check_agreement(strategy, step):
     Raises:
         ValueError: If they do not: they see different working directories.
     """
-    if num_workers(strategy) == 1:
-        return
-    mean = _sum_over_workers(strategy, step) / strategy.num_replicas_in_sync
-    # All of them learn of it, also one that happens to be at the mean of the others.
-    if _sum_over_workers(strategy, abs(step - mean)) > 0.0:
+    steps = gather(strategy, str(step))
+    if len(set(steps)) > 1:
+        found = ", ".join(f"{step} of worker {i}" for i, step in enumerate(steps))
         raise ValueError(
-            f"Expected one working directory that all workers see, found checkpoints of step "
-            f"{step} here and of others elsewhere."
+            f"Expected one working directory that all workers see, found checkpoints of different "
+            f"steps: {found}."
         )
 
 
 def barrier(strategy):
     """Waits until all processes are here."""
     if num_workers(strategy) > 1:
-        _sum_over_workers(strategy, 0)
+        _sum_over_workers(strategy, np.zeros([1]))
 
 
-def _sum_over_workers(strategy, value):
-    return float(_summing(strategy)(tf.constant(float(value))))
+def gather(strategy, text):
+    """Returns what every process says, the chief's first; waits until all are here.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        text: A few thousand characters at most.
+
+    Returns:
+        List of str, one a process, the same in all of them.
+    """
+    count = num_workers(strategy)
+    if count == 1:
+        return [text]
+    data = np.frombuffer(text.encode(), np.uint8)
+    lengths = np.zeros([count])
+    lengths[_index(strategy)] = len(data)
+    lengths = _sum_over_workers(strategy, lengths)
+    table = np.zeros([count, _BLOCK * (1 + int(lengths.max()) // _BLOCK)])
+    table[_index(strategy), : len(data)] = data
+    table = _sum_over_workers(strategy, table)
+    rows = zip(table, lengths, strict=True)
+    return [row[:length].astype(np.uint8).tobytes().decode() for row, length in rows]
+
+
+def _sum_over_workers(strategy, values):
+    """Returns the sum of whole numbers below 2^24 / devices, which float32 holds exactly."""
+    # Every device of a worker adds the same, and each has as many.
+    devices = strategy.num_replicas_in_sync // num_workers(strategy)
+    total = _summing(strategy)(tf.constant(values, tf.float32)).numpy()
+    return np.rint(total / devices).astype(np.int64)
 
 
 @functools.cache
 def _summing(strategy):
     @tf.function(autograph=False)
-    def total(value):
-        return strategy.reduce("SUM", strategy.run(tf.identity, (value,)), axis=None)
+    def total(values):
+        return strategy.reduce("SUM", strategy.run(tf.identity, (values,)), axis=None)
 
     return total
 
@@ -209,18 +227,54 @@ def _summing(strategy):
 def one_by_one(strategy):
     """Context that the chief goes through first, and then, when it has left, the others.
 
-    What the chief makes in it is there for the others to read.
+    What the chief makes in it is there for the others to read. No process leaves before all have
+    been through, and bad input that one of them meets ends all of them.
+
+    Raises:
+        ValueError: If another process met bad input.
     """
     if not is_chief(strategy):
-        barrier(strategy)
-    yield
+        _report(strategy, None)
+    problem = None
+    try:
+        yield
+    except _BAD_INPUT as error:
+        problem = error
+    # Each takes part in both rounds, unless the first has ended all of them.
     if is_chief(strategy):
-        barrier(strategy)
+        _report(strategy, problem)
+        problem = None
+    _report(strategy, problem)
+
+
+def _report(strategy, problem):
+    """Tells the other processes of bad input; raises what any of them tells."""
+    told = gather(strategy, "" if problem is None else str(problem) or type(problem).__name__)
+    if problem is not None:
+        raise problem
+    for index, text in enumerate(told):
+        if text:
+            raise ValueError(f"Worker {index} stopped: {text}")
 
 
 def num_workers(strategy):
     """Returns the number of processes that train together."""
+    return max(sum(len(addresses) for addresses in _jobs(strategy).values()), 1)
+
+
+def _index(strategy):
+    """Returns the number of this process; 0 is the chief."""
+    jobs = _jobs(strategy)
+    if not jobs:
+        return 0
+    resolver = strategy.cluster_resolver
+    is_after_chief = resolver.task_type == "worker" and "chief" in jobs
+    return resolver.task_id + int(is_after_chief)
+
+
+def _jobs(strategy):
+    """Returns the addresses by type of task; none without other processes."""
     resolver = strategy.cluster_resolver
     if resolver is None or resolver.task_type is None:
-        return 1
-    return len(resolver.cluster_spec().as_dict().get("worker", [])) or 1
+        return {}
+    return resolver.cluster_spec().as_dict()

@@ -1,0 +1,78 @@
+"""What a run says of its starts, and the flags that repeat it."""
+
+import json
+
+import pytest
+from absl import flags as absl_flags
+
+from data_prep import synthetic
+from tfhand import commands, train
+from tfhand.geometry import crop
+from tfhand.training import provenance, run_flags
+
+
+def parse(*arguments):
+    return commands.parse(train.define_flags, ["train", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
+    synthetic.write(str(path), 24, crop.CropSpec(image_size=16))
+    return path
+
+
+def test_every_start_is_told(data_dir, tmp_path):
+    for steps in (5, 6):
+        values = parse(f"--workdir={tmp_path}", f"--tune_steps={steps}", f"--seed={steps}")
+        provenance.record_start(tmp_path, provenance.describe(values, data_dir))
+    first, second = json.loads((tmp_path / "provenance.json").read_text())
+    assert (first["flags"]["tune_steps"], second["flags"]["tune_steps"]) == (5, 6)
+    assert (first["seed"], second["seed"]) == (5, 6)
+    assert first["data"] == second["data"] == provenance.data_checksums(data_dir)
+    assert first["time"] <= second["time"] and first["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "3"])
+def test_damaged_starts_are_refused(tmp_path, content):
+    (tmp_path / "provenance.json").write_text(content)
+    with pytest.raises(ValueError, match=r"provenance\.json"):
+        provenance.record_start(tmp_path, {"seed": 1})
+    assert (tmp_path / "provenance.json").read_text() == content
+
+
+def test_resolved_flags_mean_the_same_in_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    values = parse("--workdir=a b", "--data_dir=../data", "--noinit_noise", "--tune_steps=7")
+    before = values.flag_values_dict()
+    (tmp_path / "resolved.flags").write_text(run_flags.into_string(values))
+    assert values.flag_values_dict() == before
+    monkeypatch.chdir(tmp_path)
+    again = parse("--flagfile=resolved.flags")
+    assert again.workdir == str(tmp_path / "here" / "a b")
+    assert again.data_dir == str(tmp_path / "data")
+    for name in set(before) - set(run_flags.PATHS):
+        assert again[name].value == before[name], name
+
+
+def test_buckets_are_no_folders(monkeypatch, tmp_path):
+    text = run_flags.into_string(parse(f"--workdir={tmp_path}", "--data_dir=gs://bucket/data"))
+    assert "--data_dir=gs://bucket/data\n" in text
+
+
+def test_every_flag_that_takes_any_text_is_a_path():
+    """So a new flag that names a place is not forgotten."""
+    own = absl_flags.FlagValues()
+    train.define_flags(own)
+    kinds = {name: own[name].flag_type() for name in own}
+    assert {name for name, kind in kinds.items() if kind == "string"} == set(run_flags.PATHS)
+
+
+def test_flags_of_logging_decide_nothing(tmp_path):
+    values = parse(f"--workdir={tmp_path}", "--verbosity=1", "--tune_steps=7")
+    decide = run_flags.that_decide(values)
+    assert decide["--tune_steps"] == 7 and decide["--workdir"] == "given"
+    assert decide["--data_dir"] is None
+    assert not {"--verbosity", "--help", "--worker_timeout", "--log_dir"} & set(decide)
+    json.dumps(decide)

@@ -1,0 +1,48 @@
+"""The flags of a run as a whole: written so that they repeat it, and compared between machines."""
+
+import copy
+import os
+
+__all__ = ["PATHS", "into_string", "that_decide"]
+
+# Flags that name a place, which another machine may call by another name.
+PATHS = ("workdir", "data_dir", "init_from")
+# Values that are no place.
+_NO_PATHS = ("none", "shipped")
+# Flags that change nothing of what a run computes or writes.
+_FREE = ("help", "worker_timeout")
+
+
+def into_string(values):
+    """Returns the flags as a flagfile that repeats the run from any folder.
+
+    Args:
+        values: Parsed absl `FlagValues` of `tfhand.train`.
+    """
+    values = copy.deepcopy(values)
+    for name in PATHS:
+        path = values[name].value
+        # Records may lie in an object store.
+        if path and path not in _NO_PATHS and "://" not in path:
+            values[name].value = os.path.abspath(path)
+    return values.flags_into_string()
+
+
+def that_decide(values):
+    """Returns the flags that have to be the same on all machines of a run.
+
+    Of a place it counts whether one is given: what lies there is compared by itself.
+
+    Args:
+        values: Parsed absl `FlagValues` of `tfhand.train`.
+
+    Returns:
+        Dict from "--name" to a plain value. The flags of absl itself are left out.
+    """
+    own = [flag for flags in values.flags_by_module_dict().values() for flag in flags]
+    decide = {f"--{flag.name}": flag.value for flag in own if flag.name not in _FREE}
+    places = {
+        f"--{name}": "given" if value and value not in _NO_PATHS else value
+        for name, value in ((name, values[name].value) for name in PATHS)
+    }
+    return decide | places
