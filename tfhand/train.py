@@ -7,6 +7,12 @@ in the working directory are not done again, and one that was cut off goes on fr
 checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
+from tfhand.training import preemption
+
+if __name__ == "__main__":
+    # TensorFlow takes seconds to import: the machine may be taken away by then.
+    preemption.leave_on_sigterm()
+
 import contextlib
 import dataclasses
 
@@ -26,7 +32,6 @@ from tfhand.training import (
     loop,
     options,
     pipeline,
-    preemption,
     provenance,
     stages,
     workers,
@@ -111,7 +116,8 @@ def _find_data(values, workdir, spec):
             "recipe": synthetic.RECIPE,
         }
         if not workdir.is_done("recording", settings):
-            with workdir.working("recording", settings):
+            made = preemption.begun_again("the embedded recording")
+            with workdir.working("recording", settings), made:
                 synthetic.write(folder, values.recording_samples, spec, overwrite=True)
     info = records.read_info(folder)
     found = (info.spec.image_size, info.spec.cube_mm)
@@ -127,7 +133,8 @@ def _find_data(values, workdir, spec):
 
 def _predict(network, data_dir, spec):
     dataset = records.load_dataset(data_dir, "test")
-    return predictions.predict_dataset(network, dataset, cube_mm=spec.cube_mm)
+    with preemption.begun_again("the scores"):
+        return predictions.predict_dataset(network, dataset, cube_mm=spec.cube_mm)
 
 
 def _scores(name, predicted):
@@ -143,7 +150,7 @@ def _scores(name, predicted):
 def main(values):
     """Runs the command."""
     lost = workers.leave_when_one_is_lost() if _has_workers(values) else contextlib.nullcontext()
-    with preemption.leave_on_sigterm(), lost:
+    with lost:
         _run(values)
 
 
@@ -202,7 +209,7 @@ def _run(values):
             after = _predict(stages.in_float32(network, network_options), data_dir, spec)
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
             scores |= _scores(name, after)
-    with workers.one_by_one(strategy):
+    with workers.one_by_one(strategy), preemption.begun_again("the report"):
         if is_chief:
             served = stages.in_float32(network, network_options)
             _export(workdir, served, prior, spec)

@@ -154,13 +154,6 @@ def test_sigterm_saves_and_leaves(whole, tmp_path, read_curves, capfd, monkeypat
     assert read_curves(tmp_path) == whole[1]
 
 
-def test_sigterm_between_trainings_leaves_at_once(capfd):
-    with pytest.raises(SystemExit) as stopped, preemption.leave_on_sigterm():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert stopped.value.code == 75
-    assert "SIGTERM" in capfd.readouterr().out
-
-
 def test_the_graph_is_traced_once_and_calls_no_python(tmp_path, monkeypatch):
     graphs = []
     original = loop.workers.compiled

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 
 import keras
 import numpy as np
@@ -117,26 +118,28 @@ def config(addresses, index):
     return json.dumps({"cluster": {"worker": addresses}, "task": task})
 
 
+def start(code, addresses, index, *arguments):
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_CONFIG": config(addresses, index),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def run_two(folder, last=0, number=0):
     """Runs both processes; returns [(status, what it printed)]."""
     addresses = [f"localhost:{port}" for port in free_ports(2)]
-    started = []
-    for index in range(2):
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_CONFIG": config(addresses, index),
-        }
-        arguments = map(str, (__file__, folder, index, last, int(number)))
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(WORKER), *arguments],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+    started = [
+        start(WORKER, addresses, index, __file__, folder, index, last, int(number))
+        for index in range(2)
+    ]
     # A lost worker is told from the broken connection, or a missing heartbeat, in seconds.
     output = [process.communicate(timeout=240)[0] for process in started]
     return [(p.returncode, text) for p, text in zip(started, output, strict=True)]
@@ -172,6 +175,34 @@ def test_two_processes_lose_one_go_on_and_end_as_one(tmp_path, read_curves):
     assert set(two) == set(one)
     for name, points in one.items():
         np.testing.assert_allclose(two[name], points, rtol=1e-3, err_msg=name)
+
+
+# A process of two, of which the chief works alone and the other waits for it inside of TensorFlow.
+WAITER = """
+    import sys, time
+    from tfhand.training import preemption
+    preemption.leave_on_sigterm()
+    from tfhand.training import workers
+    strategy = workers.multi_worker_strategy(60)
+    workers.barrier(strategy)
+    print("ready", flush=True)
+    with workers.one_by_one(strategy):
+        time.sleep(60)
+"""
+
+
+def test_sigterm_ends_the_wait_for_another_worker():
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    processes = [start(WAITER, addresses, index) for index in range(2)]
+    for process in processes:
+        assert "ready\n" in iter(process.stdout.readline, "")
+    # The call follows the line; a moment too early would be no failure, only another place.
+    time.sleep(1.0)
+    for process in reversed(processes):
+        process.send_signal(signal.SIGTERM)
+        text, _ = process.communicate(timeout=20)
+        assert process.returncode == preemption.EXIT_PREEMPTED, text
+        assert "Stopped by SIGTERM" in text
 
 
 def test_without_other_workers_everything_is_the_chiefs():

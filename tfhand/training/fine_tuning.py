@@ -18,6 +18,7 @@ from tfhand.training import (
     loop,
     objectives,
     pipeline,
+    preemption,
     trainer,
     workers,
 )
@@ -59,17 +60,18 @@ def _fits(path, network, recording, options, spec, shape):
             return pseudo_labels.load_pseudo_labels(path)
         except ValueError as error:
             logging.warning("%s They are made again.", error)
-    fits = pseudo_labels.make_pseudo_labels(
-        network,
-        recording.depth_mm,
-        recording.ref_from_crop,
-        recording.group,
-        spec,
-        kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
-        options.keep_share,
-        shape,
-    )
-    pseudo_labels.save_pseudo_labels(path, fits)
+    with preemption.begun_again(f"the fits of {path.parent.name}"):
+        fits = pseudo_labels.make_pseudo_labels(
+            network,
+            recording.depth_mm,
+            recording.ref_from_crop,
+            recording.group,
+            spec,
+            kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
+            options.keep_share,
+            shape,
+        )
+        pseudo_labels.save_pseudo_labels(path, fits)
     return fits
 
 

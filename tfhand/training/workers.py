@@ -14,7 +14,7 @@ import sys
 
 import tensorflow as tf
 
-from tfhand.training import guard, preemption
+from tfhand.training import guard, preemption, rendezvous
 
 __all__ = [
     "barrier",
@@ -66,11 +66,13 @@ def multi_worker_strategy(timeout_seconds):
         )
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout_seconds)
     print(f"Waiting for all of {addresses}, at most {timeout_seconds} s.", flush=True)
+    rendezvous.wait_for_all(addresses, int(task["index"]), timeout_seconds)
     # TensorFlow waits for an hour and lets no Python run meanwhile, so this watch is not in Python.
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(timeout_seconds, exit=True, file=nowhere)
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         faulthandler.cancel_dump_traceback_later()
+    preemption.take_back()
     return strategy
 
 
