@@ -29,7 +29,7 @@ def make_model():
 
 
 def make_batch(step, part=(0, 1)):
-    return 40.0 * streams.for_step(5, "hands", step, part).normal([6, 41, 3])
+    return {"prior": 40.0 * streams.for_step(5, "hands", step, part).normal([6, 41, 3])}
 
 
 def train(folder, make=make_batch):
@@ -177,9 +177,9 @@ def test_the_graph_is_traced_once_and_calls_no_python(tmp_path, monkeypatch):
 def bad_at(*steps):
     def make(step, part):
         is_bad = tf.reduce_any(tf.equal(step, tf.constant(steps, tf.int64)))
-        batch = make_batch(step)
+        batch = make_batch(step)["prior"]
         wrong = tf.where(tf.range(6)[:, None, None] == 4, np.nan, batch)
-        return tf.where(is_bad, wrong, batch)
+        return {"prior": tf.where(is_bad, wrong, batch)}
 
     return make
 
