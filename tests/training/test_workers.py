@@ -183,7 +183,7 @@ WAITER = """
     from tfhand.training import preemption
     preemption.leave_on_sigterm()
     from tfhand.training import workers
-    strategy = workers.multi_worker_strategy(60)
+    strategy = workers.multi_worker_strategy(200)
     workers.barrier(strategy)
     print("ready", flush=True)
     with workers.one_by_one(strategy):
@@ -200,7 +200,7 @@ def test_sigterm_ends_the_wait_for_another_worker():
     time.sleep(1.0)
     for process in reversed(processes):
         process.send_signal(signal.SIGTERM)
-        text, _ = process.communicate(timeout=20)
+        text, _ = process.communicate(timeout=60)
         assert process.returncode == preemption.EXIT_PREEMPTED, text
         assert "Stopped by SIGTERM" in text
 
