@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import bad_luck
 from tfhand.models import pose_prior
 from tfhand.training import loop, options, preemption, prior_trainer, streams
 
@@ -222,3 +223,49 @@ def test_too_many_in_all_stop_also_after_an_interruption(tmp_path, monkeypatch):
             train(tmp_path, make)
     with pytest.raises(ValueError, match=r"4 in all, found 1 and 5 at step 7"):
         train(tmp_path, make)
+
+
+def test_a_training_that_skipped_goes_on_to_the_same_weights(tmp_path, read_curves, monkeypatch):
+    make = bad_at(1, 4)
+    expected = train(tmp_path / "whole", make)
+    original = loop._Training.look
+
+    def look(self, number, *arguments):
+        if number == 8:
+            raise Killed
+        return original(self, number, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Training, "look", look)
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", make)
+    assert_equal(train(tmp_path / "killed", make), expected)
+    assert read_curves(tmp_path / "killed") == read_curves(tmp_path / "whole")
+
+
+def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(
+    tmp_path, monkeypatch, caplog
+):
+    """A draw that goes wrong comes once: the step after a skipped one has draws of its own."""
+    original = pose_prior.PosePrior.denoising_loss
+    luck = [float(streams.for_step(4, "latents", k).uniform([1])[0]) for k in range(STEPS)]
+    worst = sorted(luck)[2]
+
+    def denoising_loss(self, spheres_mm, rng):
+        is_bad = rng.uniform([1]) <= worst
+        return tf.where(is_bad, np.nan, original(self, spheres_mm, rng))
+
+    monkeypatch.setattr(pose_prior.PosePrior, "denoising_loss", denoising_loss)
+    with caplog.at_level(logging.WARNING, "absl"):
+        train(tmp_path)
+    messages = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
+    unlucky = [k + 1 for k in range(STEPS) if luck[k] <= worst]
+    assert [m.split(",")[0] for m in messages] == [f"toy: skipped step {k}" for k in unlucky]
+
+
+def test_a_full_disk_is_one_error_and_no_end(tmp_path, whole, read_curves):
+    with pytest.raises(OSError, match="File too large") as refused, bad_luck.full_disk():
+        train(tmp_path)
+    assert str(tmp_path) in refused.value.filename
+    assert_equal(train(tmp_path), whole[0])
+    assert read_curves(tmp_path) == whole[1]
