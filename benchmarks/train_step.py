@@ -79,8 +79,9 @@ def make_step(model, batches):
 
     from tfhand.training import workers
 
-    take_step, remaining, stop = workers.compiled(model), iter(batches), tf.constant(0.0)
-    return lambda: take_step(next(remaining), stop)[0].is_good.numpy()
+    take_step, stop = workers.compiled(model), tf.constant(0.0)
+    numbered = zip(batches, itertools.count())
+    return lambda: take_step(*next(numbered), stop)[0].is_good.numpy()
 
 
 def deal(make_batch):
@@ -207,7 +208,7 @@ def measure_waiting(method, steps):
         asked = time.perf_counter()
         batch = next(remaining)
         waiting += time.perf_counter() - asked
-        take_step(batch, stop)[0].is_good.numpy()
+        take_step(batch, i, stop)[0].is_good.numpy()
     total = time.perf_counter() - start
     return 1e3 * total / steps, 1e3 * waiting / steps
 

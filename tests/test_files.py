@@ -155,6 +155,23 @@ def test_other_errors_of_a_lock_are_errors(tmp_path, monkeypatch):
         pass
 
 
+def test_what_a_killed_process_left_is_gone_after_the_next(tmp_path):
+    path = tmp_path / "export" / "1"
+    # As if killed: the block is entered and never left.
+    killed = files.folder_beside(path).gen
+    (next(killed) / "half").touch()
+    assert len(names(tmp_path)) == 3
+    with files.folder_beside(path) as beside:
+        assert list(beside.iterdir()) == []
+    assert names(tmp_path) == ["export"]
+
+    path = tmp_path / "export" / "a.txt"
+    partial = next(files.replacing(path).gen)
+    partial.write_text("half of a long text")
+    files.write_text(path, "new")
+    assert names(tmp_path) == ["export", "export/a.txt"] and path.read_text() == "new"
+
+
 def test_commands_say_it_in_one_line(tmp_path, capsys):
     def main(options):
         (tmp_path / "a").mkdir()

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data_prep import calibration, calibration_file, dataset_info, inspect, records, synthetic
 from tests import bad_luck
 from tfhand import commands, evaluate, export, files, predict
 from tfhand.evaluation import metrics, published, report
+from tfhand.fitting import pseudo_labels
 from tfhand.geometry.crop import CropSpec
 from tfhand.models import exporting, pose_network, pose_prior, runtimes, weights
-from tfhand.training import provenance, workdir
+from tfhand.training import curves, provenance, workdir
 
 SPEC = CropSpec(image_size=16)
 
@@ -89,6 +91,25 @@ def write_predictions(path):
     published.write_joints_uvd(path / "a.txt", np.full((9, 14, 3), 700.0), np.arange(9))
 
 
+def write_fits(path):
+    fits = pseudo_labels.PseudoLabels(*[np.random.default_rng(0).normal(size=(9, 9))] * 6)
+    pseudo_labels.save_pseudo_labels(path / "fits.npz", fits)
+
+
+def write_curves(path):
+    """Drops the last point of curves that are long enough for a full disk."""
+    points = path / "logs" / "events.out.tfevents.1"
+    if not points.exists():
+        points.parent.mkdir()
+        value = tf.compat.v1.Summary.Value(tag="loss", simple_value=1.0)
+        with tf.io.TFRecordWriter(str(points)) as writer:
+            for step in range(100):
+                event = tf.compat.v1.Event(step=step, summary={"value": [value]})
+                writer.write(event.SerializeToString())
+    count = sum(1 for _ in tf.data.TFRecordDataset(str(points)))
+    curves.rewind(points.parent, count - 2)
+
+
 def write_stage(path):
     with workdir.Workdir(path).working("prior", {"name": "x" * 1000}):
         pass
@@ -110,6 +131,8 @@ WRITERS = {
     "predictions": write_predictions,
     "stage": write_stage,
     "start": lambda path: provenance.record_start(path, {"name": "x" * 1000}),
+    "fits": write_fits,
+    "curves": write_curves,
 }
 # They take seconds.
 ONCE = {"SavedModel", "LiteRT"}
@@ -128,7 +151,7 @@ def test_writers(folder, name, bad_luck_of):
     assert re.match(r"(File too large|Permission denied): ", message), message
     assert str(folder) in message and ".partial" not in message
     assert bad_luck.content_of(folder) == before
-    assert not list(folder.glob(".partial*"))
+    assert not list(folder.rglob(".partial*"))
     if name not in ONCE:
         write(folder)
 

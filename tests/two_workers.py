@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-__all__ = ["run"]
+__all__ = ["run", "started"]
 
 ROOT = pathlib.Path(__file__).parents[1]
 JOBS = (("worker", 0), ("worker", 1))
@@ -24,22 +24,19 @@ def _free_ports(count):
     return ports
 
 
-def run(arguments, tasks=JOBS, timeout=240):
-    """Runs two Python processes to their end.
+@contextlib.contextmanager
+def started(arguments, tasks=JOBS):
+    """Context with two Python processes, killed at its end if they still run.
 
     Args:
         arguments: Function from 0 and 1 to the arguments of Python.
         tasks: (type, index) of both.
-        timeout: Seconds; a lost worker is told from the broken connection in a few.
-
-    Returns:
-        [(status, what it printed)].
     """
     cluster = {}
     for (kind, _), port in zip(tasks, _free_ports(2), strict=True):
         cluster.setdefault(kind, []).append(f"localhost:{port}")
-    started = []
     with contextlib.ExitStack() as stack:
+        processes = []
         for number, (kind, index) in enumerate(tasks):
             task = {"type": kind, "index": index}
             environment = os.environ | {
@@ -52,7 +49,22 @@ def run(arguments, tasks=JOBS, timeout=240):
             command = [sys.executable, *map(str, arguments(number))]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
             process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
-            started.append(stack.enter_context(process))
+            processes.append(stack.enter_context(process))
             stack.callback(process.kill)
-        output = [process.communicate(timeout=timeout)[0] for process in started]
-    return [(p.returncode, text) for p, text in zip(started, output, strict=True)]
+        yield processes
+
+
+def run(arguments, tasks=JOBS, timeout=240):
+    """Runs two Python processes to their end.
+
+    Args:
+        arguments: As for `started`.
+        tasks: As for `started`.
+        timeout: Seconds; a lost worker is told from the broken connection in a few.
+
+    Returns:
+        [(status, what it printed)].
+    """
+    with started(arguments, tasks) as processes:
+        output = [process.communicate(timeout=timeout)[0] for process in processes]
+    return [(p.returncode, text) for p, text in zip(processes, output, strict=True)]

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import pathlib
-import tempfile
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,7 +138,8 @@ def folder_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         path: A folder, or a file whose writer wants to name it; missing folders are made.
 
     Yields:
-        The hidden folder; it is gone after the block.
+        The hidden folder, empty; it is gone after the block. What a process that was killed left
+        there is gone as well.
 
     Raises:
         OSError: If nothing can be written there.
@@ -146,8 +147,13 @@ def folder_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{_HIDDEN}-", dir=path.parent) as temporary:
-            yield pathlib.Path(temporary)
+        hidden = _partial(path)
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir()
+        try:
+            yield hidden
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

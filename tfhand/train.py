@@ -7,6 +7,12 @@ in the working directory are not done again, and one that was cut off goes on fr
 checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
+from tfhand.training import preemption
+
+if __name__ == "__main__":
+    # TensorFlow takes seconds to import: the machine may be taken away by then.
+    preemption.leave_on_sigterm()
+
 import contextlib
 import dataclasses
 
@@ -27,7 +33,6 @@ from tfhand.training import (
     fine_tuning,
     loop,
     options,
-    preemption,
     provenance,
     recordings,
     run_flags,
@@ -136,7 +141,8 @@ def _find_data(values, workdir, spec):
             "recipe": synthetic.RECIPE,
         }
         if workdir.has_to_make("recording", settings):
-            with workdir.working("recording", settings):
+            made = preemption.begun_again("the embedded recording")
+            with workdir.working("recording", settings), made:
                 synthetic.write(folder, values.recording_samples, spec, overwrite=True)
     info = records.read_info(folder)
     found = (info.spec.image_size, info.spec.cube_mm)
@@ -175,7 +181,8 @@ def _scores(name, predicted, test, spec, values):
     scores = {name: predicted.score([0])} if joints[:, 0].any() else {}
     scores[f"{name}_all_views"] = predicted.score()
     if name in scores and values.test_fit and values.test_on == "recording":
-        by_fit = fitted.fit_predictions(predicted, test, spec, view=0)
+        with preemption.begun_again("the scores"):
+            by_fit = fitted.fit_predictions(predicted, test, spec, view=0)
         scores[f"{name}_fitted"] = by_fit.score([0])
     for name, score in scores.items():
         print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
@@ -185,7 +192,7 @@ def _scores(name, predicted, test, spec, values):
 def main(values):
     """Runs the command."""
     lost = workers.leave_when_one_is_lost() if _has_workers(values) else contextlib.nullcontext()
-    with preemption.leave_on_sigterm(), lost, contextlib.ExitStack() as held:
+    with lost, contextlib.ExitStack() as held:
         _run(values, held)
 
 
@@ -261,7 +268,7 @@ def _run(values, held):
             after = _predict(stages.in_float32(network, network_options), test, spec)
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
             scores |= _scores(name, after, test, spec, values)
-    with workers.one_by_one(strategy):
+    with workers.one_by_one(strategy), preemption.begun_again("the report"):
         if is_chief:
             served = stages.in_float32(network, network_options)
             _export(workdir, served, prior, spec)
@@ -297,7 +304,8 @@ def _export(workdir, network, prior, spec):
 
 
 def _predict(network, test, spec):
-    return predictions.predict_dataset(network, test, cube_mm=spec.cube_mm)
+    with preemption.begun_again("the scores"):
+        return predictions.predict_dataset(network, test, cube_mm=spec.cube_mm)
 
 
 def _report(workdir, start, scores, predicted, network, test, spec):

@@ -83,6 +83,35 @@ def test_more_cells_than_there_are(tmp_path):
         mat_elements.select_arrays(write_number(data, place, 2**31 - 1), NAMES)
 
 
+@pytest.mark.parametrize("name", ["joint_xyz", "joint_names"])
+@pytest.mark.parametrize("size", [5, 2**31 - 1, 2**32 - 1])
+def test_dimensions_that_the_numbers_do_not_fill(tmp_path, name, size):
+    text = {"joint_xyz": np.arange(24.0).reshape(2, 12), "joint_names": "thumb"}
+    scipy.io.savemat(tmp_path / "a.mat", text)
+    data = (tmp_path / "a.mat").read_bytes()
+    shape = {"joint_xyz": (2, 12), "joint_names": (1, 5)}[name]
+    place = data.index(struct.pack("<ii", *shape), start_of(data, name))
+    assert mat_elements.select_arrays(data, NAMES)
+    with pytest.raises(ValueError, match=r"of shape \[|dimensions"):
+        mat_elements.select_arrays(write_number(data, place, size), NAMES)
+
+
+def test_arrays_that_are_not_wanted_are_not_inflated(tmp_path, monkeypatch):
+    data = save(tmp_path / "a.mat", compress=True)
+    monkeypatch.setattr(mat_elements, "_inflate", None)
+    assert mat_elements.select_arrays(data, []) == data[:128]
+
+
+def test_small_numbers_count_as_what_they_become(tmp_path, monkeypatch):
+    scipy.io.savemat(tmp_path / "a.mat", {"joint_xyz": np.zeros([10, 10], np.int8)})
+    data = (tmp_path / "a.mat").read_bytes()
+    monkeypatch.setattr(mat_elements, "_MOST_BYTES", 800)
+    assert mat_elements.select_arrays(data, NAMES)
+    monkeypatch.setattr(mat_elements, "_MOST_BYTES", 799)
+    with pytest.raises(ValueError, match="at most 799 bytes"):
+        mat_elements.select_arrays(data, NAMES)
+
+
 def test_cells_within_cells_have_an_end(tmp_path):
     values = "text"
     for _ in range(12):

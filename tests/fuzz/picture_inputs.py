@@ -1,18 +1,15 @@
-"""Depth pictures: PNG, NYU frames, `.npy`; and NYU's annotation, `.mat`."""
+"""Depth pictures: PNG, NYU frames, `.npy`."""
 
 import struct
 import zlib
 
-import h5py
 import numpy as np
-import scipy.io
 import tensorflow as tf
 
 from data_prep import nyu_frames, nyu_source
 from tests.fuzz import mutator
 from tests.fuzz.case import Format
 from tfhand.geometry import depth_image
-from tfhand.hand import skeleton
 
 __all__ = ["FORMATS"]
 
@@ -165,97 +162,6 @@ _NPY_BOMBS = {
 }
 
 
-def _joints():
-    rng = np.random.default_rng(4)
-    return rng.normal(0.0, 60.0, (3, 5, 36, 3)) + [0.0, 0.0, 700.0]
-
-
-def _make_mat(compress):
-    def make(folder):
-        names = np.empty((1, 36), object)
-        names[0] = skeleton.JOINT_NAMES
-        values = {"joint_xyz": _joints(), "joint_names": names}
-        scipy.io.savemat(folder / "whole.mat", values, do_compression=compress)
-        return (folder / "whole.mat").read_bytes()
-
-    return make
-
-
-def _mutate_tags(data, rng):
-    """Damages small numbers at places where tags, flags and dimensions are: among zeros."""
-    damaged = bytearray(data)
-    words = np.frombuffer(data[: len(data) // 4 * 4], "<u4")
-    # The numbers of the joints are no small ones.
-    small = np.flatnonzero((words > 0) & (words < 1 << 16))
-    for _ in range(int(rng.integers(1, 4))):
-        place = 4 * int(rng.choice(small))
-        value = int(rng.choice([*range(20), 255, 257, 1 << 11, 1 << 29, 2**31, 2**32 - 1]))
-        damaged[place : place + 4] = struct.pack("<I", value)
-    return bytes(damaged)
-
-
-def _replace_in_joints(place, value):
-    """Writes another number at a place of the array joint_xyz, counted from its tag."""
-
-    def bomb(data):
-        start = data.index(b"joint_xyz") - 56
-        return data[: start + place] + struct.pack("<I", value) + data[start + place + 4 :]
-
-    return bomb
-
-
-def _replace_cells(data):
-    """Claims more cells than any memory has."""
-    start = data.index(b"joint_names") - 40
-    at = data.index(struct.pack("<II", 1, 36), start)
-    return data[:at] + struct.pack("<II", 2**31 - 1, 36) + data[at + 8 :]
-
-
-def _inflating_array(num_bytes):
-    packer = zlib.compressobj(1)
-    packed = [packer.compress(struct.pack("<II", 14, num_bytes))]
-    packed += [packer.compress(bytes(1 << 20)) for _ in range(num_bytes >> 20)]
-    packed = b"".join([*packed, packer.flush()])
-    return struct.pack("<II", 15, len(packed)) + packed
-
-
-_MAT_BOMBS = {
-    "4 GB": _replace_in_joints(4, 2**32 - 8),
-    "many cells": _replace_cells,
-    "nothing": lambda _: b"",
-}
-
-
-def _make_mat73(folder):
-    with h5py.File(folder / "whole.mat", "w") as file:
-        joints = np.transpose(_joints())
-        file.create_dataset("joint_xyz", data=joints, compression="gzip", chunks=joints.shape)
-    return (folder / "whole.mat").read_bytes()
-
-
-def _read_mat(data, folder):
-    (folder / "joint_data.mat").write_bytes(data)
-    return nyu_source.read_joint_data(folder / "joint_data.mat")
-
-
-def _check_joints(joints_mm, _):
-    assert joints_mm.dtype == np.float64, joints_mm.dtype
-    assert joints_mm.ndim == 4 and joints_mm.shape[::2] == (3, 36) and joints_mm.shape[3] == 3
-    known = np.isfinite(joints_mm)
-    assert (known.all(axis=-1) == known.any(axis=-1)).all(), "half of a joint is known"
-
-
-def _hdf5_bomb(shape):
-    def bomb(_):
-        with h5py.File("bomb", "w", driver="core", backing_store=False) as file:
-            chunks = tuple(min(16, n) for n in shape)
-            file.create_dataset("joint_xyz", shape, np.float64, chunks=chunks, compression="gzip")
-            file.flush()
-            return file.id.get_file_image()
-
-    return bomb
-
-
 FORMATS = {
     "png gray": Format(
         1000, lambda _: _gray_png(), _read_depth("depth.png"), _check_png, "depth.png",
@@ -274,22 +180,5 @@ FORMATS = {
     ),
     "npy": Format(
         1500, _make_npy, _read_depth("depth.npy"), _check_depth, "depth.npy", bombs=_NPY_BOMBS
-    ),
-    "mat 5": Format(
-        1500, _make_mat(False), _read_mat, _check_joints, "joint_data.mat", bombs=_MAT_BOMBS
-    ),
-    "mat 5 structure": Format(
-        1500, _make_mat(False), _read_mat, _check_joints, "joint_data.mat", mutate=_mutate_tags
-    ),
-    "mat 5 zipped": Format(
-        500, _make_mat(True), _read_mat, _check_joints, "joint_data.mat",
-        bombs={"inflates": lambda data: data[:128] + _inflating_array(1 << 29)},
-    ),
-    "mat 7.3": Format(
-        1000, _make_mat73, _read_mat, _check_joints, "joint_data.mat",
-        bombs={
-            "many frames": _hdf5_bomb((3, 36, 10**9, 3)),
-            "huge": _hdf5_bomb((10**6, 10**6, 10**3, 3)),
-        },
     ),
 }  # fmt: skip

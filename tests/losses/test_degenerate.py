@@ -1,4 +1,4 @@
-"""Every registered term on input that says little or nothing: finite, and so are its gradients.
+"""Every term, and the network, on input that says little or nothing: finite, gradients included.
 
 In graph mode, where the optimizer of graphs moves epsilons about.
 """
@@ -13,8 +13,8 @@ import tensorflow as tf
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.losses import terms
-from tfhand.models import pose_prior
-from tfhand.training import objectives, streams
+from tfhand.models import pose_network, pose_prior
+from tfhand.training import augmentation, objectives, streams
 
 SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
 BATCH = 2
@@ -136,6 +136,108 @@ def test_the_term_itself_is_evaluated(name):
     )
     assert (np.abs(value) > 0).all()
     assert (np.abs(gradient).max(axis=(1, 2, 3)) > 0).all()
+
+
+class Leaves:
+    """A network that answers with given tensors, whatever it sees."""
+
+    def __init__(self, **outputs):
+        self._outputs = outputs
+
+    def __call__(self, depth, training):
+        del depth, training
+        return self._outputs
+
+
+def losses_and_gradients(objective, batch, **outputs):
+    """Value and gradient of an objective in a graph, by what a network answered."""
+
+    @tf.function(autograph=False)
+    def evaluate(batch, outputs):
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            loss, _ = objective(Leaves(**outputs), batch)
+        return loss, tape.gradient(loss, outputs, unconnected_gradients="zero")
+
+    outputs = {name: tf.constant(value, tf.float32) for name, value in outputs.items()}
+    return evaluate(batch, outputs)
+
+
+def assert_finite(loss, gradients, case):
+    assert loss.shape == (BATCH,) and np.isfinite(loss).all(), case
+    for name, gradient in gradients.items():
+        assert np.isfinite(gradient).all(), (case, name)
+
+
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_distance_to_targets_is_finite(views):
+    weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0))
+    objective = objectives.RecordedObjective(weights, 1.0, None, SPEC)
+    exact = np.repeat(hands_mm()[:, None], views, axis=1).astype(np.float32)
+    folded = exact.reshape(-1, 41, 3)
+    for case, target, mask in (
+        ("exact", exact, 1.0),
+        ("far away", exact + 1e4, 1.0),
+        ("no target", exact * np.nan, 0.0),
+    ):
+        batch = {
+            "depth_mm": background(views),
+            "target_mm": target.astype(np.float32),
+            "target_mask": np.full(exact.shape[:3], mask, np.float32),
+        }
+        found = losses_and_gradients(
+            lambda network, batch: objective(network, batch, None), batch, spheres_mm=folded
+        )
+        assert_finite(*found, case)
+
+
+@pytest.mark.parametrize("supervision", ["coordinates", "maps"])
+def test_supervision_by_synthetic_labels_is_finite(supervision):
+    objective = objectives.SyntheticObjective(SPEC.cube_mm, supervision)
+    for case, make_target in ESTIMATES.items():
+        for maps in (0.0, 1.0):
+            target = make_target().astype(np.float32)
+            found = losses_and_gradients(
+                objective,
+                {"depth_mm": background(1)[:, 0], "spheres_mm": target},
+                stack_spheres_mm=target[:, None],
+                spheres_mm=target + 1.0,
+                heatmaps=np.full([BATCH, 1, 4, 4, 41], maps),
+                latent_depth_mm=np.zeros([BATCH, 1, 4, 4, 41]),
+            )
+            assert_finite(*found, (case, maps))
+
+
+@pytest.mark.parametrize("normalization", ["group", "batch"])
+def test_gradients_of_the_network_are_finite(normalization):
+    """All pixels alike: no variance for a normalization, and no place for a heatmap."""
+    network = pose_network.build_pose_network(
+        pose_network.PoseNetworkConfig(
+            16, 4, features=4, growth=2, depth=1, normalization=normalization
+        )
+    )
+    weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0) | {"multi_view_consistency": 1.0})
+    objective = objectives.RecordedObjective(
+        weights, 1.0, None, SPEC, augment=augmentation.AugmentationConfig()
+    )
+
+    @tf.function(autograph=False)
+    def evaluate(depth_mm):
+        batch = {
+            "depth_mm": depth_mm,
+            "ref_from_crop": poses(2, 0.8),
+            "target_mm": tf.zeros([BATCH, 2, 41, 3]),
+            "target_mask": tf.ones([BATCH, 2, 41]),
+        }
+        with tf.GradientTape() as tape:
+            loss, _ = objective(network, batch, streams.for_step(0, "test", 0))
+        return loss, tape.gradient(loss, network.trainable_variables)
+
+    for make_depth in DEPTHS:
+        loss, gradients = evaluate(tf.constant(make_depth(2)))
+        names = [variable.path for variable in network.trainable_variables]
+        known = {n: g for n, g in zip(names, gradients, strict=True) if g is not None}
+        assert_finite(loss, known, make_depth.__name__)
 
 
 def test_every_term_is_covered():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import bad_luck
 from tfhand.models import pose_prior
 from tfhand.training import loop, options, preemption, prior_trainer, streams
 
@@ -29,7 +30,7 @@ def make_model():
 
 
 def make_batch(step, part=(0, 1)):
-    return 40.0 * streams.for_step(5, "hands", step, part).normal([6, 41, 3])
+    return {"prior": 40.0 * streams.for_step(5, "hands", step, part).normal([6, 41, 3])}
 
 
 def train(folder, make=make_batch):
@@ -154,13 +155,6 @@ def test_sigterm_saves_and_leaves(whole, tmp_path, read_curves, capfd, monkeypat
     assert read_curves(tmp_path) == whole[1]
 
 
-def test_sigterm_between_trainings_leaves_at_once(capfd):
-    with pytest.raises(SystemExit) as stopped, preemption.leave_on_sigterm():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert stopped.value.code == 75
-    assert "SIGTERM" in capfd.readouterr().out
-
-
 def test_the_graph_is_traced_once_and_calls_no_python(tmp_path, monkeypatch):
     graphs = []
     original = loop.workers.compiled
@@ -184,9 +178,9 @@ def test_the_graph_is_traced_once_and_calls_no_python(tmp_path, monkeypatch):
 def bad_at(*steps):
     def make(step, part):
         is_bad = tf.reduce_any(tf.equal(step, tf.constant(steps, tf.int64)))
-        batch = make_batch(step)
+        batch = make_batch(step)["prior"]
         wrong = tf.where(tf.range(6)[:, None, None] == 4, np.nan, batch)
-        return tf.where(is_bad, wrong, batch)
+        return {"prior": tf.where(is_bad, wrong, batch)}
 
     return make
 
@@ -265,3 +259,49 @@ def test_ends_with_averaged_weights(tmp_path, monkeypatch):
     loop.fit(again, make_batch, STEPS, tmp_path, "toy", EVERY)
     assert_equal([v.numpy() for v in again.network.trainable_variables],
                  [v.numpy() for v in model.prior.trainable_variables])  # fmt: skip
+
+
+def test_a_training_that_skipped_goes_on_to_the_same_weights(tmp_path, read_curves, monkeypatch):
+    make = bad_at(1, 4)
+    expected = train(tmp_path / "whole", make)
+    original = loop._Training.look
+
+    def look(self, number, *arguments):
+        if number == 8:
+            raise Killed
+        return original(self, number, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Training, "look", look)
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", make)
+    assert_equal(train(tmp_path / "killed", make), expected)
+    assert read_curves(tmp_path / "killed") == read_curves(tmp_path / "whole")
+
+
+def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(
+    tmp_path, monkeypatch, caplog
+):
+    """A draw that goes wrong comes once: the step after a skipped one has draws of its own."""
+    original = pose_prior.PosePrior.denoising_loss
+    luck = [float(streams.for_step(4, "latents", k).uniform([1])[0]) for k in range(STEPS)]
+    worst = sorted(luck)[2]
+
+    def denoising_loss(self, spheres_mm, rng):
+        is_bad = rng.uniform([1]) <= worst
+        return tf.where(is_bad, np.nan, original(self, spheres_mm, rng))
+
+    monkeypatch.setattr(pose_prior.PosePrior, "denoising_loss", denoising_loss)
+    with caplog.at_level(logging.WARNING, "absl"):
+        train(tmp_path)
+    messages = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
+    unlucky = [k + 1 for k in range(STEPS) if luck[k] <= worst]
+    assert [m.split(",")[0] for m in messages] == [f"toy: skipped step {k}" for k in unlucky]
+
+
+def test_a_full_disk_is_one_error_and_no_end(tmp_path, whole, read_curves):
+    with pytest.raises(OSError, match="File too large") as refused, bad_luck.full_disk():
+        train(tmp_path)
+    assert str(tmp_path) in refused.value.filename
+    assert_equal(train(tmp_path), whole[0])
+    assert read_curves(tmp_path) == whole[1]

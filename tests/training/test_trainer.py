@@ -168,7 +168,7 @@ def test_a_bad_sample_changes_nothing_and_is_named(replicas, spec, batch, count)
             return {"recorded": rows}
 
         dealt = workers.deal(model.distribute_strategy, make, number, number + 1, 1)
-        return take_step(next(iter(dealt)), tf.constant(0.0))
+        return take_step(next(iter(dealt)), number, tf.constant(0.0))
 
     def state():
         return [v.numpy() for v in (*model.network.weights, *model.optimizer.variables)]
@@ -180,12 +180,16 @@ def test_a_bad_sample_changes_nothing_and_is_named(replicas, spec, batch, count)
     for a, b in zip(before, state(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert float(model.metrics[0].result()) == loss
+    # What it met is kept, whatever follows.
+    met = [weight.numpy() for weight in model.network.weights]
     # The replica that holds the sample names it, by its place in the whole batch.
     assert model.term_names() == ["bone_length", "target", "recorded_loss"]
     assert [int(f.row) for f in findings] == [-1, 3][-count:]
     assert model.term_names()[int(findings[-1].term)] == "target"
     assert all(f.is_good for f in step(2, batch["target_mm"]))
     assert (before[0] != state()[0]).any()
+    for a, b in zip(model.kept.numpy(), met, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_no_objective_is_an_error(make_network):

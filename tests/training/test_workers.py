@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import textwrap
+import time
 
 import keras
 import numpy as np
@@ -133,6 +134,34 @@ def test_two_processes_lose_one_go_on_and_end_as_one(tmp_path, read_curves):
     assert set(two) == set(one)
     for name, points in one.items():
         np.testing.assert_allclose(two[name], points, rtol=1e-3, err_msg=name)
+
+
+# A process of two, of which the chief works alone and the other waits for it inside of TensorFlow.
+WAITER = """
+    import sys, time
+    from tfhand.training import preemption
+    preemption.leave_on_sigterm()
+    from tfhand.training import cluster, workers
+    strategy = cluster.make_strategy(200)
+    workers.barrier(strategy)
+    print("ready", flush=True)
+    with workers.one_by_one(strategy):
+        time.sleep(60)
+"""
+
+
+def test_sigterm_ends_the_wait_for_another_worker():
+    code = textwrap.dedent(WAITER)
+    with two_workers.started(lambda index: ("-c", code)) as processes:
+        for process in processes:
+            assert "ready\n" in iter(process.stdout.readline, "")
+        # The call follows the line; a moment too early would be no failure, only another place.
+        time.sleep(1.0)
+        for process in reversed(processes):
+            process.send_signal(signal.SIGTERM)
+            text, _ = process.communicate(timeout=60)
+            assert process.returncode == preemption.EXIT_PREEMPTED, text
+            assert "Stopped by SIGTERM" in text
 
 
 def test_without_other_workers_everything_is_the_chiefs():

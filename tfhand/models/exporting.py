@@ -7,7 +7,6 @@ center finder and the crop: a client sends camera frames, and the arithmetic is 
 import contextlib
 import os
 import pathlib
-import shutil
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -253,7 +252,8 @@ def _saved(model, signatures, directory):
         _declare_shapes(complete, {name: shapes for name, (_, shapes) in signatures.items()})
         yield complete
         if directory.exists():
-            shutil.rmtree(directory)
+            # Moved, which takes no time: a process may be killed at any moment.
+            os.replace(directory, temporary / "before")
         os.replace(complete, directory)
 
 

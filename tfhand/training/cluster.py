@@ -8,6 +8,8 @@ import os
 
 import tensorflow as tf
 
+from tfhand.training import preemption, rendezvous
+
 __all__ = ["Cluster", "make_strategy", "parse"]
 
 _EXAMPLE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
@@ -40,14 +42,17 @@ def make_strategy(timeout_seconds):
     Raises:
         ValueError: If TF_CONFIG does not name this machine among workers, see `parse`.
     """
-    addresses = list(parse(os.environ.get("TF_CONFIG", "")).addresses)
+    cluster = parse(os.environ.get("TF_CONFIG", ""))
+    addresses = list(cluster.addresses)
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout_seconds)
     print(f"Waiting for all of {addresses}, at most {timeout_seconds} s.", flush=True)
+    rendezvous.wait_for_all(addresses, cluster.index, timeout_seconds)
     # TensorFlow waits for an hour and lets no Python run meanwhile, so this watch is not in Python.
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(timeout_seconds, exit=True, file=nowhere)
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         faulthandler.cancel_dump_traceback_later()
+    preemption.take_back()
     return strategy
 
 

@@ -8,7 +8,7 @@ from absl import logging
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton, template
 from tfhand.synthesis import samples
-from tfhand.training import pipeline, recordings
+from tfhand.training import pipeline, preemption, recordings
 
 __all__ = ["Fits", "known_poses", "make_fits"]
 
@@ -93,18 +93,19 @@ def _read_or_fit(path, network, part, options, spec, shape):
             return pseudo_labels.load_pseudo_labels(path)
         except ValueError as error:
             logging.warning("%s They are made again.", error)
-    found = pseudo_labels.make_pseudo_labels(
-        network,
-        part.depth_mm,
-        part.ref_from_crop,
-        part.group,
-        spec,
-        kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
-        options.keep_share,
-        options.keep_parts_share,
-        shape,
-    )
-    pseudo_labels.save_pseudo_labels(path, found)
+    with preemption.begun_again(f"the fits of {path.parent.name}"):
+        found = pseudo_labels.make_pseudo_labels(
+            network,
+            part.depth_mm,
+            part.ref_from_crop,
+            part.group,
+            spec,
+            kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
+            options.keep_share,
+            options.keep_parts_share,
+            shape,
+        )
+        pseudo_labels.save_pseudo_labels(path, found)
     return found
 
 

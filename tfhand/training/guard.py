@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-__all__ = ["Finding", "Tally", "apply_if", "examine", "restore_unless"]
+__all__ = ["Finding", "Tally", "apply_if", "call_if", "examine", "restore_unless"]
 
 # Of `Finding.term`.
 GRADIENT = -1
 _NOBODY = -1
+# Samples in a message.
+_MOST_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ def apply_if(is_good, optimizer, gradients, variables):
     def apply(*gradients):
         optimizer.apply(list(gradients), variables)
 
-    _cond(is_good, apply, gradients)
+    call_if(is_good, apply, gradients)
 
 
 def restore_unless(is_good, variables, values):
@@ -86,10 +88,18 @@ def restore_unless(is_good, variables, values):
             variable.assign(value)
 
     if variables:
-        _cond(~is_good, assign, values)
+        call_if(~is_good, assign, values)
 
 
-def _cond(condition, function, tensors):
+def call_if(condition, function, tensors=()):
+    """Calls a function on every replica, or nothing: what it does costs nothing then.
+
+    Args:
+        condition: bool scalar, the same on every replica.
+        function: Updates variables.
+        tensors: Its arguments.
+    """
+
     # A branch that updates variables of several replicas must be entered by all of them together.
     def across(strategy, condition, *tensors):
         def branch():
@@ -110,13 +120,14 @@ class Tally:
         most_in_row: Largest number of skipped steps one after the other.
         most: Largest number of skipped steps.
         describe: Function from (term's name, step from 0, row of the batch) to the sample's name.
-        num_replicas: Number of replicas of all processes.
+        find_faults: Function from a step from 0 to a list of `diagnosis.Fault`, for steps that
+            found nothing themselves.
     """
 
-    def __init__(self, name, terms, most_in_row, most, describe, num_replicas=1):
+    def __init__(self, name, terms, most_in_row, most, describe, find_faults):
         self._name, self._terms, self._describe = name, terms, describe
         self._most_in_row, self._most = most_in_row, most
-        self._num_replicas = num_replicas
+        self._find_faults = find_faults
         # Skipped one after the other, and in all; saved with the weights, counted by the host.
         with tf.device("CPU:0"):
             self.variable = tf.Variable([0, 0], trainable=False, dtype=tf.int64)
@@ -157,5 +168,13 @@ class Tally:
             if row != _NOBODY:
                 name = self._terms[term]
                 return f"{name} is not finite on {self._describe(name, step - 1, row)}"
-        elsewhere = ", or a term on another worker" if len(findings) < self._num_replicas else ""
-        return f"the gradient is not finite{elsewhere}"
+        faults = self._find_faults(step - 1)
+        if not faults:
+            return "the gradient is not finite, though that of every sample alone is"
+        named = [
+            f"{fault.what} of {fault.term} is not finite on "
+            f"{self._describe(fault.term, step - 1, fault.row)}"
+            for fault in faults[:_MOST_NAMED]
+        ]
+        more = len(faults) - len(named)
+        return ", ".join([*named, f"and so on {more} samples more"] if more else named)

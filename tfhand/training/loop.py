@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfhand import files
-from tfhand.training import checkpoints, curves, guard, preemption, workers
+from tfhand.training import checkpoints, curves, diagnosis, guard, preemption, workers
 
 __all__ = ["check_batches", "compile_trainer", "fit"]
 
@@ -87,13 +87,13 @@ def fit(model, make_batch, steps, folder, name, run, watching=(), describe=None)
         ValueError: If loss or gradient were not finite too often; checkpoints are unharmed.
         SystemExit: After SIGTERM, once there is a checkpoint of the step that was under way.
     """
-    training = _Training(model, steps, folder, name, watching, describe, run)
+    training = _Training(model, make_batch, steps, folder, name, watching, describe, run)
     step = training.resume()
     batches = iter(workers.deal(model.distribute_strategy, make_batch, step, steps, _PREFETCHED))
     take_step = workers.compiled(model)
     with preemption.deferred() as is_asked_to_stop, training.progress(step) as bar:
         while step < steps:
-            findings = take_step(next(batches), tf.constant(float(is_asked_to_stop())))
+            findings = take_step(next(batches), step, tf.constant(float(is_asked_to_stop())))
             step += 1
             bar.update()
             if training.look(step, findings, is_asked_to_stop()):
@@ -108,7 +108,7 @@ def fit(model, make_batch, steps, folder, name, run, watching=(), describe=None)
 class _Training:
     """What a training leaves behind while it runs: counts, curves and checkpoints."""
 
-    def __init__(self, model, steps, folder, name, watching, describe, run):
+    def __init__(self, model, make_batch, steps, folder, name, watching, describe, run):
         strategy = model.distribute_strategy
         self._model, self._steps, self._name = model, steps, name
         self._watching, self._every = watching, run.checkpoint_steps
@@ -121,7 +121,7 @@ class _Training:
             run.max_skipped_in_row,
             run.max_skipped,
             describe or (lambda term, step, row: f"row {row} of the batch"),
-            strategy.num_replicas_in_sync,
+            diagnosis.Examiner(model, make_batch).find,
         )
         means = [variable for metric in model.metrics for variable in metric.variables]
         state = [v.value for v in (*model.weights, *model.optimizer.variables, *means)]

@@ -1,8 +1,14 @@
 """SIGTERM: what a scheduler sends before it takes the machine away.
 
-Inside a training loop the request waits for the end of the step, and the loop saves; elsewhere
-nothing that is worth saving would be lost, and the process leaves at once. Both leave with
-`EXIT_PREEMPTED`, which tells a scheduler to start the same command again.
+Inside a training loop the request waits for the end of the step, and the loop saves. Elsewhere the
+process ends at once: files are there whole or not at all (`tfhand.files`), so what is not finished
+is merely done again. Both end with `EXIT_PREEMPTED`, which tells a scheduler to start the same
+command again.
+
+A thread ends the process, not the handler: Python runs handlers between two of its own
+instructions, which may be long in coming while TensorFlow waits for another machine, and drops
+what they raise inside of a `__del__`. This module needs nothing but Python, so that it can be
+there before TensorFlow is imported.
 """
 
 import contextlib
@@ -11,10 +17,35 @@ import signal
 import sys
 import threading
 
-__all__ = ["EXIT_PREEMPTED", "deferred", "leave", "leave_on_sigterm"]
+__all__ = ["EXIT_PREEMPTED", "begun_again", "deferred", "leave", "leave_on_sigterm", "take_back"]
 
 # EX_TEMPFAIL of sysexits.h: "try again later", which no other way to end gives.
 EXIT_PREEMPTED = getattr(os, "EX_TEMPFAIL", 75)
+
+# Of the process, as signals are: events of loops that save first, and what is done meanwhile.
+_lock = threading.Lock()
+_loops: list[threading.Event] = []
+_under_way: list[str] = []
+
+
+def leave_on_sigterm():
+    """Makes SIGTERM end the process with `EXIT_PREEMPTED` from now on, see also `deferred`.
+
+    For programs, which call it once, from their main thread: it is never undone.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    # The system's handler writes the signal's number there at once, whatever Python is doing, but
+    # only for signals that Python has a handler of.
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    threading.Thread(target=_watch, args=(reader,), name="sigterm", daemon=True).start()
+
+
+def take_back():
+    """Makes SIGTERM Python's again: TensorFlow takes it where several machines meet."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def leave(where):
@@ -31,28 +62,68 @@ def leave(where):
 
 
 @contextlib.contextmanager
-def leave_on_sigterm():
-    """Context in which SIGTERM ends the process with `EXIT_PREEMPTED`."""
-    with _handling(lambda number, frame: leave("between two steps")):
+def begun_again(what):
+    """Context whose work is done again from its beginning if SIGTERM ends it.
+
+    Args:
+        what: The work, for the message.
+    """
+    _under_way.append(what)
+    try:
         yield
+    finally:
+        _under_way.remove(what)
 
 
 @contextlib.contextmanager
 def deferred():
-    """Context in which SIGTERM only makes what is yielded, a function, return True."""
+    """Context in which SIGTERM only makes what is yielded, a function, return True.
+
+    Who uses it leaves once that is so; what comes too late to be looked at ends the process after
+    the context.
+    """
     asked = threading.Event()
-    with _handling(lambda number, frame: asked.set()):
-        yield asked.is_set
+    with _handling(asked):
+        with _lock:
+            _loops.append(asked)
+        try:
+            yield asked.is_set
+        finally:
+            with _lock:
+                _loops.remove(asked)
+    if asked.is_set():
+        leave("after a training")
 
 
 @contextlib.contextmanager
-def _handling(handler):
+def _handling(asked):
     # Python takes handlers from its main thread only; elsewhere SIGTERM stays as it is.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _watch(reader):
+    while True:
+        if signal.SIGTERM not in os.read(reader, 64):
+            continue
+        with _lock:
+            for asked in _loops:
+                asked.set()
+            if not _loops:
+                _end()
+
+
+def _end():
+    kept = "goes on from what is finished: stages, fits, checkpoints"
+    if _under_way:
+        kept = f"begins {_under_way[-1]} again and keeps what was finished before"
+    try:
+        print(f"Stopped by SIGTERM; the same command {kept}.", flush=True)
+    finally:
+        os._exit(EXIT_PREEMPTED)

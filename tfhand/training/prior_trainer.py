@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfhand.models import pose_prior
-from tfhand.training import guard, loop, streams
+from tfhand.training import diagnosis, guard, loop, streams
 
 __all__ = ["PriorTrainer", "train_prior"]
 
@@ -29,20 +29,37 @@ class PriorTrainer(keras.Model):
         schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
         self.compile(optimizer=keras.optimizers.Adam(schedule))
         self.optimizer.build(prior.trainable_variables)
+        self.kept = diagnosis.KeptWeights(prior.weights)
 
-    def step(self, spheres_mm, stop):
-        """Makes one step on hands float32 [M, N, 3], mm; see `trainer.PoseTrainer.step`."""
-        rng = streams.for_step(self._seed, "latents", self.optimizer.iterations.value)
+    def step(self, batch, step, stop):
+        """Makes one step, see `trainer.PoseTrainer.step`.
+
+        Args:
+            batch: Dict of `prior`, hands float32 [M, N, 3], mm.
+            step: Integer scalar, number of the step from 0; skipped ones count.
+            stop: float32 scalar, returned as it is.
+        """
         variables = self.prior.trainable_variables
         with tf.GradientTape() as tape:
-            bound = self.prior.denoising_loss(spheres_mm, rng)
+            bound, _ = self.losses_of(self.prior, batch, step)["prior"]
             loss = tf.reduce_mean(bound)
         gradients = tape.gradient(loss, variables)
         is_good = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
         guard.apply_if(is_good, self.optimizer, gradients, variables)
+        self.kept.update_unless(is_good)
         weight = tf.cast(is_good, tf.float32)
         self._bound.update_state(tf.where(is_good, loss, 0.0), sample_weight=weight)
         return guard.Finding(is_good, stop, *guard.examine([bound]))
+
+    def losses_of(self, prior, batch, step, part=None):
+        """Evaluates the bound; see `trainer.PoseTrainer.losses_of`."""
+        rng = streams.for_step(self._seed, "latents", step, part)
+        bound = prior.denoising_loss(batch["prior"], rng)
+        return {"prior": (bound, {"negative_elbo": bound})}
+
+    def copy_of_trained(self):
+        """Returns a prior like the one that is trained."""
+        return pose_prior.PosePrior(self.prior.pose_config)
 
     def term_names(self):
         """Returns the name of what a step examines sample by sample."""
@@ -75,7 +92,7 @@ def train_prior(sampler, config, folder, prior_options, seed, run):
     prior.start_at_mean(sampler(streams.for_step(seed, "first hands", 0), batch))
     loop.fit(
         PriorTrainer(prior, prior_options.steps, seed),
-        lambda *place: sampler(streams.for_step(seed, "hands", *place), batch),
+        lambda *place: {"prior": sampler(streams.for_step(seed, "hands", *place), batch)},
         prior_options.steps,
         folder,
         "prior",

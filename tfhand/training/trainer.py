@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tfhand.training import guard, streams
+from tfhand.training import diagnosis, guard, streams
 
 __all__ = ["PoseTrainer"]
 
@@ -23,8 +23,7 @@ class PoseTrainer(keras.Model):
         synthetic: `objectives.SyntheticObjective` for `batch["synthetic"]`, or None.
         recorded: `objectives.RecordedObjective` for `batch["recorded"]`, or None.
         synthetic_weight: Weight of the synthetic samples where there are both.
-        seed: Seed of the augmentation, whose draws are a function of it and of the optimizer's
-            count of steps.
+        seed: Seed of the augmentation, whose draws are a function of it and of the step's number.
 
     Raises:
         ValueError: If there is no objective.
@@ -39,6 +38,7 @@ class PoseTrainer(keras.Model):
         self.recorded = recorded
         self.synthetic_weight = synthetic_weight
         self._seed = seed
+        self.kept = None
         self._trackers = {}
         # The network is built; Keras need not call this model to find out.
         self.built = True
@@ -48,7 +48,7 @@ class PoseTrainer(keras.Model):
         return self.network(depth, training=training)
 
     def train_step(self, batch):
-        """Makes one step.
+        """Makes one step of Keras' `fit`, which numbers none: the optimizer's count stands in.
 
         Args:
             batch: Dict of `synthetic` and `recorded`, as far as there are objectives for them.
@@ -56,14 +56,15 @@ class PoseTrainer(keras.Model):
         Returns:
             Dict of metrics: the means of the total and of every term since they were last reset.
         """
-        self.step(batch, tf.constant(0.0))
+        self.step(batch, self.optimizer.iterations.value, tf.constant(0.0))
         return {name: tracker.result() for name, tracker in self._trackers.items()}
 
-    def step(self, batch, stop):
+    def step(self, batch, step, stop):
         """Makes one step, unless its loss or gradient is not finite: then nothing changes.
 
         Args:
             batch: As for `train_step`.
+            step: Integer scalar, number of the step from 0; skipped ones count.
             stop: float32 scalar, above 0 to tell all processes to stop.
 
         Returns:
@@ -74,8 +75,10 @@ class PoseTrainer(keras.Model):
         moving = self.network.non_trainable_variables
         before = [tf.identity(variable.value) for variable in moving]
         with tf.GradientTape() as tape:
-            loss, logs, losses = self._loss(batch)
+            found = self.losses_of(self.network, batch, step)
+            loss = self._weighted(found)
             scaled = loss / replicas
+        logs = {name: value for _, terms in found.values() for name, value in terms.items()}
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled, variables)
         is_bad = tf.cast(~tf.math.is_finite(loss), tf.float32)
@@ -88,9 +91,11 @@ class PoseTrainer(keras.Model):
         is_good = tf.equal(is_bad, 0.0) & tf.math.is_finite(norm)
         guard.apply_if(is_good, self.optimizer, [g / replicas for g in gradients], variables)
         guard.restore_unless(is_good, moving, before)
+        self.kept.update_unless(is_good)
         means = {name: tf.reduce_mean(value) for name, value in logs.items()}
         for name, value in {"loss": loss, "gradient_norm": norm, **means}.items():
             self._track(name, value, is_good)
+        losses = [values for values, _ in found.values()]
         return guard.Finding(is_good, stop, *guard.examine([*logs.values(), *losses]))
 
     def term_names(self):
@@ -99,27 +104,44 @@ class PoseTrainer(keras.Model):
         losses = [name for name, objective in kinds.items() if objective is not None]
         return [*self.metric_names()[2:], *losses]
 
-    def _loss(self, batch):
-        loss, logs, losses = 0.0, {}, []
-        if self.synthetic is not None:
-            values, logs = self.synthetic(self.network, batch["synthetic"])
-            weight = self.synthetic_weight if self.recorded is not None else 1.0
-            loss += weight * tf.reduce_mean(values)
-            losses.append(values)
-        if self.recorded is not None:
-            draws = streams.for_step(self._seed, "augmentation", self.optimizer.iterations.value)
-            values, more = self.recorded(self.network, batch["recorded"], draws)
-            loss += tf.reduce_mean(values)
-            logs = {**logs, **more}
-            losses.append(values)
-        return loss, logs, losses
+    def losses_of(self, network, batch, step, part=None):
+        """Evaluates the objectives that a batch has samples for.
+
+        Args:
+            network: Pose network.
+            batch: As for `train_step`.
+            step: As for `step`.
+            part: The part of the whole batch, as for `streams.for_step`.
+
+        Returns:
+            Dict by kind of (loss [B], dict of float32 [B] for the logs).
+        """
+        found = {}
+        if self.synthetic is not None and "synthetic" in batch:
+            found["synthetic"] = self.synthetic(network, batch["synthetic"])
+        if self.recorded is not None and "recorded" in batch:
+            draws = streams.for_step(self._seed, "augmentation", step, part)
+            found["recorded"] = self.recorded(network, batch["recorded"], draws)
+        return found
+
+    def copy_of_trained(self):
+        """Returns a network like the one that is trained, on one device."""
+        return keras.models.clone_model(self.network)
+
+    def _weighted(self, found):
+        weights = {"synthetic": self.synthetic_weight if self.recorded is not None else 1.0}
+        loss = 0.0
+        for kind, (values, _) in found.items():
+            loss += weights.get(kind, 1.0) * tf.reduce_mean(values)
+        return loss
 
     def _track(self, name, value, is_good):
         value = tf.where(is_good, value, 0.0)
         self._trackers[name].update_state(value, sample_weight=tf.cast(is_good, tf.float32))
 
     def track(self, names):
-        """Declares the metrics, inside the strategy's scope, before training."""
+        """Declares metrics and kept weights, inside the strategy's scope, before training."""
+        self.kept = diagnosis.KeptWeights(self.network.weights)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def metric_names(self):

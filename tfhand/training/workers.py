@@ -138,23 +138,26 @@ def compiled(model):
     """Returns a graph of a model's step on all replicas.
 
     Args:
-        model: With `distribute_strategy` and `step(batch, stop)`, which returns `guard.Finding`.
+        model: With `distribute_strategy` and `step(batch, step, stop)`, which returns
+            `guard.Finding`.
 
     Returns:
-        Function from (batch, stop) to a list of `guard.Finding`, one for each local replica.
+        Function from (batch, number of the step from 0, stop) to a list of `guard.Finding`, one for
+        each local replica.
     """
     strategy = model.distribute_strategy
 
     @tf.function(autograph=False)
-    def on_replicas(batch, stop):
-        def fields(batch, stop):
-            finding = model.step(batch, stop)
+    def on_replicas(batch, step, stop):
+        def fields(batch, step, stop):
+            finding = model.step(batch, step, stop)
             return finding.is_good, finding.stop, finding.term, finding.row
 
-        return strategy.run(fields, (batch, stop))
+        return strategy.run(fields, (batch, step, stop))
 
-    def take_step(batch, stop):
-        columns = map(strategy.experimental_local_results, on_replicas(batch, stop))
+    def take_step(batch, step, stop):
+        step = tf.constant(step, tf.int64)
+        columns = map(strategy.experimental_local_results, on_replicas(batch, step, stop))
         return [guard.Finding(*row) for row in zip(*columns, strict=True)]
 
     take_step.graph = on_replicas
