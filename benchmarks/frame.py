@@ -24,6 +24,11 @@ TARGET_RATIO, TARGET_MS = 1.3, 12.0
 NETWORK, GIVEN, FRAME = "network alone", "frame, given center", "frame"
 BATCHES = (1, 4, 16, 64)
 
+ESTIMATORS = {
+    False: {"PoseEstimator(refine=False)": {"refine": False}, "PoseEstimator": {}},
+    True: {"PoseEstimator(fit=True)": {"fit": True}},
+}
+
 
 def define_flags(flag_values):
     measure.define_flags(flag_values, rounds=60)
@@ -97,8 +102,11 @@ def build_served(folder, spec, batch):
     }
 
 
-def build_estimators(folder, model):
-    """Returns `tfhand.PoseEstimator`s, each a function of the next frame, by name."""
+def build_estimators(folder, model, fit):
+    """Returns `tfhand.PoseEstimator`s, each a function of the next frame, by name.
+
+    With `fit` those that fit a hand, a hundred times slower, else the others.
+    """
     import numpy as np
 
     import tfhand
@@ -106,8 +114,8 @@ def build_estimators(folder, model):
 
     images = np.load(folder / "frames.npy")
     functions = {}
-    for name, refine in (("PoseEstimator(refine=False)", False), ("PoseEstimator", True)):
-        estimator = tfhand.PoseEstimator.load(model, refine=refine)
+    for name, settings in ESTIMATORS[fit].items():
+        estimator = tfhand.PoseEstimator.load(model, **settings)
         remaining = itertools.cycle(images)
         functions[name] = functools.partial(_estimate, estimator, remaining, camera.NYU_INTRINSICS)
     return functions
@@ -128,7 +136,11 @@ def main(options):
         by_name = {case.name: case.seconds for case in one}
         report.target("frame / network", by_name[FRAME] / by_name[NETWORK], most=TARGET_RATIO)
         report.target("ms of a frame", 1e3 * by_name[FRAME], most=TARGET_MS)
-        report.cases("Python, one frame", compare(build_estimators, folder, options.model))
+        report.cases("Python, one frame", compare(build_estimators, folder, options.model, False))
+        fitting = measure.compare(
+            build_estimators, folder, options.model, True, rounds=max(3, options.rounds // 10)
+        )
+        report.cases("Python, one frame, with a fit", fitting)
         rows = []
         for batch in BATCHES:
             cases = measure.compare(
