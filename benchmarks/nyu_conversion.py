@@ -6,7 +6,8 @@ Run as
 
 It writes a small recording (three 640 x 480 PNG a frame) and times, in the same process and with
 the same number of threads, decoding all pictures and converting all frames, in turns. The target
-is a ratio of at most 1.5.
+is a ratio of at most 1.5. Converting one frame says what of it is spent once: calibrating the
+cameras and writing what surrounds the records.
 """
 
 import concurrent.futures
@@ -21,7 +22,7 @@ from absl import flags
 from tfhand import commands
 
 TARGET_RATIO = 1.5
-DECODE, CONVERT = "decoding", "converting"
+DECODE, CONVERT, CONVERT_ONE = "decoding", "converting", "converting one frame"
 
 
 def decode_all(folder, frames, workers):
@@ -38,15 +39,15 @@ def decode_all(folder, frames, workers):
             pass
 
 
-def convert_all(folder, workers):
-    """Converts the recording."""
+def convert(folder, workers, every=1):
+    """Converts every n-th frame of the recording."""
     from data_prep import nyu
 
     # A finished conversion is not done again.
     shutil.rmtree(folder / "records", ignore_errors=True)
     arguments = [
         "nyu", f"--nyu_dir={folder}", f"--output_dir={folder / 'records'}", "--splits=train",
-        f"--workers={workers}", "--num_shards=1",
+        f"--workers={workers}", "--num_shards=1", f"--every={every}",
     ]  # fmt: skip
     nyu.main(commands.parse(nyu.define_flags, arguments))
 
@@ -69,12 +70,14 @@ def write_recording(folder, frames):
 
 
 def build(folder, frames):
-    """Returns both versions by name."""
+    """Returns the versions by name."""
     _set_threads()
     workers = os.cpu_count() or 1
     return {
         DECODE: lambda: decode_all(folder, range(1, frames + 1), workers),
-        CONVERT: lambda: convert_all(folder, workers),
+        # After one frame, so that the records of all stay.
+        CONVERT_ONE: lambda: convert(folder, workers, every=frames),
+        CONVERT: lambda: convert(folder, workers),
     }
 
 
@@ -99,11 +102,17 @@ def main(options):
         cases = measure.compare(build, folder, options.frames, rounds=options.rounds, warmups=1)
         extra = records.read_info(folder / "records").splits["train"].extra
     report.cases(f"{options.frames} frames of three views", cases, relative_to=DECODE)
-    rows = [(case.name, 1e3 * case.seconds / options.frames) for case in cases]
+    decoding, once, converting = (case.seconds for case in cases)
+    frames = options.frames
+    rows = [
+        (DECODE, 1e3 * decoding / frames),
+        (CONVERT, 1e3 * converting / frames),
+        ("converting, without what is spent once", 1e3 * (converting - once) / max(frames - 1, 1)),
+    ]
     report.table("A frame", ["version", "ms"], rows)
     names = ("median_center_to_palm_mm", "median_center_disagreement_mm")
     report.table("Centers found", ["median", "mm"], [(name, extra[name]) for name in names])
-    report.target("converting / decoding", cases[1].seconds / cases[0].seconds, most=TARGET_RATIO)
+    report.target("converting / decoding", converting / decoding, most=TARGET_RATIO)
     report.write(options.output)
 
 

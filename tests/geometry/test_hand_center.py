@@ -86,7 +86,8 @@ def test_samples_do_not_see_each_other(scenes):
     other = image.copy()
     other[0] = 0.0
     after, found = hand_center.find_hand_center(other, intrinsics)
-    np.testing.assert_array_equal(before[1:], after[1:])
+    # The pixels that are summed are those that any sample needs: in another order.
+    np.testing.assert_allclose(before[1:], after[1:], atol=1e-3)
     assert found.numpy().tolist() == [False, True, True, True]
 
 

@@ -36,6 +36,12 @@ _OVERSAMPLING = 1.25
 # Batches up to this size are cropped without a loop in the graph, which is a little faster.
 _MAX_UNROLLED = 4
 
+# Readings in a row that are listed together.
+_GROUP = 8
+
+# Stands for a coordinate that is not finite.
+_NOWHERE_MM = 1e9
+
 # Bounds the work for cameras of very low resolution or a center very far away.
 _MAX_SPLIT = 16
 
@@ -114,7 +120,9 @@ def normalize(depth_mm, cube_mm: float) -> tf.Tensor:
       float32 `[..., S, S, 1]`, in [-1, 1] for depths inside the cube.
     """
     depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
-    scaled = tf.where(foreground_mask(depth_mm, cube_mm), depth_mm * (2.0 / cube_mm), 1.0)
+    scaled = depth_mm * (2.0 / cube_mm)
+    # A number instead of all these ones makes it several times slower.
+    scaled = tf.where(foreground_mask(depth_mm, cube_mm), scaled, tf.ones_like(scaled))
     return scaled[..., tf.newaxis]
 
 
@@ -175,6 +183,8 @@ def crop_depth(depth_mm, intrinsics, center_mm, spec: CropSpec) -> tf.Tensor:
         raise ValueError(
             f"Expected depth of shape [batch, height, width], received {depth_mm.shape}."
         )
+    # Nothing is there.
+    center_mm = tf.where(tf.math.is_finite(center_mm), center_mm, -_NOWHERE_MM)
 
     # Frame by frame: each has its own window, and its own scalars instead of gathered rows.
     def crop_one(i):
@@ -197,75 +207,95 @@ def crop_depth(depth_mm, intrinsics, center_mm, spec: CropSpec) -> tf.Tensor:
 
 def _crop_frame(depth_mm, i, intrinsics, center_mm, spec):
     """`crop_depth` of frame i of `[B, H, W]`, given its `[4]` and `[3]`, to `[S, S]`."""
-    fx, fy, cx, cy = tf.unstack(intrinsics)
-    x, y, z = tf.unstack(center_mm)
+    focal, principal = tf.split(intrinsics, 2)
+    z = center_mm[2]
     near = tf.maximum(z - spec.far_mm, 1.0)
-    far = tf.maximum(z + spec.far_mm - _FAR_MARGIN_MM, near)
-    left, top, right, bottom = _window(center_mm, near, far, intrinsics, tf.shape(depth_mm), spec)
-    window = tf.cast(depth_mm[i, top:bottom, left:right], tf.float32)
-    u, v, depth = _readings_between(window, near, far)
-    u, v = u + tf.cast(left, tf.float32), v + tf.cast(top, tf.float32)
-    u, v = _split_pixels(u, v, _split_factor(far / tf.minimum(fx, fy), spec))
+    # Less than the margin by some rounding, so that no reading between is taken for background.
+    far = tf.maximum((z + (spec.far_mm - _FAR_MARGIN_MM)) * (1.0 - 2.0**-22), near)
+    corner, end = _window(center_mm, near, far, focal, principal, tf.shape(depth_mm), spec)
+    (left, top), (right, bottom) = tf.unstack(corner), tf.unstack(end)
+    u, v, depth, between = _readings_between(depth_mm[i, top:bottom, left:right], near, far)
+    # Axes of what follows: [groups, readings of a group, parts along v, parts along u].
+    part = _part_centers(_split_factor(far / tf.reduce_min(focal), spec))
 
-    # Column of a reading: (x - center_x + cube / 2) S / cube with x = (u - cx) d / fx.
-    scaled_depth = depth / spec.pixel_mm
-    column = (u - cx) * (scaled_depth / fx) + (spec.far_mm - x) / spec.pixel_mm
-    row = (v - cy) * (scaled_depth / fy) + (spec.far_mm - y) / spec.pixel_mm
-    size = spec.image_size
-    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    pixel = tf.cast(row, tf.int32) * size + tf.cast(column, tf.int32)
-    pixel = tf.where(inside, pixel, -1)  # -1: dropped by the segment minimum.
-    relative = tf.broadcast_to(depth - z, tf.shape(pixel))
-    nearest = tf.math.unsorted_segment_min(relative, pixel, size * size)
-    nearest = tf.maximum(nearest, -spec.far_mm)
-    nearest = tf.where(foreground_mask(nearest, spec.cube_mm), nearest, spec.far_mm)
-    return tf.reshape(nearest, [size, size])
+    # Column of a reading: (x - center_x + cube / 2) S / cube with x = (u - cx) d / fx. One more for
+    # the pixels around the crop that take in what lies beside it: faster than telling it apart.
+    size = spec.image_size + 2
+    slope = tf.unstack(1.0 / (focal * spec.pixel_mm))
+    origin = tf.unstack(principal - tf.cast(corner, tf.float32))
+    start = tf.unstack((spec.far_mm - center_mm[:2]) * (1.0 / spec.pixel_mm) + 1.0)
+    column = ((u + (part - origin[0])) * slope[0]) * depth + start[0]
+    row = ((v + (part[:, tf.newaxis] - origin[1])) * slope[1]) * depth + start[1]
+    column, row = (
+        tf.cast(tf.clip_by_value(value, 0.0, size - 1.0), tf.int32) for value in (column, row)
+    )
+    # -1: dropped by the segment minimum.
+    pixel = (row * size + (column + 1)) * between - 1
+    depth = tf.broadcast_to(depth, tf.shape(pixel))
+    nearest = tf.math.unsorted_segment_min(depth, pixel, size * size)
+    nearest = tf.reshape(nearest, [size, size])[1:-1, 1:-1] - z
+    return tf.clip_by_value(nearest, -spec.far_mm, spec.far_mm)
 
 
-def _window(center_mm, near, far, intrinsics, shape, spec):
-    """Part of an image that the cube can cover: int32 left, top, right (excluded), bottom."""
+def _window(center_mm, near, far, focal, principal, shape, spec):
+    """Part of an image that the cube can cover: int32 (left, top), (right, bottom) excluded."""
+    # To the left and top of the image, and to its right and bottom, positive outwards.
+    outwards = tf.constant([[-1.0], [1.0]])
+    sides = outwards * center_mm[:2] + spec.far_mm
     # x / z is monotonic in x and in z, so its extremes are at the corners of the cube.
-    sides = tf.stack([center_mm[:2] - spec.far_mm, center_mm[:2] + spec.far_mm])
-    corners = intrinsics[2:] + intrinsics[:2] * tf.concat([sides / near, sides / far], axis=0)
-    start = tf.floor(tf.reduce_min(corners, axis=0))
-    stop = tf.math.ceil(tf.reduce_max(corners, axis=0)) + 1.0
+    reach = tf.maximum(sides / near, sides / far) * focal + outwards * principal
+    # A right side that is excluded is one farther. Multiples make whole groups of readings.
+    reach = tf.math.ceil((reach + [[0.0], [1.0]]) * (1.0 / _GROUP)) * _GROUP
     size = tf.cast(tf.gather(shape, [2, 1]), tf.float32)
-    bounds = tf.clip_by_value(tf.stack([start, stop]), 0.0, size)
-    # A non-finite center has no window; casting NaN to int is undefined.
-    is_finite = tf.math.is_finite(far) & tf.reduce_all(tf.math.is_finite(corners))
-    bounds = tf.where(is_finite, bounds, 0.0)
-    return tf.unstack(tf.reshape(tf.cast(bounds, tf.int32), [4]))
+    bounds = tf.clip_by_value(outwards * reach, 0.0, size)
+    return tf.unstack(tf.cast(bounds, tf.int32))
 
 
 def _readings_between(depth_mm, near, far):
-    """Lists the readings of an image `[h, w]` between two depths.
+    """Lists the readings of an image `[h, w]` between two depths, and some beside them.
+
+    To list readings one by one takes far longer than to compare them: neighbors in a row are listed
+    together if any of them is between.
 
     Returns:
-      u `[M]`, v `[M]`, depth_mm `[M, 1]`, float32.
+      float32 u `[M, g, 1, 1]`, v `[M, 1, 1, 1]`, depth_mm `[M, g, 1, 1]`; int32 `[M, g, 1, 1]`, 1
+      if between and 0 if not.
     """
-    # One comparison instead of two takes half as long. NaN is not between.
-    between = tf.equal(tf.clip_by_value(depth_mm, near, far), depth_mm)
-    index = tf.reshape(tf.where(tf.reshape(between, [-1])), [-1])
-    depth = tf.gather(tf.reshape(depth_mm, [-1]), index)
+    width = tf.shape(depth_mm)[1]
+    # Costs nothing where the width is a multiple.
+    depth_mm = tf.pad(depth_mm, [[0, 0], [0, -width % _GROUP]])
+    if depth_mm.dtype == tf.uint16:
+        # One comparison: those before `first` wrap around.
+        first = tf.math.ceil(near)
+        count = tf.maximum(tf.minimum(tf.floor(far), 65535.0) - first + 1.0, 0.0)
+        first = tf.cast(tf.minimum(first, 65535.0), tf.uint16)
+        between = depth_mm - first < tf.cast(count, tf.uint16)
+    else:
+        # One comparison instead of two takes half as long. NaN is not between.
+        between = tf.equal(tf.clip_by_value(depth_mm, near, far), depth_mm)
+    # A byte each, as many as an int64 has.
+    between = tf.reshape(tf.cast(between, tf.uint8), [-1, _GROUP])
+    groups = tf.bitcast(between, tf.int64)
+    index = tf.reshape(tf.raw_ops.Where(condition=groups), [-1])
+    depth = tf.cast(tf.gather(tf.reshape(depth_mm, [-1, _GROUP]), index), tf.float32)
+    between = tf.cast(tf.gather(between, index), tf.int32)
     # Division of integers takes five times as long.
-    width = tf.cast(tf.maximum(tf.shape(depth_mm)[1], 1), tf.float64)
+    columns = tf.cast((width + (_GROUP - 1)) // _GROUP, tf.float64)
     index = tf.cast(index, tf.float64)
-    v = tf.floor((index + 0.5) / width)
-    u = index - v * width
-    return tf.cast(u, tf.float32), tf.cast(v, tf.float32), tf.expand_dims(depth, 1)
+    v = tf.floor((index + 0.5) / tf.maximum(columns, 1.0))
+    u = _GROUP * (index - v * columns)
+    u, v = (tf.reshape(tf.cast(value, tf.float32), [-1, 1, 1, 1]) for value in (u, v))
+    u += tf.reshape(tf.range(_GROUP, dtype=tf.float32), [-1, 1, 1])
+    return u, v, *(tf.reshape(value, [-1, _GROUP, 1, 1]) for value in (depth, between))
 
 
 def _split_factor(source_pixel_mm, spec):
-    """k: how many parts a side a source pixel of this size needs, int32."""
-    parts = tf.math.ceil(_OVERSAMPLING * source_pixel_mm / spec.pixel_mm)
+    """k: how many parts a side a source pixel of this size needs, a whole float32."""
+    parts = tf.math.ceil(source_pixel_mm * (_OVERSAMPLING / spec.pixel_mm))
     parts = tf.where(tf.math.is_finite(parts), parts, 1.0)
-    return tf.cast(tf.clip_by_value(parts, 1.0, _MAX_SPLIT), tf.int32)
+    return tf.clip_by_value(parts, 1.0, _MAX_SPLIT)
 
 
-def _split_pixels(u, v, parts):
-    """Replaces pixel centers `[M]` by the centers of `parts` x `parts` squares, `[M, k * k]`."""
-    part = tf.range(parts * parts)
-    step = 1.0 / tf.cast(parts, tf.float32)
-    offset_u = (tf.cast(part % parts, tf.float32) + 0.5) * step - 0.5
-    offset_v = (tf.cast(part // parts, tf.float32) + 0.5) * step - 0.5
-    return u[:, tf.newaxis] + offset_u, v[:, tf.newaxis] + offset_v
+def _part_centers(parts):
+    """Where the middles of k parts of a pixel lie, from its own: float32 `[k]`."""
+    return (tf.range(parts) + 0.5) / parts - 0.5

@@ -104,10 +104,11 @@ def _find(depth_mm, intrinsics):
     intrinsics = tf.convert_to_tensor(intrinsics, tf.float32)
     surface = nearest_surface.find_nearest_surface(tf.convert_to_tensor(depth_mm), intrinsics)
     points, cluster = surface.points_mm, surface.cluster
-    center, certain = _free_end(points, cluster, _near_border(surface.depth_mm))
+    near_border = tf.gather(_near_border(surface.depth_mm), surface.pixels, axis=1)
+    center, certain = _free_end(points, cluster, near_border)
     center = _move_to_end(points, cluster, center)
     near = cluster & (nearest_surface.squared_distance(points, center) < _HAND_REACH_MM**2)
-    found = tf.reduce_sum(tf.where(near, surface.area_mm2, 0.0), axis=1) >= _NO_HAND_MM2
+    found = nearest_surface.masked_sum(surface.area_mm2, near)[:, 0] >= _NO_HAND_MM2
     found &= _ring_share(surface, center) < _WALL_SHARE
     center *= 1.0 + _BEHIND_SURFACE_MM / tf.maximum(tf.norm(center, axis=1, keepdims=True), 1.0)
     return surface, tf.where(found[:, None], center, 0.0), found, certain
@@ -134,10 +135,13 @@ def _share(mask, other):
 
 def _near_border(image):
     """Whether each pixel of [B, H, W] lies within two pixels of the border, bool [1, H * W]."""
+
+    def at_ends(size):
+        middle = 0.5 * tf.cast(size - 1, tf.float32)
+        return tf.abs(tf.range(size, dtype=tf.float32) - middle) > middle - 2.0
+
     height, width = tf.shape(image)[1], tf.shape(image)[2]
-    v, u = tf.range(height)[:, None], tf.range(width)[None, :]
-    edge = tf.minimum(tf.minimum(v, height - 1 - v), tf.minimum(u, width - 1 - u))
-    return tf.reshape(edge < 2, [1, -1])
+    return tf.reshape(at_ends(height)[:, tf.newaxis] | at_ends(width), [1, -1])
 
 
 def _free_end(points, cluster, near_border):

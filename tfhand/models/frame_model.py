@@ -90,9 +90,11 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
         "spheres_px": camera.project(spheres_mm, intrinsics)[..., :2],
         "confidence": _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + outputs["spread_mm"]),
     }
+    shown = tf.cast(found, tf.float32)
     for name, values in results.items():
-        shown = tf.reshape(found, [-1] + [1] * (values.shape.rank - 1))
-        results[name] = tf.where(shown, values, 0.0)
+        # A selection takes several times longer.
+        shown_here = tf.reshape(shown, [-1] + [1] * (values.shape.rank - 1))
+        results[name] = tf.math.multiply_no_nan(values, shown_here)
     return {"found": found, **results}
 
 
