@@ -92,7 +92,7 @@ def write_predictions(path):
 
 
 def write_fits(path):
-    fits = pseudo_labels.PseudoLabels(*[np.random.default_rng(0).normal(size=(9, 9))] * 6)
+    fits = pseudo_labels.PseudoLabels(*[np.random.default_rng(0).normal(size=(9, 9))] * 7)
     pseudo_labels.save_pseudo_labels(path / "fits.npz", fits)
 
 
