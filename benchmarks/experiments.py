@@ -27,7 +27,8 @@ from tfhand.training import options
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Of what a run is made from, not part of what it is.
-_PLACES = ("workdir", "data_dir", "init_from", "flagfile", "seed")
+_PLACES = ("workdir", "data_dir", "flagfile", "seed")
+_NO_PLACES = ("none", "shipped")
 
 
 def define_flags(flag_values):
@@ -78,6 +79,8 @@ def _run_row(name, seed, workdir, data_dir, size_flags, results):
         for flag, value in sorted(parsed.flag_values_dict().items())
         if flag not in _PLACES and flag in _flags_of_a_run()
     }
+    if wanted["init_from"] not in _NO_PLACES:
+        wanted["init_from"] = "another run"
     output = results / name / f"seed-{seed}.json"
     if output.exists() and files.read_json(output)["flags"] == wanted:
         print(f"{name}, seed {seed}: its result is there.", flush=True)

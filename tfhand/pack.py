@@ -6,6 +6,7 @@ Weights are rounded to half precision, which halves the files; the files hold wh
 """
 
 import pathlib
+import shutil
 
 import h5py
 import numpy as np
@@ -41,22 +42,26 @@ def main(values):
     for stage in _COPIED:
         if not (source / stage / "done.json").is_file():
             raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
+    *_, made_from = files.read_json(source / provenance.NAME)
+    made_from = {name: made_from[name] for name in ("commit", "versions")}
     network_options = starts.network_options_of(source)
     network = starts.load_network(source, tf.distribute.get_strategy(), network_options)
     prior = starts.load_prior(source)
     for model in (network, prior):
         model.set_weights([_rounded(values) for values in model.get_weights()])
-    (target / "init").mkdir(parents=True, exist_ok=True)
-    weights.save_weights(network, target / "init" / "pose.weights.h5")
-    pose_prior.save_prior(prior, target / "prior")
-    for path in target.glob("*/*.weights.h5"):
-        _compress(path)
-    for stage, names in _COPIED.items():
-        for name in names:
-            files.write_json(target / stage / name, files.read_json(source / stage / name))
-    *_, made_from = files.read_json(source / provenance.NAME)
-    kept = {name: made_from[name] for name in ("commit", "versions")}
-    files.write_json(target / "made_from.json", kept)
+    with files.folder_beside(target) as made:
+        (made / "init").mkdir(parents=True, exist_ok=True)
+        weights.save_weights(network, made / "init" / "pose.weights.h5")
+        pose_prior.save_prior(prior, made / "prior")
+        for path in made.glob("*/*.weights.h5"):
+            _compress(path)
+        for stage, names in _COPIED.items():
+            for name in names:
+                files.write_json(made / stage / name, files.read_json(source / stage / name))
+        files.write_json(made / "made_from.json", made_from)
+        if target.exists():
+            shutil.rmtree(target)
+        made.replace(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
 

@@ -101,6 +101,39 @@ def test_a_sample_without_anything_to_see_is_not_kept(inputs):
     np.testing.assert_array_equal(labels.kept, np.arange(COUNT) != 3)
 
 
+def test_fits_that_are_no_number_and_empty_samples_do_not_move_the_gate(inputs, monkeypatch):
+    number, (network, depth, *rest) = inputs
+    depth = depth.copy()
+    depth[:8] = 0.0
+    depth[8] = np.nan
+    labels = pseudo_labels.make_pseudo_labels(network, depth, *rest, keep_share=0.5)
+    seen = number[9:]
+    np.testing.assert_array_equal(labels.kept[9:], seen <= np.quantile(seen, 0.5))
+    assert not labels.kept[:9].any()
+
+
+def test_every_changed_byte_of_saved_fits_is_noticed_or_harmless(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = [(3, 41, 3), (3, 23), (3, 3, 3), (3,), (3,), (3, 6), (2, 14)]
+    saved = pseudo_labels.PseudoLabels(*(rng.normal(size=s).astype(np.float32) for s in shapes))
+    path = tmp_path / "fits.npz"
+    pseudo_labels.save_pseudo_labels(path, saved)
+    content = path.read_bytes()
+    refused = 0
+    for place in rng.choice(len(content), 400, replace=False):
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(changed)
+        try:
+            found = pseudo_labels.load_pseudo_labels(path)
+        except ValueError:
+            refused += 1
+            continue
+        for name, values in vars(saved).items():
+            np.testing.assert_array_equal(getattr(found, name), values)
+    assert refused > 300
+
+
 def test_shape_is_found_first_and_from_every_subject(inputs):
     _, arguments = inputs
     labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)

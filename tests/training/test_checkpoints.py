@@ -52,6 +52,26 @@ def empty(path):
     path.write_bytes(b"")
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"model_checkpoint_path"])
+def test_a_damaged_list_of_checkpoints_costs_none(folder, variables, content):
+    (folder / "checkpoint").write_bytes(content)
+    assert restore(folder, variables) == (8, 8)
+    # And the next is written as if nothing had been.
+    kept = checkpoints.Checkpoints(folder, variables)
+    fill(variables, 10)
+    kept.save(10)
+    assert restore(folder, variables) == (10, 10)
+
+
+def test_other_variables_are_refused_and_stay(folder, variables):
+    other = [tf.Variable(np.ones([40, 51], np.float32)), variables[1]]
+    with pytest.raises(ValueError, match="another version"):
+        checkpoints.Checkpoints(folder, other).restore()
+    with pytest.raises(ValueError, match="3 variables"):
+        checkpoints.Checkpoints(folder, [*variables, tf.Variable(1.0)]).restore()
+    assert restore(folder, variables) == (8, 8)
+
+
 def test_the_newest_of_the_last_three_is_read(folder, variables, capfd):
     assert sorted(p.name for p in folder.glob("*.index")) == [f"ckpt-{k}.index" for k in (4, 6, 8)]
     assert restore(folder, variables) == (8, 8)

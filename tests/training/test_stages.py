@@ -188,6 +188,31 @@ def test_damaged_fits_are_made_again(tuned, workdir, caplog):
     assert "fits.npz" in caplog.text
 
 
+def test_fits_of_other_samples_are_made_again(tuned, workdir, recording):
+    tuned.stop_at.add("round-1")
+    with pytest.raises(KeyboardInterrupt):
+        tuned()
+    path = workdir.stage("tune") / "round-1" / "fits.npz"
+    found = pseudo_labels.load_pseudo_labels(path)
+    fewer = {f: v if f == "shape" else v[:2] for f, v in vars(found).items()}
+    pseudo_labels.save_pseudo_labels(path, pseudo_labels.PseudoLabels(**fewer))
+    tuned.stop_at.clear()
+    notes, _ = tuned(rounds=2)
+    assert [kind for kind, _ in notes] == ["fit", "fit", "train", "fit", "train"]
+
+
+def test_nothing_to_learn_from_is_one_error(tuned, monkeypatch):
+    make = fits.pseudo_labels.make_pseudo_labels
+
+    def nothing_kept(*arguments):
+        found = make(*arguments)
+        return dataclasses.replace(found, kept=np.zeros_like(found.kept))
+
+    monkeypatch.setattr(fits.pseudo_labels, "make_pseudo_labels", nothing_kept)
+    with pytest.raises(ValueError, match="4 samples of 3 views, found none"):
+        tuned()
+
+
 def test_another_start_is_refused(tuned, make_network):
     tuned()
     other = make_network()

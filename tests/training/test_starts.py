@@ -9,7 +9,7 @@ from tfhand.evaluation import predictions
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import pose_network, pretrained
-from tfhand.training import options, provenance, stages, starts, synthetic_test
+from tfhand.training import options, provenance, run_flags, stages, starts, synthetic_test
 from tfhand.training import workdir as workdirs
 
 SMALL = ("--image_size=32", "--features=8", "--growth=4", "--depth=1")
@@ -68,6 +68,14 @@ def test_settings_that_were_given_are_compared(run):
         starts.find_start(str(run), given(*SMALL, "--prior_batch=17"))
     with pytest.raises(ValueError, match="features=8 in its stage init, received 64"):
         starts.find_start(str(run), given(*SMALL[:1], *SMALL[2:]))
+
+
+def test_resolved_flags_name_nothing_that_was_not_asked_for(run, tmp_path):
+    values = parse(*SMALL, "--init_steps=2", f"--init_from={run}")
+    (tmp_path / "resolved.flags").write_text(run_flags.into_string(values))
+    again = f"--flagfile={tmp_path / 'resolved.flags'}"
+    assert starts.find_start(str(run), given(again)) == run
+    assert given(again) == given(*SMALL, "--init_steps=2")
 
 
 def test_another_precision_may_go_on_from_it(run):

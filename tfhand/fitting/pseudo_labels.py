@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfhand import files
 from tfhand.fitting import batched_fits, part_residuals
 from tfhand.geometry import crop, rigid, views
+from tfhand.hand import skeleton, template
 from tfhand.losses import multi_view
 
 __all__ = [
@@ -24,8 +25,6 @@ __all__ = [
     "save_pseudo_labels",
 ]
 
-# What NumPy and zipfile raise for a damaged file.
-_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError, ValueError)
 # Pixels of all views that a part has to cover to be judged.
 _LEAST_PIXELS = 20
 
@@ -108,8 +107,10 @@ def make_pseudo_labels(
     estimate = estimate_in_ref(network, depth_mm, ref_from_crop, spec.cube_mm)
     fits = batched_fits.fit_samples(estimate, depth_mm, ref_from_crop, group, spec, config, shape)
     residual = fits.residual_mm
-    # A residual of 0 is that of a sample without any surface; one that is not finite is not kept.
-    kept = (residual > 0.0) & (residual <= np.nanquantile(residual, keep_share))
+    # A residual of 0 is that of a sample without any surface.
+    kept = np.isfinite(residual) & (residual > 0.0)
+    if kept.any():
+        kept &= residual <= np.quantile(residual[kept], keep_share)
     parts_kept = np.repeat(kept[:, None], len(part_residuals.PARTS), axis=1)
     if keep_parts_share < 1.0 and kept.any():
         of_parts = fits.part_residual_mm
@@ -152,9 +153,33 @@ def load_pseudo_labels(path):
     """
     names = [field.name for field in dataclasses.fields(PseudoLabels)]
     try:
+        with zipfile.ZipFile(path) as archive:
+            # All of each: NumPy stops, before the checksum, where a header claims fewer numbers.
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} is wrong")
         with np.load(path) as arrays:
-            return PseudoLabels(**{name: arrays[name] for name in names})
+            found = PseudoLabels(**{name: arrays[name] for name in names})
+        _check_shapes(found)
     except FileNotFoundError:
         raise
-    except _DAMAGE as error:
-        raise ValueError(f"Expected fits in {path}, found a damaged file: {error}.") from error
+    except Exception as error:  # NumPy and zipfile raise errors of many kinds on damaged files.
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"Expected fits in {path}, found a damaged file: {reason}.") from error
+    return found
+
+
+def _check_shapes(labels):
+    count = len(labels.residual_mm)
+    expected = {
+        "spheres_ref_mm": (count, len(skeleton.SPHERE_NAMES), 3),
+        "angles": (count, len(template.ANGLE_NAMES)),
+        "ref_from_hand": (count, 3, 3),
+        "residual_mm": (count,),
+        "kept": (count,),
+        "parts_kept": (count, len(part_residuals.PARTS)),
+        "shape": (len(labels.shape), len(template.SHAPE_NAMES)),
+    }
+    found = {name: getattr(labels, name).shape for name in expected}
+    if found != expected:
+        raise ValueError(f"expected shapes {expected}, found {found}")

@@ -33,9 +33,22 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(variables=list(variables))
         self._manager = None
         if is_chief:
-            self._manager = tf.train.CheckpointManager(
-                self._checkpoint, str(folder), max_to_keep=_KEPT, checkpoint_name=_NAME
+            self._manager = self._make_manager()
+
+    def _make_manager(self):
+        def make():
+            return tf.train.CheckpointManager(
+                self._checkpoint, str(self._folder), max_to_keep=_KEPT, checkpoint_name=_NAME
             )
+
+        try:
+            return make()
+        except ValueError:
+            # TensorFlow's list of the checkpoints; they themselves are found without it.
+            index = self._folder / "checkpoint"
+            logging.warning("%s cannot be read and is left out.", index)
+            index.unlink()
+            return make()
 
     def save(self, step):
         """Writes the variables as they are after a step.
@@ -55,12 +68,16 @@ class Checkpoints:
 
         Returns:
             The step it was written after; 0 if there is none, and then nothing is changed.
+
+        Raises:
+            ValueError: If it holds other variables, those of another version of this package.
         """
         steps = self._steps()
         for step in steps:
             path = str(self._folder / f"{_NAME}-{step}")
             problem = _find_problem(path)
             if problem is None:
+                self._check_shapes(path)
                 self._checkpoint.restore(path).assert_consumed()
                 print(f"Going on from step {step} in {self._folder}.", flush=True)
                 return step
@@ -68,6 +85,20 @@ class Checkpoints:
         if steps:
             logging.warning("No checkpoint in %s can be read: starting anew.", self._folder)
         return 0
+
+    def _check_shapes(self, path):
+        found = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        found = {name: shape for name, shape in found.items() if name.startswith("variables/")}
+        expected = {
+            f"variables/{i}/.ATTRIBUTES/VARIABLE_VALUE": variable.shape.as_list()
+            for i, variable in enumerate(self._checkpoint.variables)
+        }
+        if found != expected:
+            raise ValueError(
+                f"Expected {len(expected)} variables of this training in {path}, found "
+                f"{len(found)} or other shapes: another version of this package began it. Finish "
+                "it there, or delete the folder of the stage."
+            )
 
     def _steps(self):
         """Steps of the checkpoints on disk, the newest first."""

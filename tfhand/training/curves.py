@@ -1,6 +1,7 @@
 """The TensorBoard logs of a training that may be cut off: each point once, none missing."""
 
 import tensorflow as tf
+from absl import logging
 
 from tfhand import files
 
@@ -43,4 +44,6 @@ def _split(path, step):
                 kept.append(record)
     except tf.errors.DataLossError:
         dropped = True
+        last = max((tf.compat.v1.Event.FromString(record).step for record in kept), default=0)
+        logging.warning("%s ends with a damaged record, after step %d.", path, last)
     return kept, dropped

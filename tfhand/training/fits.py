@@ -49,6 +49,9 @@ def make_fits(folder, network, recording, options, spec, shape):
 
     Returns:
         `Fits`.
+
+    Raises:
+        ValueError: If no fit agrees with the depth.
     """
     if shape is None:
         shape = np.zeros([int(recording.group.max()) + 1, len(template.SHAPE_NAMES)], np.float32)
@@ -64,6 +67,11 @@ def make_fits(folder, network, recording, options, spec, shape):
         part = part if together else recordings.one_view_each(part)
         found = _read_or_fit(folder / name, network, part, options, spec, shape)
         shape = found.shape
+        if not found.kept.any():
+            raise ValueError(
+                f"Expected a fit to learn from among {len(found.kept)} samples of "
+                f"{part.num_views} views, found none that is finite and meets a surface."
+            )
         in_views = pipeline.targets_in_views(found.spheres_ref_mm, part.ref_from_crop)
         target[rows] = in_views.reshape(-1, *target.shape[1:])
         of_spheres = found.parts_kept[:, part_residuals.PART_OF_SPHERE]
@@ -90,7 +98,10 @@ def known_poses(fits, share):
 def _read_or_fit(path, network, part, options, spec, shape):
     if path.exists():
         try:
-            return pseudo_labels.load_pseudo_labels(path)
+            found = pseudo_labels.load_pseudo_labels(path)
+            if (len(found.kept), len(found.shape)) == (len(part), len(shape)):
+                return found
+            logging.warning("%s holds fits of other samples. They are made again.", path)
         except ValueError as error:
             logging.warning("%s They are made again.", error)
     with preemption.begun_again(f"the fits of {path.parent.name}"):
@@ -113,7 +124,7 @@ def _describe(found, in_views, part):
     """Says how good fits are: by residual always, against labels where there are any."""
     described = {
         "views": part.num_views,
-        "residual_mm": float(found.residual_mm.mean()),
+        "residual_mm": float(found.residual_mm[np.isfinite(found.residual_mm)].mean()),
         "kept": int(found.kept.sum()),
         "samples": len(found.kept),
     }
@@ -123,6 +134,6 @@ def _describe(found, in_views, part):
     if known.all():
         # Measured for the report; nothing learns from it.
         error = np.linalg.norm(joints - truth, axis=-1).mean(axis=(1, 2))
-        described["error_mm"] = float(error.mean())
+        described["error_mm"] = float(error[np.isfinite(error)].mean())
         described["error_of_kept_mm"] = float(error[found.kept].mean())
     return described

@@ -20,6 +20,12 @@ def into_string(values):
         values: Parsed absl `FlagValues` of `tfhand.train`.
     """
     values = copy.deepcopy(values)
+    if values.init_from != "none":
+        # Of stages that this run takes as they are: their defaults were not asked for.
+        for name in list(values):
+            of_start = name.startswith(("init_", "prior_")) and name != "init_from"
+            if of_start and not values[name].present:
+                delattr(values, name)
     for name in PATHS:
         path = values[name].value
         # Records may lie in an object store.

@@ -71,8 +71,10 @@ def leave_when_one_is_lost():
             ) from error
         if not _is_of_workers(error):
             raise
+        too_long = isinstance(error, tf.errors.DeadlineExceededError)
+        what = "waited longer than --worker_timeout for" if too_long else "lost"
         print(
-            "train: lost another worker; the same command on all machines goes on from the last "
+            f"train: {what} another worker; the same command on all machines goes on from the last "
             f"checkpoint. TensorFlow says: {_cause(error)}",
             file=sys.stderr,
             flush=True,
