@@ -47,7 +47,7 @@ run: $(READY)
 	    $(if $(DATA),--data_dir=$(DATA)) $(RUN_FLAGS)
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)

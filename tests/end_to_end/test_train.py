@@ -158,7 +158,7 @@ def test_killed_in_every_stage_it_ends_the_same(finished, tmp_path, read_curves)
         ("tune/backup/round-1/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
     ):
         assert end_process(workdir, sign, number, *command) == status, sign
-    result = run_process(*command, f"--workdir={workdir}")
+    result = run_process(*command, "--test_fit", f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr[-4000:]
     assert "Going on from step 3" in result.stdout
     for name in ("prior/prior.weights.h5", "init/pose.weights.h5", "tune/pose.weights.h5"):

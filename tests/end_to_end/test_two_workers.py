@@ -11,7 +11,7 @@ SMALL = (
     "--recording_samples=24", "--image_size=32", "--features=8", "--growth=4", "--depth=1",
     "--prior_steps=2", "--prior_batch=16", "--init_steps=2", "--init_batch=4", "--tune_steps=2",
     "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=2", "--tune_rounds=1",
-    "--worker_timeout=400", "--distribution=multi_worker",
+    "--worker_timeout=400", "--distribution=multi_worker", "--init_from=none",
 )  # fmt: skip
 
 
