@@ -18,21 +18,20 @@ import dataclasses
 
 import keras
 import tensorflow as tf
-from absl import flags, logging
+from absl import flags
 
 from data_prep import records, synthetic
 from tfhand import commands, files
-from tfhand.evaluation import fitted, predictions, qualitative, real_frame, report
 from tfhand.geometry import crop
-from tfhand.hand import skeleton
 from tfhand.losses import terms
-from tfhand.models import exporting, pose_network, pretrained
+from tfhand.models import pretrained
 from tfhand.training import (
     agreement,
     cluster,
     fine_tuning,
     loop,
     options,
+    outcome,
     provenance,
     recordings,
     run_flags,
@@ -172,23 +171,6 @@ def _read_recording(data_dir, options):
     )
 
 
-def _scores(name, predicted, test, spec, values):
-    """Scores the first view, as the field does, and all views, as far as they have labels."""
-    joints = predicted.label_mask[:, :, skeleton.EVALUATION_JOINTS]
-    if not joints.any():
-        logging.warning("The test split has no labels: nothing to score.")
-        return {}
-    scores = {name: predicted.score([0])} if joints[:, 0].any() else {}
-    scores[f"{name}_all_views"] = predicted.score()
-    if name in scores and values.test_fit and values.test_on == "recording":
-        with preemption.begun_again("the scores"):
-            by_fit = fitted.fit_predictions(predicted, test, spec, view=0)
-        scores[f"{name}_fitted"] = by_fit.score([0])
-    for name, score in scores.items():
-        print(f"{name}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
-    return scores
-
-
 def main(values):
     """Runs the command."""
     lost = workers.leave_when_one_is_lost() if _has_workers(values) else contextlib.nullcontext()
@@ -248,9 +230,15 @@ def _run(values, held):
         )
     else:
         network = starts.load_network(start, strategy, network_options)
+
+    def score(name, network):
+        served = stages.in_float32(network, network_options)
+        # Synthetic samples have no subject, whose shape a fit would share.
+        with_fit = values.test_fit and values.test_on == "recording"
+        return outcome.predict_and_score(name, served, test, spec, with_fit)
+
     if is_chief:
-        after = _predict(stages.in_float32(network, network_options), test, spec)
-        scores = _scores("synthetic_only", after, test, spec, values)
+        predicted, scores = score("synthetic_only", network)
     if tune_options.method != "none":
         network = fine_tuning.fine_tune(
             workdir,
@@ -265,16 +253,16 @@ def _run(values, held):
             run_options,
         )
         if is_chief:
-            after = _predict(stages.in_float32(network, network_options), test, spec)
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
-            scores |= _scores(name, after, test, spec, values)
+            predicted, more = score(name, network)
+            scores |= more
     with workers.one_by_one(strategy), preemption.begun_again("the report"):
         if is_chief:
             served = stages.in_float32(network, network_options)
-            _export(workdir, served, prior, spec)
-            _report(workdir, start or workdir.path, scores, after, served, test, spec)
-            made_from = (workdir.path / provenance.NAME).read_text(encoding="utf-8")
-            files.write_text(workdir.path / "report" / provenance.NAME, made_from)
+            outcome.export(workdir, served, prior, spec)
+            outcome.write_report(
+                workdir, start or workdir.path, scores, predicted, served, test, spec
+            )
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):
@@ -293,46 +281,6 @@ def _check(network_options, init_options, tune_options, weights, num_devices):
         )
     if tune_options.method == "gradient" and not any(dataclasses.astuple(weights)):
         raise ValueError("Expected a --weight_* above 0 for --tune_method=gradient, found none.")
-
-
-def _export(workdir, network, prior, spec):
-    inference = pose_network.build_inference_network(network)
-    with files.replacing(workdir.path / "pose.keras") as partial:
-        inference.save(partial)
-    exporting.export_pose(inference, str(workdir.path / "export" / "pose" / "1"), spec.cube_mm)
-    exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
-
-
-def _predict(network, test, spec):
-    with preemption.begun_again("the scores"):
-        return predictions.predict_dataset(network, test, cube_mm=spec.cube_mm)
-
-
-def _report(workdir, start, scores, predicted, network, test, spec):
-    folder = workdir.path / "report"
-    extra = {"versions": provenance.versions()}
-    nyu = real_frame.find_folder()
-    if nyu is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        extra["nyu_real_frame"] = real_frame.score_real_frame(
-            network, nyu, spec, folder / "nyu_real_frame.png"
-        )
-    for where, stage, name in ((start, "prior", "reconstruction"), (workdir.path, "tune", "fits")):
-        path = where / stage / f"{name}.json"
-        if path.exists():
-            extra[f"{stage}_{name}"] = files.read_json(path)
-    if not scores:
-        report.write_metrics(folder / "metrics.json", {}, extra)
-        qualitative.draw_spread_out(predicted, test, folder, cube_mm=spec.cube_mm)
-    else:
-        report.write_report(folder, scores, title="Hand pose", extra=extra)
-        qualitative.draw_best_and_worst(predicted, test, folder, cube_mm=spec.cube_mm)
-        print(report.markdown_table(scores))
-    before, after = (scores.get(n) for n in ("synthetic_only", "self_supervised"))
-    if before and after:
-        gain = 1.0 - after.mean_joint_error_mm / before.mean_joint_error_mm
-        print(f"\nSelf-supervision lowered the mean error by {100 * gain:.1f} %.")
-    print(f"Report: {folder}")
 
 
 if __name__ == "__main__":

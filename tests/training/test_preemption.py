@@ -88,29 +88,26 @@ def test_the_message_names_what_is_begun_again():
     assert "begins the fits of round-2 again and keeps what was finished before" in said
 
 
+# A loop that waits to be asked, then does what `end` says, inside of its context or after it.
+LOOP = """
+    import time
+    with preemption.deferred() as is_asked_to_stop:
+        print("ready", flush=True)
+        while not is_asked_to_stop():
+            time.sleep(0.01)
+    {end}
+"""
+
+
 def test_a_loop_is_asked_and_decides():
-    status, said = run_until_sigterm("""
-        import time
-        with preemption.deferred() as is_asked_to_stop:
-            print("ready", flush=True)
-            while not is_asked_to_stop():
-                time.sleep(0.01)
-            print("saved")
-            preemption.leave("after step 3")
-    """)
+    end = '    print("saved"); preemption.leave("after step 3")'
+    status, said = run_until_sigterm(LOOP.format(end=end))
     assert status == 75
     assert said == "saved\nStopped by SIGTERM after step 3; the same command goes on from there.\n"
 
 
 def test_a_request_that_a_loop_missed_is_not_lost():
-    status, said = run_until_sigterm("""
-        import time
-        with preemption.deferred() as is_asked_to_stop:
-            print("ready", flush=True)
-            while not is_asked_to_stop():
-                time.sleep(0.01)
-        print("went on")
-    """)
+    status, said = run_until_sigterm(LOOP.format(end='print("went on")'))
     assert status == 75 and "SIGTERM after a training" in said and "went on" not in said
 
 

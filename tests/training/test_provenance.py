@@ -4,6 +4,7 @@ import json
 
 import pytest
 from absl import flags as absl_flags
+from absl import logging
 
 from data_prep import synthetic
 from tfhand import commands, train
@@ -69,7 +70,15 @@ def test_every_flag_that_takes_any_text_is_a_path():
     assert {name for name, kind in kinds.items() if kind == "string"} == set(run_flags.PATHS)
 
 
-def test_flags_of_logging_decide_nothing(tmp_path):
+@pytest.fixture
+def verbosity():
+    """Gives absl, whose flags are the process's own, its verbosity back."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
+
+
+def test_flags_of_logging_decide_nothing(tmp_path, verbosity):
     values = parse(f"--workdir={tmp_path}", "--verbosity=1", "--tune_steps=7")
     decide = run_flags.that_decide(values)
     assert decide["--tune_steps"] == 7 and decide["--workdir"] == "given"

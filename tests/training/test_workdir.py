@@ -1,4 +1,6 @@
-"""Stages of a working directory whose files are damaged."""
+"""Stages of a working directory: done, killed, of other settings, or damaged."""
+
+import json
 
 import pytest
 
@@ -13,6 +15,47 @@ def folder(tmp_path):
         pass
     assert workdir.Workdir(tmp_path).is_done("prior", SETTINGS)
     return tmp_path
+
+
+@pytest.fixture
+def run(tmp_path):
+    return workdir.Workdir(tmp_path / "run")
+
+
+def test_a_finished_stage_is_done(run):
+    settings = {"steps": 3, "pair": (1, 2)}
+    assert not run.is_done("init", settings)
+    with run.working("init", settings) as folder:
+        (folder / "backup").mkdir()
+        assert not run.is_done("init", settings)
+    assert run.is_done("init", settings)
+    assert not (folder / "backup").exists()
+    assert not run.is_done("tune", settings)
+    # Killed after it was done, before its backup was removed.
+    (folder / "backup").mkdir()
+    assert run.is_done("init", settings) and not (folder / "backup").exists()
+    assert json.loads((folder / "done.json").read_text())["seconds"] >= 0.0
+
+
+@pytest.mark.parametrize("other", [{"steps": 4}, {"steps": 3, "batch": 1}, {}])
+def test_other_settings_are_refused(run, other):
+    with run.working("init", {"steps": 3}):
+        pass
+    with pytest.raises(ValueError, match=r"init was made with .*workdir"):
+        run.is_done("init", other)
+
+
+def test_a_killed_stage_is_not_done(run):
+    with pytest.raises(KeyboardInterrupt):
+        with run.working("init", {"steps": 3}) as folder:
+            (folder / "backup").mkdir()
+            raise KeyboardInterrupt
+    assert not (folder / "done.json").exists()
+    assert not run.is_done("init", {"steps": 3})
+    # What there is goes on from here, but not with other settings.
+    assert (folder / "backup").exists()
+    with pytest.raises(ValueError, match=r"steps=3 \(now 4\)"):
+        run.is_done("init", {"steps": 4})
 
 
 def test_some_settings_are_checked_by_themselves(folder):

@@ -1,6 +1,6 @@
 """The weights that come with the package: an initialized network and the prior that goes with it.
 
-They lie in `tfhand/models/pretrained` in the form of a run's finished stages `init` and `prior`, so
+They lie in `tfhand/models/assets` in the form of a run's finished stages `init` and `prior`, so
 training starts from them as from another run. docs/model_card.md says what they are.
 """
 
@@ -14,7 +14,7 @@ __all__ = ["FOLDER", "NAME", "load_pose_network"]
 
 # What a path is replaced by where these weights are meant.
 NAME = "shipped"
-FOLDER = pathlib.Path(__file__).parent / "pretrained"
+FOLDER = pathlib.Path(__file__).parent / "assets"
 
 
 def load_pose_network():

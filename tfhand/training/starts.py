@@ -82,9 +82,15 @@ def given_settings(values, network_options):
 
 
 def network_options_of(folder):
-    """Returns the `options.NetworkOptions` of the network of a start, to use it in float32."""
+    """Returns the `options.NetworkOptions` of the network of a start, to use it in float32.
+
+    Raises:
+        ValueError: If its settings lack one of them.
+    """
     settings = files.read_json(folder / "init" / "settings.json")
-    names = [field.name for field in dataclasses.fields(NetworkOptions)]
+    names = {field.name for field in dataclasses.fields(NetworkOptions)}
+    if not isinstance(settings, dict) or not names <= set(settings):
+        raise ValueError(f"Expected settings {sorted(names)} of a network in {folder / 'init'}.")
     made_with = NetworkOptions(**{name: settings[name] for name in names})
     return dataclasses.replace(made_with, precision="float32")
 

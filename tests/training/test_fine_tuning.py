@@ -1,0 +1,221 @@
+"""Rounds of fine-tuning: what is fitted, what is trained on, what is kept and what is refused."""
+
+import dataclasses
+import json
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhand.fitting import pseudo_labels
+from tfhand.geometry import crop
+from tfhand.losses import terms
+from tfhand.training import fine_tuning, fits, loop, options
+from tfhand.training import workdir as workdirs
+
+SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return workdirs.Workdir(tmp_path / "run")
+
+
+@pytest.fixture
+def tuned(workdir, make_network, recording, monkeypatch):
+    """Runs `fine_tune` with fitting and training replaced by notes of what they were asked."""
+    notes, stop_at, known_poses = [], set(), []
+
+    def make_pseudo_labels(network, depth, ref_from_crop, group, spec, config, *shares_and_shape):
+        shape = shares_and_shape[-1]
+        notes.append(("fit", round(float(np.asarray(shape)[0, 0]), 3)))
+        return pseudo_labels.PseudoLabels(
+            np.zeros([len(group), 41, 3], np.float32),
+            np.zeros([len(group), 23], np.float32),
+            np.tile(np.eye(3, dtype=np.float32), (len(group), 1, 1)),
+            np.ones(len(group), np.float32),
+            np.arange(len(group)) < 3,
+            np.arange(len(group))[:, None] < [3, 3, 3, 3, 3, 2],
+            np.full([2, 14], 0.1, np.float32),
+        )
+
+    def fit(model, make_batch, steps, folder, name, run, watching, describe):
+        if name in stop_at:
+            raise KeyboardInterrupt
+        kept = make_batch(0, (0, 1))["recorded"]["target_mask"].numpy().max(axis=(1, 2)).sum()
+        notes.append(("train", (name, steps, kept)))
+        kernel = model.network.trainable_variables[0]
+        kernel.assign(kernel + 1.0)
+
+    monkeypatch.setattr(fits.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
+    monkeypatch.setattr(loop, "fit", fit)
+    # Synthetic samples have their own tests; compiling them takes long.
+    synthetic = {"depth_mm": tf.zeros([2, 32, 32]), "spheres_mm": tf.zeros([2, 41, 3])}
+
+    def synthetic_batches(spec, batch_size, config, seed, known):
+        known_poses.append(known)
+        return lambda step, part: synthetic
+
+    monkeypatch.setattr(fine_tuning.pipeline, "synthetic_batches", synthetic_batches)
+
+    def run(network=None, seen=recording, **changes):
+        fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2}
+        result = fine_tuning.fine_tune(
+            workdir,
+            tf.distribute.get_strategy(),
+            network or make_network(),
+            None,
+            seen,
+            terms.LossWeights(pose_prior=0.0),
+            options.FineTuneOptions(**(fields | changes)),
+            SPEC,
+            1,
+            options.RunOptions(),
+        )
+        return notes, result
+
+    run.notes, run.stop_at, run.known_poses = notes, stop_at, known_poses
+    return run
+
+
+def first_weight(network):
+    return float(network.get_weights()[0].reshape(-1)[0])
+
+
+def test_rounds_share_the_shape_and_the_steps(tuned, make_network, workdir):
+    start = first_weight(make_network())
+    notes, network = tuned()
+    assert notes == [
+        ("fit", 0.0), ("train", ("round-1", 5, 3)),
+        ("fit", 0.1), ("train", ("round-2", 5, 3)),
+    ]  # fmt: skip
+    assert first_weight(network) == pytest.approx(start + 2.0)
+    found = json.loads((workdir.stage("tune") / "fits.json").read_text())
+    assert [(fit["views"], fit["kept"]) for fit in found] == [(3, 3), (3, 3)]
+    assert all(fit["error_mm"] > 0 for fit in found)
+    # Once more: read, not done again.
+    notes.clear()
+    _, again = tuned()
+    assert notes == []
+    assert first_weight(again) == first_weight(network)
+
+
+def test_synthetic_samples_are_drawn_near_the_fits_that_were_kept(tuned, recording):
+    tuned(rounds=1, near_fits=0.6)
+    (known,) = tuned.known_poses
+    assert known.share == 0.6
+    assert known.angles.shape == (9, 23)
+    # The fits of `tuned` are not turned: cameras see the hand as they see the reference frame.
+    crop_from_ref = np.swapaxes(recording.ref_from_crop[:3, :, :3, :3], 2, 3)
+    np.testing.assert_allclose(
+        known.camera_from_hand[:, 0], crop_from_ref.reshape(-1, 3, 3), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"near_fits": 0.0}, {"method": "gradient"}, {"method": "labels", "near_fits": 0.0}]
+)
+def test_synthetic_samples_are_drawn_anywhere(tuned, changes):
+    tuned(**({"rounds": 1} | changes))
+    assert tuned.known_poses == [None]
+
+
+def test_an_interrupted_second_round_goes_on(tuned, make_network):
+    start = first_weight(make_network())
+    tuned.stop_at.add("round-2")
+    with pytest.raises(KeyboardInterrupt):
+        tuned()
+    assert [kind for kind, _ in tuned.notes] == ["fit", "train", "fit"]
+    tuned.stop_at.clear()
+    tuned.notes.clear()
+    notes, network = tuned()
+    # The fits of the round were finished, and are read.
+    assert notes == [("train", ("round-2", 5, 3))]
+    assert first_weight(network) == pytest.approx(start + 2.0)
+
+
+def test_damaged_fits_are_made_again(tuned, workdir, caplog):
+    tuned.stop_at.add("round-1")
+    with pytest.raises(KeyboardInterrupt):
+        tuned()
+    path = workdir.stage("tune") / "round-1" / "fits.npz"
+    content = bytearray(path.read_bytes())
+    # In the values of the first array, not in what zip passes over.
+    content[1000] ^= 255
+    path.write_bytes(content)
+    tuned.stop_at.clear()
+    with caplog.at_level(logging.WARNING, "absl"):
+        notes, _ = tuned()
+    assert [kind for kind, _ in notes] == ["fit", "fit", "train", "fit", "train"]
+    assert "fits.npz" in caplog.text
+
+
+def test_fits_of_other_samples_are_made_again(tuned, workdir, recording):
+    tuned.stop_at.add("round-1")
+    with pytest.raises(KeyboardInterrupt):
+        tuned()
+    path = workdir.stage("tune") / "round-1" / "fits.npz"
+    found = pseudo_labels.load_pseudo_labels(path)
+    fewer = {f: v if f == "shape" else v[:2] for f, v in vars(found).items()}
+    pseudo_labels.save_pseudo_labels(path, pseudo_labels.PseudoLabels(**fewer))
+    tuned.stop_at.clear()
+    notes, _ = tuned(rounds=2)
+    assert [kind for kind, _ in notes] == ["fit", "fit", "train", "fit", "train"]
+
+
+def test_nothing_to_learn_from_is_one_error(tuned, monkeypatch):
+    make = fits.pseudo_labels.make_pseudo_labels
+
+    def nothing_kept(*arguments):
+        found = make(*arguments)
+        return dataclasses.replace(found, kept=np.zeros_like(found.kept))
+
+    monkeypatch.setattr(fits.pseudo_labels, "make_pseudo_labels", nothing_kept)
+    with pytest.raises(ValueError, match="4 samples of 3 views, found none"):
+        tuned()
+
+
+def test_another_start_is_refused(tuned, make_network):
+    tuned()
+    other = make_network()
+    other.trainable_variables[0].assign_add(tf.ones_like(other.trainable_variables[0]))
+    with pytest.raises(ValueError, match="start="):
+        tuned(network=other)
+
+
+def test_labels_and_gradient_do_not_fit(tuned):
+    notes, _ = tuned(method="gradient")
+    assert notes == [("train", ("round-1", 10, 0))]
+
+
+def test_training_with_labels_needs_labels(tuned, recording):
+    notes, _ = tuned(method="labels")
+    # Fits say where synthetic samples are drawn, as without labels; the targets are the labels.
+    assert notes == [("fit", 0.0), ("train", ("round-1", 10, 4))]
+    assert tuned.known_poses[0].angles.shape == (9, 23)
+
+
+def test_unlabeled_recording_cannot_supervise(recording, tuned):
+    unlabeled = dataclasses.replace(recording, joint_mask=np.zeros_like(recording.joint_mask))
+    with pytest.raises(ValueError, match="labels"):
+        tuned(seen=unlabeled, method="labels")
+
+
+@pytest.mark.parametrize("changed", ["ref_from_crop", "group", "joints_mm"])
+def test_another_recording_is_refused(tuned, recording, changed):
+    run = {"method": "labels"} if changed == "joints_mm" else {}
+    tuned(**run)
+    other = dataclasses.replace(recording, **{changed: getattr(recording, changed)[::-1].copy()})
+    with pytest.raises(ValueError, match="labels=" if run else "recording="):
+        tuned(seen=other, **run)
+
+
+def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
+    together = np.array([True, False, True, False])
+    notes, _ = tuned(rounds=1, seen=dataclasses.replace(recording, together=together))
+    # The second kind starts from the shapes of the first; three fits of each are kept, those of
+    # views are the three of the first such sample.
+    assert notes == [("fit", 0.0), ("fit", 0.1), ("train", ("round-1", 10, 3))]
+    (known,) = tuned.known_poses
+    assert known.angles.shape == (2 * 3 + 3, 23)
