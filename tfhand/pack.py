@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from tfhand import commands, files
+from tfhand import commands, files, train
 from tfhand.models import pose_prior, pretrained, weights
-from tfhand.training import provenance, starts
+from tfhand.training import provenance, run_flags, starts
 
 __all__ = ["define_flags", "main"]
 
@@ -43,7 +43,7 @@ def main(values):
         if not (source / stage / "done.json").is_file():
             raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
     *_, made_from = files.read_json(source / provenance.NAME)
-    made_from = {name: made_from[name] for name in ("commit", "versions")}
+    made_from = _described(made_from)
     network_options = starts.network_options_of(source)
     network = starts.load_network(source, tf.distribute.get_strategy(), network_options)
     prior = starts.load_prior(source)
@@ -64,6 +64,15 @@ def main(values):
         made.replace(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
+
+
+def _described(made_from):
+    """Returns what a run was made from without the folders of its machine."""
+    of_run = flags.FlagValues()
+    train.define_flags(of_run)
+    kept = set(of_run) - set(run_flags.PATHS)
+    described = {name: made_from[name] for name in ("commit", "versions", "seed")}
+    return described | {"flags": {k: v for k, v in made_from["flags"].items() if k in kept}}
 
 
 def _rounded(values):

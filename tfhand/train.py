@@ -92,7 +92,7 @@ def define_flags(flag_values):
         "worker_timeout",
         1800,
         "Seconds that a worker waits for another before it takes it for lost.",
-        1,
+        10,
         flag_values=flag_values,
     )
     flags.DEFINE_boolean(
@@ -210,59 +210,53 @@ def _run(values, held):
     if tune_options.method == "labels" and not recording.joint_mask.any():
         raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
     prior_options = options.from_flags(options.PriorOptions, values)
+    given = None
+    if start is not None:
+        network = starts.load_network(start, strategy, network_options)
+        given = fine_tuning.Start(network, starts.load_prior(start), "weights")
+    of_tuning = recording, weights, tune_options
     with workers.one_by_one(strategy):
         if start is None:
             stages.check_settings(
                 workdir, prior_options, network_options, init_options, values.seed
             )
         if tune_options.method != "none":
-            fine_tuning.check_settings(workdir, weights, tune_options, values.seed)
+            fine_tuning.check_settings(workdir, given, *of_tuning, values.seed)
         if is_chief:
             files.write_text(workdir.path / "resolved.flags", run_flags.into_string(values))
-            provenance.record_start(workdir.path, provenance.describe(values, data_dir))
+            provenance.record_start(workdir.path, provenance.describe(values, data_dir, start))
         if start is None:
             prior = stages.train_prior(workdir, prior_options, values.seed, run_options)
-        else:
-            prior = starts.load_prior(start)
     if start is None:
         network = stages.initialize(
             workdir, strategy, network_options, init_options, values.seed, run_options
         )
-    else:
-        network = starts.load_network(start, strategy, network_options)
+    begin = given or fine_tuning.Start(network, prior, "none")
 
-    def score(name, network):
-        served = stages.in_float32(network, network_options)
+    def score(name):
+        """Returns the predictions of the network as it is now, and its scores by name."""
+        served = stages.in_float32(begin.network, network_options)
         # Synthetic samples have no subject, whose shape a fit would share.
         with_fit = values.test_fit and values.test_on == "recording"
         return outcome.predict_and_score(name, served, test, spec, with_fit)
 
-    if is_chief:
-        predicted, scores = score("synthetic_only", network)
+    with workers.one_by_one(strategy):
+        if is_chief:
+            predicted, scores = score("synthetic_only")
     if tune_options.method != "none":
-        network = fine_tuning.fine_tune(
-            workdir,
-            strategy,
-            network,
-            prior,
-            recording,
-            weights,
-            tune_options,
-            spec,
-            values.seed,
-            run_options,
-        )
-        if is_chief:
+        fine_tuning.fine_tune(workdir, strategy, begin, *of_tuning, spec, values.seed, run_options)
+    with workers.one_by_one(strategy):
+        if is_chief and tune_options.method != "none":
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
-            predicted, more = score(name, network)
+            predicted, more = score(name)
             scores |= more
-    with workers.one_by_one(strategy), preemption.begun_again("the report"):
         if is_chief:
-            served = stages.in_float32(network, network_options)
-            outcome.export(workdir, served, prior, spec)
-            outcome.write_report(
-                workdir, start or workdir.path, scores, predicted, served, test, spec
-            )
+            with preemption.begun_again("the report"):
+                served = stages.in_float32(begin.network, network_options)
+                outcome.export(workdir, served, begin.prior, spec)
+                outcome.write_report(
+                    workdir, start or workdir.path, scores, predicted, served, test, spec
+                )
 
 
 def _check(network_options, init_options, tune_options, weights, num_devices):

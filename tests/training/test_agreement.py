@@ -49,6 +49,12 @@ WORKER = """
         (stage / "pose.weights.h5").write_text(content)
         agreement.check_start(strategy, stage.parent)
 
+    def fits(content):
+        round_ = folder / f"fits-{index}"
+        round_.mkdir(exist_ok=True)
+        (round_ / "fits.npz").write_text(content)
+        agreement.check_fits(strategy, round_)
+
     attempt("is_chief", lambda: workers.is_chief(strategy))
     attempt("gather", lambda: workers.gather(strategy, "\\N{DEGREE SIGN}" * 2 * index))
     attempt("chief fails", lambda: fail(0))
@@ -64,6 +70,8 @@ WORKER = """
     attempt("other data", lambda: data("ab" if index else "cd"))
     attempt("same start", lambda: start("ab"))
     attempt("other start", lambda: start("ab" if index else "cd"))
+    attempt("same fits", lambda: fits("ab"))
+    attempt("other fits", lambda: fits("ab" if index else "cd"))
     attempt("steps", lambda: workers.check_agreement(strategy, 100 * index))
     versions = provenance.versions() | {"python": str(index)}
     provenance.versions = lambda: versions
@@ -114,7 +122,9 @@ def test_a_working_directory_is_shared_and_locked(said):
     assert "Worker 0 stopped: Another process is training in " in worker["locked"]
 
 
-@pytest.mark.parametrize("name", ["same command", "other place", "same data", "same start"])
+@pytest.mark.parametrize(
+    "name", ["same command", "other place", "same data", "same start", "same fits"]
+)
 def test_what_may_differ_may_differ(said, name):
     assert said[0][name] is said[1][name] is None
 
@@ -126,6 +136,7 @@ def test_what_may_differ_may_differ(said, name):
         ("no place", "same flags on all workers, found --data_dir given of worker 0 and None of"),
         ("other data", "same data on all workers, found train-0 cd of worker 0 and ab of worker 1"),
         ("other start", "found init/pose.weights.h5 "),
+        ("other fits", "same fits on all workers, found fits.npz "),
         ("versions", "same versions on all workers, found keras 3.0 of worker 0 and 3.1 of"),
         ("steps", "checkpoints of different steps: 0 of worker 0, 100 of worker 1"),
     ],

@@ -59,13 +59,12 @@ def tuned(workdir, make_network, recording, monkeypatch):
 
     monkeypatch.setattr(fine_tuning.pipeline, "synthetic_batches", synthetic_batches)
 
-    def run(network=None, seen=recording, **changes):
+    def run(network=None, seen=recording, init_from="none", **changes):
         fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2}
         result = fine_tuning.fine_tune(
             workdir,
             tf.distribute.get_strategy(),
-            network or make_network(),
-            None,
+            fine_tuning.Start(network or make_network(), None, init_from),
             seen,
             terms.LossWeights(pose_prior=0.0),
             options.FineTuneOptions(**(fields | changes)),
@@ -182,6 +181,24 @@ def test_another_start_is_refused(tuned, make_network):
     other.trainable_variables[0].assign_add(tf.ones_like(other.trainable_variables[0]))
     with pytest.raises(ValueError, match="start="):
         tuned(network=other)
+
+
+def test_a_start_of_another_kind_is_refused_before_there_is_a_network(tuned, workdir, recording):
+    tuned(init_from="weights", rounds=1)
+    fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 1}
+    asked = (recording, terms.LossWeights(pose_prior=0.0), options.FineTuneOptions(**fields), 1)
+    with pytest.raises(ValueError, match=r"init_from=weights \(now none\)"):
+        fine_tuning.check_settings(workdir, None, *asked)
+
+
+def test_only_the_chief_makes_fits(tmp_path, recording):
+    arguments = (tmp_path, None, recording, options.FineTuneOptions(), SPEC, None)
+    with pytest.raises(ValueError, match=r"that the chief has made: found no .*fits\.npz"):
+        fits.make_fits(*arguments, writes=False)
+    (tmp_path / "fits.npz").write_bytes(b"half of")
+    with pytest.raises(ValueError, match=r"that the chief has made: .*damaged"):
+        fits.make_fits(*arguments, writes=False)
+    assert (tmp_path / "fits.npz").read_bytes() == b"half of"
 
 
 def test_labels_and_gradient_do_not_fit(tuned):

@@ -1,5 +1,6 @@
 """What a run says of its starts, and the flags that repeat it."""
 
+import hashlib
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from absl import logging
 from data_prep import synthetic
 from tfhand import commands, train
 from tfhand.geometry import crop
+from tfhand.models import pretrained
 from tfhand.training import provenance, run_flags
 
 
@@ -32,6 +34,15 @@ def test_every_start_is_told(data_dir, tmp_path):
     assert (first["seed"], second["seed"]) == (5, 6)
     assert first["data"] == second["data"] == provenance.data_checksums(data_dir)
     assert first["time"] <= second["time"] and first["time"].endswith("+00:00")
+
+
+def test_what_a_run_starts_from_is_told_by_its_weights(data_dir, tmp_path):
+    values = parse(f"--workdir={tmp_path}")
+    assert provenance.describe(values, data_dir)["start"] == {}
+    found = provenance.describe(values, data_dir, pretrained.FOLDER)["start"]
+    assert set(found) == {"init/pose.weights.h5", "prior/prior.weights.h5"}
+    for name, checksum in found.items():
+        assert checksum == hashlib.sha256((pretrained.FOLDER / name).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "3"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhand import commands, inference, pack, train
+from tfhand import commands, files, inference, pack, train
 from tfhand.evaluation import predictions
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
@@ -41,7 +41,8 @@ def run(tmp_path_factory):
     )
     stages.train_prior(workdir, prior, 1, run_options)
     stages.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
-    provenance.record_start(workdir.path, {"commit": None, "versions": {}})
+    described = {"commit": None, "versions": {}, "seed": 1, "flags": values.flag_values_dict()}
+    provenance.record_start(workdir.path, described)
     return workdir.path
 
 
@@ -111,6 +112,10 @@ def test_packing_keeps_the_estimates(run, tmp_path, monkeypatch):
     for values in weights:
         np.testing.assert_array_equal(values, values.astype(np.float16).astype(np.float32))
     assert not starts.load_prior(tmp_path).trainable
+    made_from = files.read_json(tmp_path / "made_from.json")
+    assert made_from["seed"] == 1 and made_from["flags"]["init_steps"] == 2
+    # No folder of the machine, nor what belongs to absl.
+    assert not {"workdir", "data_dir", "init_from", "verbosity"} & set(made_from["flags"])
 
 
 def test_packing_needs_a_finished_run(tmp_path):

@@ -48,7 +48,8 @@ def make_model(strategy):
             pose_network.PoseNetworkConfig(16, 4, features=4, growth=2, depth=1)
         )
         model = trainer.PoseTrainer(network, recorded=objective, seed=7)
-        model.compile(optimizer=keras.optimizers.SGD(0.05))
+        # Averaged weights are state of the optimizer, which a restart has to find as well.
+        model.compile(optimizer=keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5))
         model.optimizer.build(network.trainable_variables)
         model.track(model.metric_names())
     return model
@@ -162,6 +163,37 @@ def test_sigterm_ends_the_wait_for_another_worker():
             text, _ = process.communicate(timeout=60)
             assert process.returncode == preemption.EXIT_PREEMPTED, text
             assert "Stopped by SIGTERM" in text
+
+
+# A process of two, of which the chief works alone for longer than the other may wait for it; then
+# the other is lost while the chief works, and the chief, which has ended its work, says so.
+LONG_WORK = """
+    import os, pathlib, sys, time
+    from tfhand.training import cluster, workers
+    folder, index = pathlib.Path(sys.argv[1]), sys.argv[2]
+    strategy = cluster.make_strategy(10)
+    with workers.leave_when_one_is_lost():
+        with workers.one_by_one(strategy):
+            if index == "0":
+                time.sleep(15)
+                (folder / "made").touch()
+            assert (folder / "made").exists()
+        print("together again", flush=True)
+        if index == "1":
+            os._exit(1)
+        with workers.one_by_one(strategy):
+            time.sleep(5)
+            (folder / "made alone").touch()
+"""
+
+
+def test_the_chief_may_work_longer_than_others_may_wait(tmp_path):
+    code = textwrap.dedent(LONG_WORK)
+    (chief, text), (other, other_text) = two_workers.run(lambda i: ("-c", code, tmp_path, i))
+    assert "together again" in text and "together again" in other_text, text + other_text
+    assert (chief, other) == (preemption.EXIT_PREEMPTED, 1)
+    assert "train: lost another worker" in text
+    assert (tmp_path / "made alone").exists()
 
 
 def test_without_other_workers_everything_is_the_chiefs():

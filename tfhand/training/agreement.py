@@ -17,10 +17,8 @@ from data_prep.dataset_info import compute_sha256
 from tfhand import files
 from tfhand.training import provenance, run_flags, workers
 
-__all__ = ["alone_in_workdir", "check_command", "check_data", "check_start"]
+__all__ = ["alone_in_workdir", "check_command", "check_data", "check_fits", "check_start"]
 
-# Stages that another run may have done.
-_STARTS = ("prior", "init")
 _LOCK = ".lock"
 _TOKEN = ".token-"
 # Longest that a network file system may need to show one machine what another has written.
@@ -59,7 +57,7 @@ def check_data(strategy, data_dir):
     Raises:
         ValueError: If they do not.
     """
-    checksums = {name: sha[:12] for name, sha in provenance.data_checksums(data_dir).items()}
+    checksums = _shortened(provenance.data_checksums(data_dir))
     # It may name folders; the records themselves lie in the shards.
     del checksums[records.INFO_NAME]
     remedy = "copy the folder of the records, whole, to all machines, or share it"
@@ -76,11 +74,24 @@ def check_start(strategy, path):
     Raises:
         ValueError: If they do not.
     """
-    path = pathlib.Path(path)
-    weights = sorted(p for stage in _STARTS for p in (path / stage).glob("*.weights.h5"))
-    checksums = {p.relative_to(path).as_posix(): compute_sha256(p)[:12] for p in weights}
+    checksums = provenance.start_checksums(path)
     remedy = "copy the stages of that run to all machines, or share them"
-    _check_same(strategy, "stages to start from", checksums, remedy)
+    _check_same(strategy, "stages to start from", _shortened(checksums), remedy)
+
+
+def check_fits(strategy, folder):
+    """Checks that all workers learn from the same fits.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        folder: `pathlib.Path` of the round, where the chief has written them.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    checksums = {path.name: compute_sha256(path) for path in sorted(folder.glob("*.npz"))}
+    remedy = "--workdir has to be on a file system that all workers share"
+    _check_same(strategy, "fits", _shortened(checksums), remedy)
 
 
 @contextlib.contextmanager
@@ -110,6 +121,11 @@ def alone_in_workdir(strategy, path):
             if token:
                 (path / token).unlink(missing_ok=True)
         yield
+
+
+def _shortened(checksums):
+    """Returns as much of checksums as is read in a message."""
+    return {name: checksum[:12] for name, checksum in checksums.items()}
 
 
 def _check_same(strategy, kind, described, remedy):

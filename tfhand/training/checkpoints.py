@@ -4,6 +4,7 @@ TensorFlow writes a checkpoint beside its final name and renames it, and holds a
 tensor, which is compared when it is read. Keras' `BackupAndRestore` has neither, and keeps one.
 """
 
+import pathlib
 import re
 import tempfile
 
@@ -60,7 +61,7 @@ class Checkpoints:
             with files.writing(self._folder):
                 self._manager.save(checkpoint_number=step)
             return
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, files.writing(pathlib.Path(scratch)):
             self._checkpoint.write(f"{scratch}/{_NAME}")
 
     def restore(self):

@@ -4,13 +4,16 @@ import dataclasses
 import shutil
 import zlib
 
+import keras
 import numpy as np
 
 from tfhand import files
 from tfhand.hand import skeleton
+from tfhand.models import pose_prior
 from tfhand.models import weights as model_weights
 from tfhand.synthesis import samples
 from tfhand.training import (
+    agreement,
     augmentation,
     callbacks,
     fits,
@@ -21,7 +24,30 @@ from tfhand.training import (
     workers,
 )
 
-__all__ = ["check_settings", "fine_tune", "make_objective", "make_trainer", "mixed_batches"]
+__all__ = [
+    "Start",
+    "check_settings",
+    "fine_tune",
+    "make_objective",
+    "make_trainer",
+    "mixed_batches",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What fine-tuning starts from.
+
+    Attributes:
+        network: The initialized pose network, made in the strategy's scope.
+        prior: `pose_prior.PosePrior`.
+        init_from: "none" where the run has trained them itself; "weights" of another run, or of
+            the package, whichever folder these were in.
+    """
+
+    network: keras.Model
+    prior: pose_prior.PosePrior
+    init_from: str
 
 
 def make_objective(weights, options, spec, prior):
@@ -61,34 +87,55 @@ def _targets(recording, options, found):
     return found.target_mm, found.kept.astype(np.float32)
 
 
-def check_settings(workdir, weights, options, seed):
-    """Checks the settings of the stage, if it is there, as far as flags alone decide them.
+def check_settings(workdir, start, recording, weights, options, seed):
+    """Checks the settings of the stage, if it is there.
 
     Args:
         workdir: `workdir.Workdir`.
+        start: `Start`, or None if the run still has to train or to read its own.
+        recording: As for `fine_tune`, as all that follows.
         weights: `terms.LossWeights`.
         options: `options.FineTuneOptions`.
-        seed: As for `fine_tune`.
+        seed: Seed.
 
     Raises:
         ValueError: If it has others.
     """
-    workdir.check("tune", _settings(weights, options, seed))
+    init_from = start.init_from if start else "none"
+    settings = _settings(init_from, recording, weights, options, seed)
+    workdir.check("tune", settings | (_start_settings(start, weights) if start else {}))
 
 
-def _settings(weights, options, seed):
-    weights = dataclasses.asdict(weights)
-    return {**dataclasses.asdict(options), "seed": seed, "weights": weights}
+def _settings(init_from, recording, weights, options, seed):
+    """Returns the settings of the stage that are known before there is a network."""
+    settings = {
+        **dataclasses.asdict(options),
+        "seed": seed,
+        "weights": dataclasses.asdict(weights),
+        "init_from": init_from,
+        "recording": _checksum(
+            [recording.depth_mm, recording.ref_from_crop, recording.group, recording.together]
+        ),
+    }
+    if options.method == "labels":
+        settings["labels"] = _checksum([recording.joints_mm, recording.joint_mask])
+    return settings
 
 
-def fine_tune(workdir, strategy, network, prior, recording, weights, options, spec, seed, run):
+def _start_settings(start, weights):
+    settings = {"start": _checksum(start.network.get_weights())}
+    if weights.pose_prior > 0.0:
+        settings["prior"] = _checksum(start.prior.get_weights())
+    return settings
+
+
+def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed, run):
     """Fine-tunes the network on a recording, or reads the result.
 
     Args:
         workdir: `workdir.Workdir`.
         strategy: `tf.distribute.Strategy`.
-        network: The initialized pose network; trained in place.
-        prior: `pose_prior.PosePrior`.
+        start: `Start`; its network is trained in place.
         recording: `recordings.RecordedSamples` to train on.
         weights: `terms.LossWeights`.
         options: `options.FineTuneOptions`.
@@ -104,17 +151,9 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
     """
     if options.method == "labels" and not recording.joint_mask.any():
         raise ValueError("Expected labels in the recording to train with, found none.")
-    settings = {
-        **_settings(weights, options, seed),
-        "recording": _checksum(
-            [recording.depth_mm, recording.ref_from_crop, recording.group, recording.together]
-        ),
-        "start": _checksum(network.get_weights()),
-    }
-    if options.method == "labels":
-        settings["labels"] = _checksum([recording.joints_mm, recording.joint_mask])
-    if weights.pose_prior > 0.0:
-        settings["prior"] = _checksum(prior.get_weights())
+    settings = _settings(start.init_from, recording, weights, options, seed)
+    settings |= _start_settings(start, weights)
+    network = start.network
     stage = workdir.stage("tune")
     if workdir.is_done("tune", settings):
         model_weights.load_weights(network, stage / "pose.weights.h5")
@@ -134,11 +173,14 @@ def fine_tune(workdir, strategy, network, prior, recording, weights, options, sp
             with workers.one_by_one(strategy):
                 kept.mkdir(exist_ok=True)
                 if _uses_fits(options):
-                    found = fits.make_fits(kept, network, recording, options, spec, shape)
+                    found = fits.make_fits(
+                        kept, network, recording, options, spec, shape, workdir.writes
+                    )
                     shape = found.shape
                     summary += found.summary
+            agreement.check_fits(strategy, kept)
             # Before the scope: what it measures on sampled hands must not become a replica's.
-            objective = make_objective(weights, options, spec, prior)
+            objective = make_objective(weights, options, spec, start.prior)
             batches = mixed_batches(recording, found, options, spec, seed + 100 * i)
             model = make_trainer(strategy, network, objective, options, seed + 10 * i)
             name = f"round-{i + 1}"

@@ -35,7 +35,7 @@ class Fits:
     summary: list
 
 
-def make_fits(folder, network, recording, options, spec, shape):
+def make_fits(folder, network, recording, options, spec, shape, writes=True):
     """Fits hands to all samples, or reads the fits that a folder has.
 
     Args:
@@ -46,12 +46,13 @@ def make_fits(folder, network, recording, options, spec, shape):
         options: `options.FineTuneOptions`.
         spec: `crop.CropSpec`.
         shape: float32 [G, 14] to start from, or None.
+        writes: Whether this process makes fits; another reads those that the chief has made.
 
     Returns:
         `Fits`.
 
     Raises:
-        ValueError: If no fit agrees with the depth.
+        ValueError: If no fit agrees with the depth, or there are none that the chief has made.
     """
     if shape is None:
         shape = np.zeros([int(recording.group.max()) + 1, len(template.SHAPE_NAMES)], np.float32)
@@ -65,7 +66,7 @@ def make_fits(folder, network, recording, options, spec, shape):
             continue
         part = recordings.select(recording, rows)
         part = part if together else recordings.one_view_each(part)
-        found = _read_or_fit(folder / name, network, part, options, spec, shape)
+        found = _read_or_fit(folder / name, network, part, options, spec, shape, writes)
         shape = found.shape
         if not found.kept.any():
             raise ValueError(
@@ -95,15 +96,20 @@ def known_poses(fits, share):
     return samples.KnownPoses(fits.angles, fits.camera_from_hand[:, None], share)
 
 
-def _read_or_fit(path, network, part, options, spec, shape):
+def _read_or_fit(path, network, part, options, spec, shape, writes):
+    found, problem = None, f"found no {path}."
     if path.exists():
+        problem = f"{path} holds fits of other samples."
         try:
             found = pseudo_labels.load_pseudo_labels(path)
-            if (len(found.kept), len(found.shape)) == (len(part), len(shape)):
-                return found
-            logging.warning("%s holds fits of other samples. They are made again.", path)
         except ValueError as error:
-            logging.warning("%s They are made again.", error)
+            problem = str(error)
+    if found is not None and (len(found.kept), len(found.shape)) == (len(part), len(shape)):
+        return found
+    if not writes:
+        raise ValueError(f"Expected fits that the chief has made: {problem}")
+    if path.exists():
+        logging.warning("%s They are made again.", problem)
     with preemption.begun_again(f"the fits of {path.parent.name}"):
         found = pseudo_labels.make_pseudo_labels(
             network,

@@ -16,10 +16,20 @@ from data_prep import records
 from data_prep.dataset_info import compute_sha256
 from tfhand import __version__, files
 
-__all__ = ["NAME", "code_checksum", "data_checksums", "describe", "record_start", "versions"]
+__all__ = [
+    "NAME",
+    "code_checksum",
+    "data_checksums",
+    "describe",
+    "record_start",
+    "start_checksums",
+    "versions",
+]
 
 NAME = "provenance.json"
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Stages that another run may have done.
+_STARTS = ("prior", "init")
 
 
 def versions():
@@ -34,17 +44,19 @@ def versions():
     }
 
 
-def describe(flag_values, data_dir):
+def describe(flag_values, data_dir, start=None):
     """Returns what is needed to make a run again, plain types.
 
     Args:
         flag_values: Parsed absl `FlagValues` of `tfhand.train`.
         data_dir: Folder of the records.
+        start: Folder of the run whose prior and initialization are taken; None: its own.
 
     Returns:
         Dict of `versions`; `code`, see `code_checksum`; `commit`, of the checkout that runs, with
         whether its files differ from it, None outside of one; `flags`; `seed`; `data`, SHA-256 of
-        the description of the records and of every shard.
+        the description of the records and of every shard; `start`, SHA-256 of the weights of
+        `start`, empty without.
     """
     flags = flag_values.flag_values_dict()
     return {
@@ -54,6 +66,7 @@ def describe(flag_values, data_dir):
         "flags": {name: flags[name] for name in sorted(flags) if name != "help"},
         "seed": flag_values.seed,
         "data": data_checksums(data_dir),
+        "start": start_checksums(start) if start is not None else {},
     }
 
 
@@ -88,6 +101,17 @@ def data_checksums(data_dir):
         records.INFO_NAME: compute_sha256(os.path.join(data_dir, records.INFO_NAME)),
         **{shard.name: shard.sha256 for shard in sorted(shards, key=lambda s: s.name)},
     }
+
+
+def start_checksums(path):
+    """Returns SHA-256 of the weights of the finished stages of a run, by path within it.
+
+    Args:
+        path: Working directory of the run.
+    """
+    path = pathlib.Path(path)
+    weights = sorted(p for stage in _STARTS for p in (path / stage).glob("*.weights.h5"))
+    return {p.relative_to(path).as_posix(): compute_sha256(p) for p in weights}
 
 
 def code_checksum():

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import sys
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +49,9 @@ _OF_WORKERS = (
 _OTHER_DEVICES = ("but that group has size", "but that group doesn't contain that device")
 # Texts of other lengths would be other graphs.
 _BLOCK = 4096
+# How often the chief, while it works alone, says so; any --worker_timeout is far longer.
+_SECONDS_BETWEEN_SIGNS = 2.0
+_WORKING, _DONE = "working", "done"
 # What a user can set right, and what the other workers therefore have to hear of.
 _BAD_INPUT = (ValueError, OSError)
 
@@ -239,17 +243,58 @@ def one_by_one(strategy):
         ValueError: If another process met bad input.
     """
     if not is_chief(strategy):
+        _wait_for_chief(strategy)
         _report(strategy, None)
     problem = None
-    try:
-        yield
-    except _BAD_INPUT as error:
-        problem = error
+    with _telling_others(strategy) if is_chief(strategy) else contextlib.nullcontext():
+        try:
+            yield
+        except _BAD_INPUT as error:
+            problem = error
     # Each takes part in both rounds, unless the first has ended all of them.
     if is_chief(strategy):
         _report(strategy, problem)
         problem = None
     _report(strategy, problem)
+
+
+@contextlib.contextmanager
+def _telling_others(strategy):
+    """Context in which a thread tells the others every few seconds that the chief still works.
+
+    A wait that lasts longer than the strategy's timeout ends a worker, whatever it waits for.
+
+    Raises:
+        tf.errors.OpError: At its end, if another process was lost meanwhile.
+    """
+    if num_workers(strategy) == 1:
+        yield
+        return
+    done, lost = threading.Event(), []
+
+    def tell():
+        try:
+            while not done.wait(_SECONDS_BETWEEN_SIGNS):
+                gather(strategy, _WORKING)
+            gather(strategy, _DONE)
+        except tf.errors.OpError as error:
+            lost.append(error)
+
+    thread = threading.Thread(target=tell, name="signs of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if lost:
+        raise lost[0]
+
+
+def _wait_for_chief(strategy):
+    """Waits until the chief has left `_telling_others`, however long it works there."""
+    while gather(strategy, "")[0] == _WORKING:
+        pass
 
 
 def _report(strategy, problem):
