@@ -35,6 +35,10 @@ ROWS = {
     "best_single_view": Row("fits, 100% single view"),
     "best": Row("fits, 100% multi-view (recommended)"),
     "with_labels": Row("with labels"),
+    "best_averaged": Row("fits, averaged weights"),
+    "best_kept_parts": Row("fits, parts that agree"),
+    "best_two_rounds": Row("fits, two rounds"),
+    "best_with_terms": Row("fits and the gradient of the data terms"),
 }
 
 # The curves of the paper's figures, ours beside them.

@@ -5,11 +5,15 @@ import pathlib
 import sys
 
 import pytest
+import tensorflow as tf
+
+from tfhand import commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import experiment_rows  # noqa: E402
 import experiments_page  # noqa: E402
+import reference_log  # noqa: E402
 
 
 def scores(error_mm):
@@ -79,3 +83,25 @@ def test_a_page_without_marks_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="begin"):
         experiments_page.write(tmp_path, page)
     assert page.read_text() == "Mine.\n"
+
+
+def test_the_reference_log_spans_all_runs(tmp_path, capsys):
+    for run, offset in (("a", 0.0), ("b", 1.0)):
+        logs = tmp_path / run / "tune" / "logs" / "round-1"
+        with tf.summary.create_file_writer(str(logs)).as_default():
+            for step in range(1, 21):
+                tf.summary.scalar("loss", 100.0 / step + offset, step)
+            tf.summary.image("picture", tf.zeros([1, 2, 2, 3]), 1)
+    arguments = ["", f"--workdirs={tmp_path / 'a'},{tmp_path / 'b'}"]
+    reference_log.main(commands.parse(reference_log.define_flags, arguments))
+    said = capsys.readouterr().out
+    assert "tune, 2 trainings" in said
+    # The first tenth, two points, has not settled.
+    assert "| `loss` | 100 to 101 | 5 to 6 | 5 | 34.3 |" in said
+    assert "picture" not in said
+
+
+def test_no_logs(tmp_path):
+    arguments = ["", f"--workdirs={tmp_path}"]
+    with pytest.raises(ValueError, match="logs"):
+        reference_log.main(commands.parse(reference_log.define_flags, arguments))

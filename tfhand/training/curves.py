@@ -1,11 +1,32 @@
 """The TensorBoard logs of a training that may be cut off: each point once, none missing."""
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from tfhand import files
 
-__all__ = ["rewind"]
+__all__ = ["read", "rewind"]
+
+
+def read(folder):
+    """Reads the scalars that were logged.
+
+    Args:
+        folder: `pathlib.Path` of event files.
+
+    Returns:
+        Dict from a tag to its points [(step, value)], by step; pictures are left out.
+    """
+    found = {}
+    for path in sorted(folder.rglob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                content = tf.make_ndarray(value.tensor)
+                if np.issubdtype(content.dtype, np.number) and content.ndim == 0:
+                    found.setdefault(value.tag, []).append((event.step, float(content)))
+    return {tag: sorted(points) for tag, points in found.items()}
 
 
 def rewind(folder, step):
