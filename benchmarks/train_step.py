@@ -175,11 +175,12 @@ def build_prior(hands_a_step):
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
 
     def draw(*place):
-        return statistics.sample_spheres(streams.for_step(0, "hands", *place), hands_a_step)
+        hands = statistics.sample_spheres(streams.for_step(0, "hands", *place), hands_a_step)
+        return {"prior": hands}
 
     def make_model():
         prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
-        prior.start_at_mean(draw(0))
+        prior.start_at_mean(draw(0)["prior"])
         return prior_trainer.PriorTrainer(prior, 1000, 0)
 
     kept = next(iter(deal(draw)))
