@@ -42,8 +42,7 @@ def main(values):
     for stage in _COPIED:
         if not (source / stage / "done.json").is_file():
             raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
-    *_, made_from = files.read_json(source / provenance.NAME)
-    made_from = _described(made_from)
+    made_from = _described(source / provenance.NAME)
     network_options = starts.network_options_of(source)
     network = starts.load_network(source, tf.distribute.get_strategy(), network_options)
     prior = starts.load_prior(source)
@@ -66,13 +65,26 @@ def main(values):
     print(f"{target}: {size / 1e6:.1f} MB")
 
 
-def _described(made_from):
-    """Returns what a run was made from without the folders of its machine."""
+def _described(path):
+    """Returns what the last start that trained its own stages was made from.
+
+    The folders of its machine are left out.
+    """
+    found = files.read_json(path)
+    names = {"commit", "versions", "seed", "flags"}
+    own = [
+        start
+        for start in (found if isinstance(found, list) else [])
+        if isinstance(start, dict) and names <= set(start)
+        if isinstance(start["flags"], dict) and start["flags"].get("init_from") == starts.NONE
+    ]
+    if not own:
+        raise ValueError(f"Expected in {path} a start with --init_from={starts.NONE}, found none.")
     of_run = flags.FlagValues()
     train.define_flags(of_run)
     kept = set(of_run) - set(run_flags.PATHS)
-    described = {name: made_from[name] for name in ("commit", "versions", "seed")}
-    return described | {"flags": {k: v for k, v in made_from["flags"].items() if k in kept}}
+    described = {name: own[-1][name] for name in ("commit", "versions", "seed")}
+    return described | {"flags": {k: v for k, v in own[-1]["flags"].items() if k in kept}}
 
 
 def _rounded(values):

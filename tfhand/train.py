@@ -205,15 +205,16 @@ def _run(values, held):
     agreement.check_data(strategy, data_dir)
     if start is not None:
         agreement.check_start(strategy, start)
-    test = _test_samples(values, data_dir, spec, init_options)
-    recording = _read_recording(data_dir, tune_options)
-    if tune_options.method == "labels" and not recording.joint_mask.any():
-        raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
+    with workers.side_by_side(strategy):
+        test = _test_samples(values, data_dir, spec, init_options)
+        recording = _read_recording(data_dir, tune_options)
+        if tune_options.method == "labels" and not recording.joint_mask.any():
+            raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
     prior_options = options.from_flags(options.PriorOptions, values)
     given = None
     if start is not None:
         network = starts.load_network(start, strategy, network_options)
-        given = fine_tuning.Start(network, starts.load_prior(start), "weights")
+        given = fine_tuning.Start(network, starts.load_prior(start))
     of_tuning = recording, weights, tune_options
     with workers.one_by_one(strategy):
         if start is None:
@@ -231,7 +232,7 @@ def _run(values, held):
         network = stages.initialize(
             workdir, strategy, network_options, init_options, values.seed, run_options
         )
-    begin = given or fine_tuning.Start(network, prior, "none")
+    begin = given or fine_tuning.Start(network, prior)
 
     def score(name):
         """Returns the predictions of the network as it is now, and its scores by name."""

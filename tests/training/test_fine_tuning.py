@@ -59,12 +59,12 @@ def tuned(workdir, make_network, recording, monkeypatch):
 
     monkeypatch.setattr(fine_tuning.pipeline, "synthetic_batches", synthetic_batches)
 
-    def run(network=None, seen=recording, init_from="none", **changes):
+    def run(network=None, seen=recording, **changes):
         fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2}
         result = fine_tuning.fine_tune(
             workdir,
             tf.distribute.get_strategy(),
-            fine_tuning.Start(network or make_network(), None, init_from),
+            fine_tuning.Start(network or make_network(), None),
             seen,
             terms.LossWeights(pose_prior=0.0),
             options.FineTuneOptions(**(fields | changes)),
@@ -183,12 +183,30 @@ def test_another_start_is_refused(tuned, make_network):
         tuned(network=other)
 
 
-def test_a_start_of_another_kind_is_refused_before_there_is_a_network(tuned, workdir, recording):
-    tuned(init_from="weights", rounds=1)
+def test_a_stage_that_started_from_elsewhere_is_refused_before_there_is_a_network(
+    tuned, workdir, recording
+):
+    asked = (recording, terms.LossWeights(pose_prior=0.0))
     fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 1}
-    asked = (recording, terms.LossWeights(pose_prior=0.0), options.FineTuneOptions(**fields), 1)
-    with pytest.raises(ValueError, match=r"init_from=weights \(now none\)"):
+    asked += (options.FineTuneOptions(**fields), 1)
+    fine_tuning.check_settings(workdir, None, *asked)
+    tuned(rounds=1)
+    with pytest.raises(ValueError, match=r"found none: give the --init_from of that run"):
         fine_tuning.check_settings(workdir, None, *asked)
+    # This run has trained its own: whether it is that one its weights will tell.
+    workdir.stage("init").mkdir()
+    (workdir.stage("init") / "done.json").write_text("{}")
+    fine_tuning.check_settings(workdir, None, *asked)
+
+
+@pytest.mark.parametrize("state", ["{}", "[]", '{"shape": [[1, 2]], "summary": []}'])
+def test_a_damaged_state_of_a_round_is_one_error(tuned, workdir, state):
+    tuned.stop_at.add("round-2")
+    with pytest.raises(KeyboardInterrupt):
+        tuned()
+    (workdir.stage("tune") / "round-1" / "shape.json").write_text(state)
+    with pytest.raises(ValueError, match=r"in .*shape\.json, found"):
+        tuned()
 
 
 def test_only_the_chief_makes_fits(tmp_path, recording):
@@ -236,3 +254,24 @@ def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
     assert notes == [("fit", 0.0), ("fit", 0.1), ("train", ("round-1", 10, 3))]
     (known,) = tuned.known_poses
     assert known.angles.shape == (2 * 3 + 3, 23)
+
+
+def test_fine_tuning_is_traced_once(recording, make_network, tmp_path, monkeypatch):
+    graphs = []
+    original = loop.workers.compiled
+
+    def compiled(model):
+        take_step = original(model)
+        graphs.append(take_step.graph)
+        return take_step
+
+    monkeypatch.setattr(loop.workers, "compiled", compiled)
+    asked = options.FineTuneOptions(method="gradient", steps=3, batch=2, synthetic_batch=2)
+    weights = terms.LossWeights(pose_prior=0.0)
+    strategy = tf.distribute.get_strategy()
+    objective = fine_tuning.make_objective(weights, asked, SPEC, None)
+    batches = fine_tuning.mixed_batches(recording, None, asked, SPEC, 1)
+    model = fine_tuning.make_trainer(strategy, make_network(), objective, asked, 1)
+    loop.fit(model, batches, 3, tmp_path, "round-1", options.RunOptions(checkpoint_steps=1))
+    (graph,) = graphs
+    assert graph.experimental_get_tracing_count() == 1

@@ -41,8 +41,10 @@ def run(tmp_path_factory):
     )
     stages.train_prior(workdir, prior, 1, run_options)
     stages.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
-    described = {"commit": None, "versions": {}, "seed": 1, "flags": values.flag_values_dict()}
-    provenance.record_start(workdir.path, described)
+    described = {"commit": None, "versions": {}, "seed": 1}
+    for start in ("none", "shipped"):
+        given = values.flag_values_dict() | {"init_from": start}
+        provenance.record_start(workdir.path, described | {"flags": given})
     return workdir.path
 
 
@@ -116,6 +118,17 @@ def test_packing_keeps_the_estimates(run, tmp_path, monkeypatch):
     assert made_from["seed"] == 1 and made_from["flags"]["init_steps"] == 2
     # No folder of the machine, nor what belongs to absl.
     assert not {"workdir", "data_dir", "init_from", "verbosity"} & set(made_from["flags"])
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '[{"flags": {"init_from": "none"}}]'])
+def test_packing_needs_to_know_what_the_run_was_made_from(run, tmp_path, content):
+    for stage in ("prior", "init"):
+        (tmp_path / "run" / stage).mkdir(parents=True)
+        (tmp_path / "run" / stage / "done.json").write_text("{}")
+    (tmp_path / "run" / "provenance.json").write_text(content)
+    arguments = ["pack", f"--workdir={tmp_path / 'run'}", f"--output_dir={tmp_path / 'out'}"]
+    with pytest.raises(ValueError, match=r"provenance\.json a start with --init_from=none"):
+        pack.main(commands.parse(pack.define_flags, arguments))
 
 
 def test_packing_needs_a_finished_run(tmp_path):

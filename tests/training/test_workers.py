@@ -165,35 +165,70 @@ def test_sigterm_ends_the_wait_for_another_worker():
             assert "Stopped by SIGTERM" in text
 
 
-# A process of two, of which the chief works alone for longer than the other may wait for it; then
-# the other is lost while the chief works, and the chief, which has ended its work, says so.
+# A process of two. Each works alone, in TensorFlow, for longer than the other may wait; then one
+# is lost while the chief works.
 LONG_WORK = """
     import os, pathlib, sys, time
-    from tfhand.training import cluster, workers
+    from tfhand.training import cluster, preemption, workers
+    import tensorflow as tf
     folder, index = pathlib.Path(sys.argv[1]), sys.argv[2]
     strategy = cluster.make_strategy(10)
+
+    def work(seconds):
+        end = time.monotonic() + seconds
+        matrix = tf.random.normal([300, 300])
+        while time.monotonic() < end:
+            matrix = tf.linalg.matmul(matrix, matrix) / 300.0
+
     with workers.leave_when_one_is_lost():
         with workers.one_by_one(strategy):
             if index == "0":
-                time.sleep(15)
+                work(14)
                 (folder / "made").touch()
             assert (folder / "made").exists()
+            if index == "1":
+                work(14)
+        with workers.side_by_side(strategy):
+            work(14 if index == "0" else 0)
         print("together again", flush=True)
         if index == "1":
             os._exit(1)
-        with workers.one_by_one(strategy):
-            time.sleep(5)
+        with workers.one_by_one(strategy), preemption.begun_again("the fits"):
+            work(200)
             (folder / "made alone").touch()
 """
 
 
-def test_the_chief_may_work_longer_than_others_may_wait(tmp_path):
+def test_processes_may_work_longer_than_others_may_wait(tmp_path):
     code = textwrap.dedent(LONG_WORK)
     (chief, text), (other, other_text) = two_workers.run(lambda i: ("-c", code, tmp_path, i))
     assert "together again" in text and "together again" in other_text, text + other_text
     assert (chief, other) == (preemption.EXIT_PREEMPTED, 1)
     assert "train: lost another worker" in text
-    assert (tmp_path / "made alone").exists()
+    # At once, so that the other, which is started again, finds it gone.
+    assert "Stopped by the loss of another worker; the same command begins the fits again" in text
+    assert not (tmp_path / "made alone").exists()
+
+
+def test_what_is_no_text_can_be_told(monkeypatch):
+    monkeypatch.setattr(workers, "num_workers", lambda strategy: 2)
+    monkeypatch.setattr(workers, "_index", lambda strategy: 0)
+    monkeypatch.setattr(
+        workers, "_sum_over_workers", lambda strategy, values: values.astype(np.int64)
+    )
+    assert workers.gather(None, "no \udcff") == ["no \\udcff", ""]
+
+
+def test_a_defect_of_the_signs_is_not_lost(monkeypatch):
+    monkeypatch.setattr(workers, "num_workers", lambda strategy: 2)
+
+    def gather(strategy, text):
+        raise TypeError("a defect")
+
+    monkeypatch.setattr(workers, "gather", gather)
+    with pytest.raises(TypeError, match="a defect"):
+        with workers._signs_of_life(None):
+            pass
 
 
 def test_without_other_workers_everything_is_the_chiefs():

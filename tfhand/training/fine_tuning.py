@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfhand import files
-from tfhand.hand import skeleton
+from tfhand.hand import skeleton, template
 from tfhand.models import pose_prior
 from tfhand.models import weights as model_weights
 from tfhand.synthesis import samples
@@ -41,13 +41,10 @@ class Start:
     Attributes:
         network: The initialized pose network, made in the strategy's scope.
         prior: `pose_prior.PosePrior`.
-        init_from: "none" where the run has trained them itself; "weights" of another run, or of
-            the package, whichever folder these were in.
     """
 
     network: keras.Model
     prior: pose_prior.PosePrior
-    init_from: str
 
 
 def make_objective(weights, options, spec, prior):
@@ -92,27 +89,31 @@ def check_settings(workdir, start, recording, weights, options, seed):
 
     Args:
         workdir: `workdir.Workdir`.
-        start: `Start`, or None if the run still has to train or to read its own.
+        start: `Start`, or None if the run has its own, which it trains if it is not there yet.
         recording: As for `fine_tune`, as all that follows.
         weights: `terms.LossWeights`.
         options: `options.FineTuneOptions`.
         seed: Seed.
 
     Raises:
-        ValueError: If it has others.
+        ValueError: If it has others, or is there without the network of this run.
     """
-    init_from = start.init_from if start else "none"
-    settings = _settings(init_from, recording, weights, options, seed)
+    settings = _settings(recording, weights, options, seed)
     workdir.check("tune", settings | (_start_settings(start, weights) if start else {}))
+    if start is None and workdir.is_started("tune") and not workdir.is_finished("init"):
+        raise ValueError(
+            f"Expected in {workdir.stage('init')} the network that {workdir.stage('tune')} started "
+            "from, found none: give the --init_from of that run, use another --workdir, or delete "
+            "the latter if it is of no use any more."
+        )
 
 
-def _settings(init_from, recording, weights, options, seed):
+def _settings(recording, weights, options, seed):
     """Returns the settings of the stage that are known before there is a network."""
     settings = {
         **dataclasses.asdict(options),
         "seed": seed,
         "weights": dataclasses.asdict(weights),
-        "init_from": init_from,
         "recording": _checksum(
             [recording.depth_mm, recording.ref_from_crop, recording.group, recording.together]
         ),
@@ -151,7 +152,7 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
     """
     if options.method == "labels" and not recording.joint_mask.any():
         raise ValueError("Expected labels in the recording to train with, found none.")
-    settings = _settings(start.init_from, recording, weights, options, seed)
+    settings = _settings(recording, weights, options, seed)
     settings |= _start_settings(start, weights)
     network = start.network
     stage = workdir.stage("tune")
@@ -166,8 +167,7 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
             if (kept / "shape.json").exists():
                 # An earlier run was interrupted after this round.
                 model_weights.load_weights(network, kept / "pose.weights.h5")
-                state = files.read_json(kept / "shape.json")
-                shape, summary = state["shape"], state["summary"]
+                shape, summary = _read_state(kept / "shape.json", recording)
                 continue
             found = None
             with workers.one_by_one(strategy):
@@ -204,6 +204,23 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
             with files.replacing(stage / "pose.weights.h5") as partial:
                 shutil.copy(kept / "pose.weights.h5", partial)
     return network
+
+
+def _read_state(path, recording):
+    """Returns (shape of every subject [G, 14] or None, summary) as they were after a round."""
+    state = files.read_json(path)
+    if not isinstance(state, dict) or not {"shape", "summary"} <= set(state):
+        raise ValueError(f"Expected the shape and the summary of a round in {path}, found neither.")
+    if state["shape"] is None:
+        return None, state["summary"]
+    expected = (int(recording.group.max()) + 1, len(template.SHAPE_NAMES))
+    try:
+        shape = np.asarray(state["shape"], np.float32)
+    except (TypeError, ValueError):
+        shape = np.empty(0)
+    if shape.shape != expected or not np.isfinite(shape).all():
+        raise ValueError(f"Expected a shape {list(expected)} in {path}, found {list(shape.shape)}.")
+    return shape, state["summary"]
 
 
 def make_trainer(strategy, network, objective, options, seed):

@@ -17,7 +17,15 @@ import signal
 import sys
 import threading
 
-__all__ = ["EXIT_PREEMPTED", "begun_again", "deferred", "leave", "leave_on_sigterm", "take_back"]
+__all__ = [
+    "EXIT_PREEMPTED",
+    "begun_again",
+    "deferred",
+    "leave",
+    "leave_on_sigterm",
+    "stop",
+    "take_back",
+]
 
 # EX_TEMPFAIL of sysexits.h: "try again later", which no other way to end gives.
 EXIT_PREEMPTED = getattr(os, "EX_TEMPFAIL", 75)
@@ -26,6 +34,8 @@ EXIT_PREEMPTED = getattr(os, "EX_TEMPFAIL", 75)
 _lock = threading.Lock()
 _loops: list[threading.Event] = []
 _under_way: list[str] = []
+# What the message of the end names.
+_reasons = ["SIGTERM"]
 
 
 def leave_on_sigterm():
@@ -57,7 +67,7 @@ def leave(where):
     Raises:
         SystemExit: Always, with `EXIT_PREEMPTED`.
     """
-    print(f"Stopped by SIGTERM {where}; the same command goes on from there.", flush=True)
+    print(f"Stopped by {_reasons[-1]} {where}; the same command goes on from there.", flush=True)
     sys.exit(EXIT_PREEMPTED)
 
 
@@ -110,13 +120,23 @@ def _handling(asked):
 
 def _watch(reader):
     while True:
-        if signal.SIGTERM not in os.read(reader, 64):
-            continue
-        with _lock:
-            for asked in _loops:
-                asked.set()
-            if not _loops:
-                _end()
+        if signal.SIGTERM in os.read(reader, 64):
+            stop()
+
+
+def stop(reason=None):
+    """Ends the process as SIGTERM does: a training loop saves first, anything else ends at once.
+
+    Args:
+        reason: What the message names instead of SIGTERM.
+    """
+    if reason is not None:
+        _reasons.append(reason)
+    with _lock:
+        for asked in _loops:
+            asked.set()
+        if not _loops:
+            _end()
 
 
 def _end():
@@ -124,6 +144,6 @@ def _end():
     if _under_way:
         kept = f"begins {_under_way[-1]} again and keeps what was finished before"
     try:
-        print(f"Stopped by SIGTERM; the same command {kept}.", flush=True)
+        print(f"Stopped by {_reasons[-1]}; the same command {kept}.", flush=True)
     finally:
         os._exit(EXIT_PREEMPTED)

@@ -35,6 +35,14 @@ class Workdir:
         """Returns the folder of a stage."""
         return self.path / name
 
+    def is_started(self, name):
+        """Whether a stage is there, finished or not."""
+        return (self.stage(name) / _SETTINGS).exists()
+
+    def is_finished(self, name):
+        """Whether a stage is there, finished, whatever its settings."""
+        return (self.stage(name) / _DONE).exists()
+
     def is_done(self, name, settings):
         """Whether a stage is there, finished.
 
@@ -45,7 +53,7 @@ class Workdir:
         if found is None:
             return False
         self.check(name, {**dict.fromkeys(found), **settings})
-        done = (self.stage(name) / _DONE).exists()
+        done = self.is_finished(name)
         if done and self.writes:
             # A run may have been killed before it removed them.
             shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
@@ -71,12 +79,12 @@ class Workdir:
 
     def _read_settings(self, name):
         """Returns the settings that a stage was started with; None if it was not."""
-        started = self.stage(name) / _SETTINGS
-        if not started.exists():
+        if not self.is_started(name):
             return None
-        found = files.read_json(started)
+        path = self.stage(name) / _SETTINGS
+        found = files.read_json(path)
         if not isinstance(found, dict):
-            raise ValueError(f"Expected settings in {started}, found {type(found).__name__}.")
+            raise ValueError(f"Expected settings in {path}, found {type(found).__name__}.")
         return found
 
     def has_to_make(self, name, settings):

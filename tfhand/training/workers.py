@@ -26,6 +26,7 @@ __all__ = [
     "leave_when_one_is_lost",
     "num_workers",
     "one_by_one",
+    "side_by_side",
 ]
 
 
@@ -49,7 +50,7 @@ _OF_WORKERS = (
 _OTHER_DEVICES = ("but that group has size", "but that group doesn't contain that device")
 # Texts of other lengths would be other graphs.
 _BLOCK = 4096
-# How often the chief, while it works alone, says so; any --worker_timeout is far longer.
+# How often a process that works while others wait says so; any --worker_timeout is far longer.
 _SECONDS_BETWEEN_SIGNS = 2.0
 _WORKING, _DONE = "working", "done"
 # What a user can set right, and what the other workers therefore have to hear of.
@@ -75,20 +76,26 @@ def leave_when_one_is_lost():
             ) from error
         if not _is_of_workers(error):
             raise
-        too_long = isinstance(error, tf.errors.DeadlineExceededError)
-        what = "waited longer than --worker_timeout for" if too_long else "lost"
-        print(
-            f"train: {what} another worker; the same command on all machines goes on from the last "
-            f"checkpoint. TensorFlow says: {_cause(error)}",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say_lost(error)
         sys.stdout.flush()
         os._exit(preemption.EXIT_PREEMPTED)
 
 
+def _say_lost(error):
+    too_long = isinstance(error, tf.errors.DeadlineExceededError)
+    what = "waited longer than --worker_timeout for" if too_long else "lost"
+    print(
+        f"train: {what} another worker; the same command on all machines goes on from the last "
+        f"checkpoint. TensorFlow says: {_cause(error)}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def _is_of_workers(error):
     """Whether an error says that another process is gone or silent."""
+    if not isinstance(error, tf.errors.OpError):
+        return False
     said = error.message.lower()
     return isinstance(error, _LOST) or any(words in said for words in _OF_WORKERS)
 
@@ -204,7 +211,8 @@ def gather(strategy, text):
     count = num_workers(strategy)
     if count == 1:
         return [text]
-    data = np.frombuffer(text.encode(), np.uint8)
+    # Names of files may hold what is no text.
+    data = np.frombuffer(text.encode(errors="backslashreplace"), np.uint8)
     lengths = np.zeros([count])
     lengths[_index(strategy)] = len(data)
     lengths = _sum_over_workers(strategy, lengths)
@@ -237,16 +245,18 @@ def one_by_one(strategy):
     """Context that the chief goes through first, and then, when it has left, the others.
 
     What the chief makes in it is there for the others to read. No process leaves before all have
-    been through, and bad input that one of them meets ends all of them.
+    been through, and bad input that one of them meets ends all of them. There may be nothing in it
+    that the processes do together.
 
     Raises:
         ValueError: If another process met bad input.
     """
     if not is_chief(strategy):
-        _wait_for_chief(strategy)
+        with _signs_of_life(strategy, is_at_work=False):
+            pass
         _report(strategy, None)
     problem = None
-    with _telling_others(strategy) if is_chief(strategy) else contextlib.nullcontext():
+    with _signs_of_life(strategy):
         try:
             yield
         except _BAD_INPUT as error:
@@ -255,31 +265,63 @@ def one_by_one(strategy):
     if is_chief(strategy):
         _report(strategy, problem)
         problem = None
+        with _signs_of_life(strategy, is_at_work=False):
+            pass
     _report(strategy, problem)
 
 
 @contextlib.contextmanager
-def _telling_others(strategy):
-    """Context in which a thread tells the others every few seconds that the chief still works.
-
-    A wait that lasts longer than the strategy's timeout ends a worker, whatever it waits for.
+def side_by_side(strategy):
+    """Context that all go through at once; as `one_by_one` for all else.
 
     Raises:
-        tf.errors.OpError: At its end, if another process was lost meanwhile.
+        ValueError: If another process met bad input.
+    """
+    problem = None
+    with _signs_of_life(strategy):
+        try:
+            yield
+        except _BAD_INPUT as error:
+            problem = error
+    _report(strategy, problem)
+
+
+@contextlib.contextmanager
+def _signs_of_life(strategy, is_at_work=True):
+    """Context that nobody leaves before all are at its end, however long they work in it.
+
+    A thread of each that works tells the others every few seconds that it is there: a wait that
+    lasts longer than the strategy's timeout would end them, whatever they wait for. If another
+    process is lost meanwhile, this one stops as at SIGTERM.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        is_at_work: Whether this process does anything in the context.
     """
     if num_workers(strategy) == 1:
         yield
         return
-    done, lost = threading.Event(), []
+    done, defects = threading.Event(), []
 
     def tell():
         try:
-            while not done.wait(_SECONDS_BETWEEN_SIGNS):
-                gather(strategy, _WORKING)
-            gather(strategy, _DONE)
-        except tf.errors.OpError as error:
-            lost.append(error)
+            while True:
+                done.wait(_SECONDS_BETWEEN_SIGNS)
+                if _WORKING not in gather(strategy, _DONE if done.is_set() else _WORKING):
+                    return
+        except Exception as error:  # A thread's own error would be printed, and nothing else.
+            if not _is_of_workers(error):
+                defects.append(error)
+                return
+            _say_lost(error)
+            preemption.stop("the loss of another worker")
 
+    if not is_at_work:
+        done.set()
+        while _WORKING in gather(strategy, _DONE):
+            pass
+        yield
+        return
     thread = threading.Thread(target=tell, name="signs of life", daemon=True)
     thread.start()
     try:
@@ -287,14 +329,8 @@ def _telling_others(strategy):
     finally:
         done.set()
         thread.join()
-    if lost:
-        raise lost[0]
-
-
-def _wait_for_chief(strategy):
-    """Waits until the chief has left `_telling_others`, however long it works there."""
-    while gather(strategy, "")[0] == _WORKING:
-        pass
+    if defects:
+        raise defects[0]
 
 
 def _report(strategy, problem):
