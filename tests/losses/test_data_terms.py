@@ -16,6 +16,8 @@ RAYS_MM = (np.arange(SIZE) + 0.5) * CUBE_MM / SIZE - CUBE_MM / 2
 
 # Means of float32 depths of up to 150 mm; a pixel on a silhouette may be off by 0.02 mm.
 VALUE_TOLERANCE_MM = 1e-3
+# Sums over pixels of slopes of about 1 from small differences, as in the renderer's own tests.
+GRADIENT_TOLERANCE = 5e-3
 
 
 def render(centers, radii):
@@ -147,6 +149,48 @@ def test_gradient_matches_finite_differences_of_the_loop():
                 - oracle(projected.numpy() - move, radii, depth, 500.0)
             ) / (2 * step)
             np.testing.assert_allclose(gradient[axis], numeric[0], atol=2e-3)
+
+
+def loop_gradients(projected, radii, depth, clamp):
+    """Gradients of the sums of both terms in float64, pixel by pixel, `[B, Vi, Vj, N, 3]` each."""
+    m2d, d2m = np.zeros(projected.shape), np.zeros(projected.shape)
+    batch, vi, vj = projected.shape[:3]
+    for b, i, j in np.ndindex(batch, vi, vj):
+        c, seen = projected[b, i, j].astype(float), depth[b, j] < FAR_MM - 0.05
+        q = radii[:, None, None] ** 2 - (c[:, 0, None, None] - RAYS_MM) ** 2
+        q = q - (c[:, 1, None, None] - RAYS_MM[:, None]) ** 2
+        of_each = np.where(q >= 0, c[:, 2, None, None] - np.sqrt(np.maximum(q, 0.0)), FAR_MM)
+        winner, drawn = of_each.argmin(0), of_each.min(0) < FAR_MM - 0.05
+        for row, column in np.argwhere(seen & drawn):
+            k, ray = winner[row, column], np.array([RAYS_MM[column], RAYS_MM[row]])
+            off = of_each[k, row, column] - depth[b, j, row, column]
+            root = np.sqrt(max(q[k, row, column], spheres.MIN_HALF_CHORD_MM**2))
+            slope = np.append((c[k, :2] - ray) / root, 1.0)
+            m2d[b, i, j, k] += (abs(off) < clamp) * np.sign(off) * slope / (seen | drawn).sum()
+        for row, column in np.argwhere(seen):
+            p = np.array([RAYS_MM[column], RAYS_MM[row], depth[b, j, row, column]])
+            lengths = np.linalg.norm(c - p, axis=-1)
+            k = np.abs(lengths - radii).argmin()
+            side = np.sign(lengths[k] - radii[k]) * (abs(lengths[k] - radii[k]) < clamp)
+            d2m[b, i, j, k] += side * (c[k] - p) / lengths[k] / seen.sum()
+    # Each term is the mean over the pairs of views.
+    return m2d / (vi * vj), d2m / (vi * vj)
+
+
+def test_gradients_of_a_whole_hand_match_loops(rng):
+    radii = rng.uniform(8.0, 20.0, 41).astype(np.float32).astype(float)
+    hands = rng.normal(size=[1, 1, 3, 41, 3]) * [35.0, 35.0, 25.0]
+    depth = np.stack([[oracle_render(hands[0, 0, j], radii) for j in range(3)]]).astype(np.float32)
+    projected = (hands + rng.normal(size=[1, 3, 3, 41, 3]) * 8.0).astype(np.float32)
+    expected = loop_gradients(projected, radii, depth, 20.0)
+    for term, wanted in zip((data_terms.model_to_data, data_terms.data_to_model), expected):
+        with tf.GradientTape() as tape:
+            tensor = tf.constant(projected)
+            tape.watch(tensor)
+            value = tf.reduce_sum(term(tensor, radii, depth, cube_mm=CUBE_MM, clamp_mm=20.0))
+        actual = tape.gradient(value, tensor).numpy()
+        assert np.abs(wanted).max() > 0.003
+        np.testing.assert_allclose(actual, wanted, atol=GRADIENT_TOLERANCE * np.abs(wanted).max())
 
 
 def test_perfect_model_costs_nothing(rng):

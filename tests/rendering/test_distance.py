@@ -55,7 +55,7 @@ def test_values_match_loop(rng, count):
     assert actual.dtype == tf.float32
 
 
-@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("count", [1, 6, 41, 160])
 def test_gradients_match_loop(rng, count):
     problem = random_problem(rng, 2, count, 60)
     upstream = rng.normal(size=[2, 60])

@@ -73,7 +73,8 @@ def test_values_match_loop(rng, count):
     assert depth.dtype == np.float32
 
 
-@pytest.mark.parametrize("count", [1, 6])
+# 41 and 160 as in use: there many spheres share few pixels each.
+@pytest.mark.parametrize("count", [1, 6, 41, 160])
 def test_gradients_match_loop(rng, count):
     centers, radii = random_spheres(rng, 2, count)
     upstream = rng.normal(size=[2, SIZE, SIZE])
