@@ -103,8 +103,8 @@ def functions_of_stage(network, images, make_model, make_batch):
     }
 
 
-def build_init():
-    """Returns the functions of the initialization on synthetic samples."""
+def init_stage():
+    """Returns what `fine_tuning_stage` does, of the initialization on synthetic samples."""
     import tensorflow as tf
 
     from tfhand.geometry import crop
@@ -125,9 +125,12 @@ def build_init():
         return model
 
     images = crop.normalize(depth_mm, spec.cube_mm)
-    return functions_of_stage(
-        network, images, make_model, lambda *place: {"synthetic": synthetic(*place)}
-    )
+    return network, images, make_model, lambda *place: {"synthetic": synthetic(*place)}
+
+
+def build_init():
+    """Returns the functions of the initialization."""
+    return functions_of_stage(*init_stage())
 
 
 def fine_tuning_stage(method):
@@ -190,13 +193,13 @@ def build_prior(hands_a_step):
     }
 
 
-def measure_waiting(method, steps):
-    """Returns milliseconds of a step and of its waiting for input, means over steps."""
+def measure_waiting(stage, steps):
+    """Returns milliseconds of a step of a stage and of its waiting for input, means over steps."""
     import tensorflow as tf
 
     from tfhand.training import workers
 
-    _, _, make_model, make_batch = fine_tuning_stage(method)
+    _, _, make_model, make_batch = stage
     take_step, remaining, stop = (
         workers.compiled(make_model()),
         iter(deal(make_batch)),
@@ -233,7 +236,9 @@ def main(options):
         report.cases(title, cases, relative_to=BASELINE)
         text = f"self-supervised step ({flagfile}) / network alone"
         report.target(text, ratio(cases), most=TARGET_RECORDED)
-    waits = [(flagfile, *measure_waiting(m, CALLS * rounds)) for m, flagfile in METHODS.items()]
+    waits = [("initialization", *measure_waiting(init_stage(), CALLS * rounds))]
+    for method, flagfile in METHODS.items():
+        waits.append((flagfile, *measure_waiting(fine_tuning_stage(method), CALLS * rounds)))
     report.table("Waiting for input", ["step", "ms", "of these waiting"], waits)
     hands = train_options.PriorOptions().batch
     report.cases(f"Step of the prior, {hands} hands", compare(build_prior, hands))
