@@ -1,7 +1,7 @@
 """Shows hands in a browser: a recording, a camera frame, or a hand to pose.
 
     python -m tfhand.view --data_dir=OUT --split=test --model=W/pose.keras
-    python -m tfhand.view --depth=FRAME.png --model=W/pose.keras [--intrinsics=fx,fy,cx,cy]
+    python -m tfhand.view --depth=FRAME.png [--model=W/pose.keras] [--intrinsics=fx,fy,cx,cy]
     python -m tfhand.view
 
 The URL is printed; Ctrl-C ends it. Needs the extra `viewer` and nothing from the network.
@@ -11,6 +11,7 @@ from absl import flags
 
 from tfhand import commands
 from tfhand.geometry import camera, crop, depth_image
+from tfhand.models import pretrained
 from tfhand.viewer import server, sources
 from tfhand.viewer.posing_app import PosingApp
 from tfhand.viewer.scene_app import SceneApp
@@ -33,7 +34,10 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "depth", None, "Depth image to show, or a folder of them.", flag_values=flag_values
     )
     flags.DEFINE_string(
-        "model", None, "Trained network, pose.keras; --depth needs it.", flag_values=flag_values
+        "model",
+        None,
+        "Trained network, pose.keras, or shipped, which --depth takes if none is named.",
+        flag_values=flag_values,
     )
     flags.DEFINE_list(
         "intrinsics",
@@ -89,14 +93,13 @@ def _open_source(options):
             options.data_dir, options.split, options.model, options.max_samples
         )
     if options.depth:
-        if not options.model:
-            raise ValueError("Expected --model=pose.keras beside --depth, received none.")
+        model = options.model or pretrained.NAME
         intrinsics = camera.parse_intrinsics(options.intrinsics)
         images = depth_image.find_images(options.depth)
         scale = options.depth_scale * depth_image.UNITS_MM[options.depth_unit]
         if not 0.0 < scale < float("inf"):
             raise ValueError(f"Expected a positive --depth_scale, received {options.depth_scale}.")
-        return sources.Frames(images, options.model, intrinsics, scale, options.hand == "left")
+        return sources.Frames(images, model, intrinsics, scale, options.hand == "left")
     if options.model:
         raise ValueError("Expected --data_dir or --depth beside --model, received neither.")
     return None

@@ -104,15 +104,31 @@ class Command:
         self.process.communicate()
 
 
+def ball_frame():
+    """A ball as large as a fist 700 mm away, float32 [120, 160], 0 where there is none."""
+    rows, columns = np.mgrid[:120, :160]
+    side_mm = np.hypot(columns - 90.0, rows - 60.0) * 700.0 / 588.0
+    half_chord = np.sqrt(np.maximum(45.0**2 - side_mm**2, 0.0))
+    return np.where(side_mm < 45.0, 700.0 - half_chord, 0.0).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def running(recording_dir, model_path, tmp_path_factory):
     """The commands that show the recording and the hand to pose; they start side by side."""
     logs = tmp_path_factory.mktemp("logs")
+    frames = tmp_path_factory.mktemp("frames")
+    np.save(frames / "1.npy", ball_frame())
+    np.save(frames / "2.npy", np.zeros([120, 160], np.float32))
+    np.save(frames / "3.npy", ball_frame())
     recording = ("--data_dir", recording_dir, "--split=test", "--model", model_path)
     started = {
         "recording": Command(logs / "recording.txt", *recording),
         "posing": Command(logs / "posing.txt"),
-    }
+        "frames": Command(
+            logs / "frames.txt", "--depth", frames, "--model", model_path,
+            "--intrinsics=588,588,80,60",
+        ),
+    }  # fmt: skip
     yield started
     for command in started.values():
         command.end()
@@ -219,6 +235,19 @@ def test_a_recording_can_be_looked_through(running, browser):
     page.wait(lambda: page.drawn_share() < 0.001, "an empty scene")
     page.toggle("Points 1")
     page.wait(lambda: page.drawn_share() > 0.001, "the points of a camera")
+
+
+def test_frames_of_a_camera_can_be_looked_through(running, browser):
+    page = Page(browser, running["frames"].url())
+    page.wait_for_text("1.npy", "no labels", "Points 1", "Spheres", "Skeleton")
+    page.wait(lambda: page.drawn_share() > 0.005, "a scene that is not blank")
+    # One without a hand says so and shows nothing of the one before.
+    page.push_slider("Sample", 1)
+    page.wait_for_text("Not shown:", "2.npy")
+    page.wait(lambda: page.drawn_share() < 0.001, "an empty scene")
+    page.push_slider("Sample", 1)
+    page.wait_for_text("3.npy")
+    page.wait(lambda: page.drawn_share() > 0.005, "the scene again")
 
 
 def test_a_hand_can_be_posed(running, browser):

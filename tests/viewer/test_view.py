@@ -28,7 +28,7 @@ def run_view(*arguments):
         (["--data_dir={records}", "--depth=a.png"], "received both"),
         (["--depth={empty}", "--model={model}"], "Expected depth images (.png, .npy)"),
         (["--depth=nowhere.png", "--model={model}"], "nowhere.png"),
-        (["--depth=nowhere.png"], "Expected --model=pose.keras beside --depth"),
+        (["--depth=nowhere.png"], "nowhere.png"),
         (["--depth=a.png", "--model={model}", "--intrinsics=1,2"], "fx,fy,cx,cy"),
         (
             ["--depth={records}/dataset_info.json", "--model={model}", "--depth_scale=0"],

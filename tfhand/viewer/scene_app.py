@@ -116,12 +116,15 @@ class SceneApp:
         except (OSError, ValueError) as error:
             # One bad image of a folder: the others can still be looked at.
             self._text.content = f"**Not shown:** {error}"
+            # Nor is what was shown before.
+            self._root.visible = self._picture.visible = False
             return
         spheres_mm = hand_scene.estimates_mm.get(self._estimate.value)
         shows_labels = self._labels_on is None or self._labels_on.value
         picture = pictures.draw_scene(hand_scene, spheres_mm, shows_labels)
         with self._server.atomic():
             self._root.position = -scene.focus_mm(hand_scene)
+            self._root.visible = self._picture.visible = True
             for view, cloud in enumerate(self._clouds):
                 cloud.move(hand_scene.clouds_mm[view], scene.cloud_colors(hand_scene, view))
             for node in (self._spheres, self._skeleton):
