@@ -58,8 +58,19 @@ def parse(description, default_server, arguments=None):
         action="store_true",
         help="let the server answer INVALID_ARGUMENT where no hand is found; not with batching",
     )
-    parser.add_argument("--timeout", type=float, default=30.0, help="seconds")
+    parser.add_argument("--timeout", type=_seconds, default=30.0, help="seconds")
     return parser.parse_args(arguments)
+
+
+def _seconds(text):
+    value = float(text)
+    if not 0.0 < value < math.inf:
+        raise ValueError(text)
+    return value
+
+
+# argparse names the type in its message.
+_seconds.__name__ = "positive number of seconds"
 
 
 def _numbers(count):
@@ -103,7 +114,9 @@ def read_depth(path):
                     f"Expected a 16-bit gray or an 8-bit RGB (NYU) picture in {path}, "
                     f"found mode {mode}."
                 )
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except (
+        OSError, ValueError, EOFError, SyntaxError, PIL.Image.DecompressionBombError
+    ) as error:  # fmt: skip
         raise ClientError(f"Expected a depth picture in {path}: {error}") from error
     if depth.ndim != 2 or depth.dtype.kind not in "iuf":
         raise ClientError(f"Expected [H, W] in {path}, found {depth.dtype} {list(depth.shape)}.")

@@ -6,6 +6,7 @@ Needs numpy and pillow. JSON has no 16-bit integers in TensorFlow Serving, and a
 2 MB of text: for video use client_grpc.py.
 """
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -28,6 +29,8 @@ def ask(options, inputs):
         client_io.ClientError: If there is no answer, or it is an error.
     """
     server = options.server if "://" in options.server else f"http://{options.server}"
+    if not server.startswith(("http://", "https://")):
+        raise client_io.ClientError(f"Expected --server=http://HOST:PORT, received {server}.")
     # Hundredths of a mm: digits beyond are noise, and bytes.
     lists = {k: np.round(v.astype(np.float64), 2).tolist() for k, v in inputs.items()}
     body = {"signature_name": "frame" if options.strict else "frames", "inputs": lists}
@@ -41,7 +44,9 @@ def ask(options, inputs):
             return json.load(response)["outputs"]
     except urllib.error.HTTPError as error:
         raise client_io.ClientError(f"HTTP {error.code}: {_message(error.read())}") from error
-    except OSError as error:
+    except http.client.InvalidURL as error:
+        raise client_io.ClientError(f"Expected --server=http://HOST:PORT: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise client_io.ClientError(f"No answer from {server}: {reason}") from error
     except (ValueError, KeyError, TypeError) as error:

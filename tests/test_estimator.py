@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -116,7 +117,7 @@ def test_a_stream_is_smoothed_until_the_hand_is_lost(estimator):
     plain = list(estimator.stream(frames, INTRINSICS, smoothing=False))
     assert smoothed[3] is None and plain[3] is None
     for i in (0, 4):
-        np.testing.assert_array_equal(smoothed[i].spheres_mm, plain[i].spheres_mm)
+        np.testing.assert_allclose(smoothed[i].spheres_mm, plain[i].spheres_mm, atol=FLOAT_MM)
     moved = np.linalg.norm(smoothed[1].spheres_mm - smoothed[0].spheres_mm, axis=-1).mean()
     assert 0.0 < moved < np.linalg.norm(plain[1].spheres_mm - plain[0].spheres_mm, axis=-1).mean()
     z = smoothed[1].spheres_mm[:, 2]
@@ -156,6 +157,16 @@ def test_drawing(estimator, tmp_path):
         (ball_frame(), (588.0, np.nan, 80.0, 60.0), None, ValueError, "positive fx"),
         (ball_frame(), (588.0, 588.0, 80.0), None, ValueError, "fx, fy, cx, cy"),
         (ball_frame(), "camera", None, ValueError, "fx, fy, cx, cy"),
+        # One number would otherwise be taken four times.
+        (ball_frame(), 588.0, None, ValueError, "four numbers"),
+        (ball_frame(), [588.0], None, ValueError, "four numbers"),
+        (ball_frame(), [True] * 4, None, ValueError, "four numbers"),
+        (ball_frame(), [[588.0], [588.0, 1.0]], None, ValueError, "four numbers"),
+        (ball_frame(), (588.0, 588.0, 1e7, 60.0), None, ValueError, "below 1e"),
+        # Shares of the picture, as some libraries give.
+        (ball_frame(), (3.7, 4.9, 0.5, 0.5), None, ValueError, "a tenth of the images' 160 x 120"),
+        (ball_frame(), INTRINSICS, (0.0, 0.0), ValueError, "finite centers"),
+        (ball_frame(), INTRINSICS, "there", ValueError, "finite centers"),
         (ball_frame(), INTRINSICS, (0.0, 0.0, np.nan), ValueError, "finite centers"),
         (ball_frame(), INTRINSICS, (0.0, 0.0, -3.0), ValueError, "positive z"),
         (ball_frame(), INTRINSICS, (0.0, 0.0, 9000.0), NoHandError, "none in it"),
@@ -173,6 +184,43 @@ def test_bad_models(tmp_path):
     (tmp_path / "pose.keras").write_bytes(b"none")
     with pytest.raises(ValueError, match="Expected a Keras model"):
         tfhand.PoseEstimator.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "num_spheres"), [((32, 48), 1, 41), ((32, 32), 3, 41), ((32, 32), 1, 7)]
+)
+def test_other_networks_are_refused_before_there_is_a_frame(side, channels, num_spheres):
+    image = keras.Input([*side, channels])
+    flat = keras.layers.GlobalAveragePooling2D()(image)
+    spheres = keras.layers.Reshape([num_spheres, 3])(keras.layers.Dense(3 * num_spheres)(flat))
+    outputs = {
+        "spheres_mm": keras.layers.Rescaling(150.0, name="spheres_to_mm")(spheres),
+        "spread_mm": keras.layers.Dense(num_spheres)(flat),
+    }
+    with pytest.raises(ValueError, match=r"from \[B, S, S, 1\] to spheres_mm \[B, 41, 3\]"):
+        tfhand.PoseEstimator(keras.Model(image, outputs))
+
+
+def test_a_path_is_no_network(path):
+    with pytest.raises(ValueError, match=r"received str; .*PoseEstimator\.load"):
+        tfhand.PoseEstimator(str(path))
+
+
+def test_a_stream_checks_its_camera_before_the_first_frame(estimator):
+    with pytest.raises(ValueError, match="four numbers"):
+        estimator.stream([ball_frame()], 588.0)
+    with pytest.raises(ValueError, match="frame_rate"):
+        estimator.stream([ball_frame()], INTRINSICS, frame_rate=0.0)
+
+
+def test_frames_of_one_size_are_traced_once(path):
+    estimator = tfhand.PoseEstimator.load(path)
+    estimator(ball_frame(), INTRINSICS)
+    run = inference._compile(estimator.network, estimator.spec, 1)
+    before = run.experimental_get_tracing_count()
+    for u in (50.0, 70.0, 90.0):
+        estimator(ball_frame(u), INTRINSICS)
+    assert run.experimental_get_tracing_count() == before == 1
 
 
 def test_a_damaged_model_file(path, tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 
 from tfhand import inference
 from tfhand.fitting import frame_fits
+from tfhand.geometry import camera
 from tfhand.hands import Hand, NoHandError, Point
 from tfhand.models import pretrained
 from tfhand.smoothing import OneEuroFilter
@@ -42,7 +43,7 @@ class PoseEstimator:
             refine: Whether a crop is moved to the middle of the estimate and estimated once more:
                 twice the time, and more accurate.
             fit: Whether a hand is fitted to the depth, starting from the estimate: more accurate
-                still, in a second a frame instead of milliseconds. See `learn_shape`.
+                still, in half a second a frame instead of milliseconds. See `learn_shape`.
 
         Raises:
             ValueError: If `hand` is neither, or the model is no pose network.
@@ -102,8 +103,8 @@ class PoseEstimator:
             )
         is_single = depth_mm.ndim == 2
         frames = depth_mm[np.newaxis] if is_single else depth_mm
-        if center_mm is not None:
-            center_mm = np.reshape(np.asarray(center_mm, np.float32), (-1, 3))
+        if center_mm is not None and is_single:
+            center_mm = [center_mm]
         hands = inference.estimate_hands(
             self.network,
             frames,
@@ -153,8 +154,8 @@ class PoseEstimator:
         """Estimates the hand in one frame after the other.
 
         Args:
-            frames: Depth frames [H, W], as for a call.
-            intrinsics: fx, fy, cx, cy in px.
+            frames: Depth frames [H, W], as for a call, looked at when they are asked for.
+            intrinsics: fx, fy, cx, cy in px, [4].
             frame_rate: Frames a second.
             smoothing: Whether to smooth the spheres in time (`smoothing.OneEuroFilter`): little
                 jitter where the hand rests, little lag where it moves. It starts anew after a
@@ -166,8 +167,9 @@ class PoseEstimator:
         Raises:
             ValueError: As a call, and if the frame rate is not positive.
         """
-        intrinsics = np.ravel(np.asarray(intrinsics))
-        return self._stream(frames, intrinsics, OneEuroFilter(frame_rate), smoothing)
+        # Of frames of unknown size.
+        (intrinsics,) = camera.check_intrinsics(intrinsics, batch=1, height=1, width=1)
+        return self._stream(iter(frames), intrinsics, OneEuroFilter(frame_rate), smoothing)
 
     def _stream(self, frames, intrinsics, smooth, smoothing):
         for frame in frames:

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfhand.geometry import crop
+from tfhand.geometry import camera
 from tfhand.hand import skeleton
-from tfhand.models import frame_model, pose_network, pretrained
+from tfhand.models import exporting, frame_model, pose_network, pretrained
 
 __all__ = ["Hands", "crop_spec_of", "estimate_hands", "load_network"]
 
@@ -58,7 +58,7 @@ def load_network(path, cube_mm=None):
         network = pretrained.load_pose_network()
     else:
         network = _load_archive(path)
-    found_mm = pose_network.cube_mm_of(network)
+    found_mm = crop_spec_of(network).cube_mm
     if cube_mm is not None and cube_mm != found_mm:
         raise ValueError(
             f"Expected a network for crops of {cube_mm:g} mm in {path}, found {found_mm:g} mm."
@@ -97,8 +97,17 @@ def _check_archive(path):
 
 
 def crop_spec_of(network):
-    """Returns the `crop.CropSpec` of the crops that a pose network takes."""
-    return crop.CropSpec(network.input_shape[1], pose_network.cube_mm_of(network))
+    """Returns the `crop.CropSpec` of the crops that a pose network takes.
+
+    Raises:
+        ValueError: If it is no network from depth crops to the hand's spheres.
+    """
+    if not isinstance(network, keras.Model):
+        raise ValueError(
+            f"Expected a Keras model, received {type(network).__name__}; load_network, or "
+            "PoseEstimator.load, reads a file."
+        )
+    return exporting.crop_spec_for(network, pose_network.cube_mm_of(network))
 
 
 def estimate_hands(
@@ -124,7 +133,7 @@ def estimate_hands(
         ValueError: If shapes or types do not fit, or a value is not one that can be.
     """
     depth_mm = _checked_depth(depth_mm)
-    intrinsics = _checked_intrinsics(intrinsics, len(depth_mm))
+    intrinsics = camera.check_intrinsics(intrinsics, *depth_mm.shape)
     centers = _checked_centers(center_mm, len(depth_mm))
     # The mirror image of a left hand is a right one.
     flip = np.array([-1.0 if left_hand else 1.0, 1.0, 1.0], np.float32)
@@ -176,25 +185,17 @@ def _checked_depth(depth_mm):
     return depth_mm if depth_mm.dtype == np.uint16 else depth_mm.astype(np.float32)
 
 
-def _checked_intrinsics(intrinsics, batch):
-    try:
-        values = np.broadcast_to(np.asarray(intrinsics, np.float32), (batch, 4))
-    except (TypeError, ValueError):
-        values = np.full([1, 4], np.nan)
-    if not (np.isfinite(values).all() and (values[:, :2] > 0).all()):
-        raise ValueError(
-            f"Expected intrinsics fx, fy, cx, cy with positive fx and fy, received {intrinsics}."
-        )
-    return values
-
-
 def _checked_centers(center_mm, batch):
     if center_mm is None:
         return np.zeros([batch, 3], np.float32)
-    values = np.asarray(center_mm, np.float32)
+    try:
+        values = np.asarray(center_mm, np.float32)
+    except (TypeError, ValueError):
+        # Words, or rows of different lengths.
+        values = np.full([1], np.nan)
     if values.shape != (batch, 3) or not np.isfinite(values).all() or (values[:, 2] <= 0).any():
         raise ValueError(
             f"Expected finite centers of shape {[batch, 3]} with positive z, mm, received "
-            f"{values.tolist()}."
+            f"{center_mm!r}."
         )
     return values

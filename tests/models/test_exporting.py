@@ -183,9 +183,29 @@ def test_one_frame_without_a_hand_does_not_fail_the_others(pose):
         pose[0].signatures["frame"](**request)
 
 
+def test_a_bad_camera_does_not_fail_the_others(pose):
+    request = {
+        "depth_mm": tf.constant(np.stack([_ball()] * 3)),
+        "intrinsics": tf.constant([[0.0] * 4, BALL_INTRINSICS, [np.nan] * 4], tf.float32),
+        "center_mm": tf.zeros([1, 3]),
+    }
+    results = pose[0].signatures["frames"](**request)
+    assert results["found"].numpy().tolist() == [False, True, False]
+    alone = pose[0].signatures["frame"](
+        **{k: v[1:2] for k, v in request.items() if k != "center_mm"}, center_mm=tf.zeros([1, 3])
+    )
+    for name, value in results.items():
+        np.testing.assert_allclose(value[1:2], alone[name], atol=FLOAT_TOLERANCE_PX, err_msg=name)
+        np.testing.assert_array_equal(value[::2], np.zeros_like(value[::2]))
+    request["intrinsics"] = tf.zeros([3, 4])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="intrinsics: expected finite"):
+        pose[0].signatures["frames"](**request)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"intrinsics": [[14.0, 588.0, 80.0, 60.0]]}, "a tenth of width and height"),
         ({"intrinsics": np.zeros([1, 4])}, "intrinsics: expected finite .* positive fx"),
         ({"intrinsics": np.full([1, 4], np.nan)}, "intrinsics: expected finite"),
         ({"intrinsics": np.ones([2, 4])}, "intrinsics: expected a row for each"),
@@ -222,6 +242,11 @@ def test_bad_crops_are_invalid_arguments(pose):
         serve(depth_mm=tf.constant(empty))
     with pytest.raises(tf.errors.InvalidArgumentError, match="depth_mm: expected finite"):
         serve(depth_mm=tf.constant(broken))
+    # A camera's depth with the sign of a distance, or a crop of a larger cube.
+    outside = good.copy()
+    outside[1, 3, 3] = -CUBE_MM / 2 - 2.0
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"-140 or more, .* crops\] \[1\]"):
+        serve(depth_mm=tf.constant(outside))
 
 
 def test_prior_signatures(tmp_path, rng):
@@ -254,6 +279,9 @@ assert signatures["sample"](num_hands=tf.constant(5))["spheres_mm"].shape == (5,
 for name, request in (
     ("elbo", {"spheres_mm": spheres_mm * np.nan}),
     ("reconstruct", {"spheres_mm": spheres_mm * np.nan}),
+    ("elbo", {"spheres_mm": spheres_mm * 1e18}),
+    ("elbo", {"spheres_mm": spheres_mm[:0]}),
+    ("reconstruct", {"spheres_mm": spheres_mm[:0]}),
     ("sample", {"num_hands": tf.constant(0)}),
 ):
     try:
@@ -276,6 +304,6 @@ def test_replaces_an_older_export(tmp_path):
 
 
 def test_rejects_networks_of_other_hands(tmp_path):
-    with pytest.raises(ValueError, match=r"41 spheres.*7 spheres"):
+    with pytest.raises(ValueError, match=r"spheres_mm \[B, 41, 3\].*None, 7, 3"):
         exporting.export_pose(_inference_network(num_spheres=7), tmp_path / "1", CUBE_MM)
     assert not (tmp_path / "1").exists()

@@ -91,6 +91,8 @@ def files(tmp_path_factory):
     PIL.Image.fromarray(rgb).save(folder / "nyu.png")
     np.save(folder / "empty.npy", pictures.empty())
     PIL.Image.fromarray(rgb[..., 2]).save(folder / "photo.png")
+    # More pixels than Pillow reads.
+    PIL.Image.new("1", (14000, 14000)).save(folder / "bomb.png")
     return folder
 
 
@@ -150,6 +152,15 @@ def test_a_server_that_is_not_there(run_client, serving_api, files):
         (("--depth={files}/photo.png", INTRINSICS), "found mode L"),
         (("--depth={files}/ball.npy", "--intrinsics=0,588,320,240"), "positive focal lengths"),
         (("--depth={files}/ball.npy", "--intrinsics=588,nan,320,240"), "positive focal lengths"),
+        (("--depth={files}/bomb.png", INTRINSICS), "depth picture in"),
+        (
+            ("--depth={files}/ball.npy", INTRINSICS, "--server=127.0.0.1:notaport"),
+            "Expected --server=http://HOST:PORT",
+        ),
+        (
+            ("--depth={files}/ball.npy", INTRINSICS, "--server=ftp://127.0.0.1:1"),
+            "Expected --server=http://HOST:PORT",
+        ),
     ],
 )
 def test_bad_arguments(run_client, files, arguments, message):

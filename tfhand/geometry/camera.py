@@ -8,14 +8,27 @@ centers, which is NYU's convention: the reading at column 0 has u = 0. Intrinsic
 `[..., 4]` tensor (fx, fy, cx, cy) in px.
 """
 
-import math
-
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["NYU_INTRINSICS", "depth_to_points", "parse_intrinsics", "project", "unproject"]
+__all__ = [
+    "LARGEST_PX",
+    "LEAST_FOCAL_SHARE",
+    "NYU_INTRINSICS",
+    "check_intrinsics",
+    "depth_to_points",
+    "parse_intrinsics",
+    "project",
+    "unproject",
+]
 
 # (fx, fy, cx, cy) in px of the NYU hand pose dataset's 640 x 480 depth images.
 NYU_INTRINSICS = (588.04, 587.08, 320.0, 240.0)
+# No camera has intrinsics beyond, px.
+LARGEST_PX = 1e6
+# Nor a focal length below this share of its picture's side, which is to see 157 degrees: such
+# numbers are in another unit than pixels.
+LEAST_FOCAL_SHARE = 0.1
 
 
 def project(points_mm, intrinsics) -> tf.Tensor:
@@ -80,6 +93,43 @@ def depth_to_points(depth_mm, intrinsics) -> tf.Tensor:
     )
 
 
+def check_intrinsics(intrinsics, batch, height, width) -> np.ndarray:
+    """Checks the intrinsics of depth images.
+
+    Args:
+      intrinsics: numbers `[4]`, `[1, 4]` or `[B, 4]`, (fx, fy, cx, cy) in px.
+      batch: int, B.
+      height: int, of the images, px.
+      width: int.
+
+    Returns:
+      float32 `[B, 4]`.
+
+    Raises:
+      ValueError: if they are of another shape or type, or no camera's.
+    """
+    try:
+        values = np.asarray(intrinsics)
+    except ValueError:
+        # A list of lists of different lengths.
+        values = np.empty(0)
+    if values.shape not in ((4,), (1, 4), (batch, 4)) or values.dtype.kind not in "iuf":
+        raise ValueError(
+            f"Expected intrinsics fx, fy, cx, cy, four numbers, or a row of them for each of "
+            f"{batch} images, received {intrinsics!r}."
+        )
+    values = np.array(np.broadcast_to(values, (batch, 4)), np.float64)
+    least = LEAST_FOCAL_SHARE * np.array([width, height])
+    # Comparisons are False for NaN.
+    if not ((np.abs(values) < LARGEST_PX).all() and (values[:, :2] >= least).all()):
+        raise ValueError(
+            f"Expected intrinsics fx, fy, cx, cy in px, finite, below {LARGEST_PX:g}, with "
+            f"positive fx and fy of at least a tenth of the images' {width} x {height}, received "
+            f"{intrinsics!r}."
+        )
+    return values.astype(np.float32)
+
+
 def parse_intrinsics(values) -> list[float]:
     """Reads the value of a flag --intrinsics.
 
@@ -90,13 +140,14 @@ def parse_intrinsics(values) -> list[float]:
       The four numbers.
 
     Raises:
-      ValueError: if they are not four finite numbers, the first two positive.
+      ValueError: if they are not four finite numbers below 1e6, the first two positive.
     """
     try:
         numbers = [float(value) for value in values]
     except ValueError:
         numbers = []
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[:2]) <= 0:
+    is_camera = len(numbers) == 4 and all(abs(number) < LARGEST_PX for number in numbers)
+    if not is_camera or min(numbers[:2]) <= 0:
         raise ValueError(
             f"Expected --intrinsics=fx,fy,cx,cy with positive fx and fy, received "
             f"{','.join(map(str, values))!r}."

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfhand import files
-from tfhand.geometry import crop
+from tfhand.geometry import camera, crop
 from tfhand.hand import skeleton
 from tfhand.models import batching, checks, frame_model, warmup
 
@@ -25,6 +25,10 @@ _POINTS = {
 }
 # An input that a request may leave out: the hand is found in the depth.
 _FIND_CENTER = ((0.0, 0.0, 0.0),)
+# Clients may round.
+_ROUNDING_MM = 1.0
+# No hand is farther from its camera, mm; squares of it are far from overflowing.
+_FARTHEST_MM = 1e6
 # In one request for samples of the prior.
 _MOST_HANDS = 10000
 
@@ -39,14 +43,24 @@ def crop_spec_for(inference_network, cube_mm):
     Raises:
         ValueError: If the network is not one for square depth crops and the hand's spheres.
     """
-    _, height, width, channels = inference_network.input_shape
-    num_spheres = inference_network.output["spheres_mm"].shape[1]
-    if height != width or channels != 1 or num_spheres != len(skeleton.SPHERE_NAMES):
+    shapes = {"input": inference_network.input_shape}
+    outputs = inference_network.output if isinstance(inference_network.output, dict) else {}
+    shapes |= {name: outputs[name].shape for name in ("spheres_mm", "spread_mm") if name in outputs}
+    count = len(skeleton.SPHERE_NAMES)
+    # A model of several inputs has a list of shapes.
+    side = shapes["input"][1:2] if isinstance(shapes["input"], tuple) else ()
+    side = side[0] if side else None
+    expected = {
+        "input": (None, side, side, 1),
+        "spheres_mm": (None, count, 3),
+        "spread_mm": (None, count),
+    }
+    if side is None or shapes != expected:
         raise ValueError(
-            f"Expected a network from [B, S, S, 1] to {len(skeleton.SPHERE_NAMES)} spheres, "
-            f"received one from {inference_network.input_shape} to {num_spheres} spheres."
+            f"Expected a network from [B, S, S, 1] to spheres_mm [B, {count}, 3] and spread_mm "
+            f"[B, {count}], received one of shapes {shapes}."
         )
-    return crop.CropSpec(image_size=height, cube_mm=cube_mm)
+    return crop.CropSpec(image_size=side, cube_mm=cube_mm)
 
 
 def estimate_from_crop(inference_network, depth_mm, cube_mm):
@@ -84,8 +98,9 @@ def export_pose(inference_network, directory, cube_mm):
       (41), `joints` (36) and `evaluation_joints` (14) `..._mm` `[B, N, 3]` in the camera frame,
       `..._px` `[B, N, 2]` and `..._confidence` `[B, N]` in (0, 1); the spheres' is `confidence`.
       A frame without a hand is an invalid argument.
-    * `frames`: the same, but where a frame shows no hand `found` is False and its values are zero.
-      For requests that a server puts together, of which one should not fail the others.
+    * `frames`: the same, but where a frame shows no hand, or its intrinsics are none while those of
+      another frame are, `found` is False and its values are zero. For requests that a server puts
+      together, of which one should not fail the others.
     * `frame_uint16`, `frames_uint16`: the same with `depth_mm` uint16.
 
     The order of spheres and joints is that of `tfhand.hand.skeleton`.
@@ -121,6 +136,12 @@ def _serve_crops(network, spec):
         conditions = [
             checks.check(tf.shape(depth_mm)[0] >= 1, ["depth_mm: expected crops, got none"]),
             _assert_finite("depth_mm", depth_mm),
+            # Raw depth, or crops of another cube, would be answered with nonsense.
+            _assert_each(
+                tf.reduce_all(depth_mm >= -spec.far_mm - _ROUNDING_MM, axis=[1, 2]),
+                f"depth_mm: expected mm from the crop's center, {-spec.far_mm:g} or more, found "
+                "less in crops",
+            ),
             _assert_each(
                 tf.reduce_any(crop.foreground_mask(depth_mm, spec.cube_mm), axis=[1, 2]),
                 "depth_mm: expected a surface in every crop, found background only in crops",
@@ -142,7 +163,16 @@ def _serve_frames(network, spec, dtype, *, strict):
         depth_mm = _shaped("depth_mm", depth_mm, shapes["depth_mm"])
         intrinsics = _shaped("intrinsics", intrinsics, shapes["intrinsics"])
         center_mm = _shaped("center_mm", center_mm, shapes["center_mm"])
+        if not strict:
+            is_camera = frame_model.are_cameras(depth_mm, intrinsics)
+            # Others are replaced by some that are, if there are any: the errors of one client are
+            # not those of the rest.
+            rows = is_camera[:, tf.newaxis]
+            usable = tf.reduce_max(tf.where(rows, intrinsics, -camera.LARGEST_PX), axis=0)
+            intrinsics = tf.where(rows | ~tf.reduce_any(is_camera), intrinsics, usable)
         results = frame_model.estimate_frames(network, depth_mm, intrinsics, center_mm, spec)
+        if not strict:
+            results = frame_model.leave_out(results, is_camera)
         for name, indices in _POINTS.items():
             results[f"{name}_mm"] = tf.gather(results["spheres_mm"], indices, axis=1)
             results[f"{name}_px"] = tf.gather(results["spheres_px"], indices, axis=1)
@@ -181,7 +211,15 @@ def export_prior(prior, directory):
 
     def checked(spheres_mm):
         spheres_mm = _shaped("spheres_mm", spheres_mm, shape)
-        with tf.control_dependencies([_assert_finite("spheres_mm", spheres_mm)]):
+        conditions = [
+            checks.check(tf.shape(spheres_mm)[0] >= 1, ["spheres_mm: expected hands, got none"]),
+            # Comparisons are False for NaN.
+            checks.check(
+                tf.reduce_all(tf.abs(spheres_mm) < _FARTHEST_MM),
+                [f"spheres_mm: expected finite values below {_FARTHEST_MM:g} mm"],
+            ),
+        ]
+        with tf.control_dependencies(conditions):
             return tf.identity(spheres_mm)
 
     @tf.function(input_signature=[_input("spheres_mm")])

@@ -10,12 +10,10 @@ import tensorflow as tf
 from tfhand.geometry import camera, crop, hand_center
 from tfhand.models import checks
 
-__all__ = ["MIN_FRAME_SIDE", "estimate_crops", "estimate_frames"]
+__all__ = ["MIN_FRAME_SIDE", "are_cameras", "estimate_crops", "estimate_frames", "leave_out"]
 
 # A smaller picture shows no hand.
 MIN_FRAME_SIDE = 16
-# No camera has intrinsics beyond, px.
-_LARGEST_PX = 1e6
 # A heatmap that spreads over this much is worth half of a sharp one, mm.
 _HALF_CONFIDENCE_MM = 25.0
 
@@ -57,7 +55,7 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
 
     Raises:
         tf.errors.InvalidArgumentError: (when run) if sizes do not fit, a picture is smaller than
-            `MIN_FRAME_SIDE`, or intrinsics are not finite with positive fx and fy.
+            `MIN_FRAME_SIDE`, or intrinsics are none of a camera, see `are_cameras`.
     """
     with tf.control_dependencies(_checks(depth_mm, intrinsics, center_mm)):
         depth_mm, intrinsics = tf.identity(depth_mm), tf.identity(intrinsics)
@@ -90,19 +88,48 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
         "spheres_px": camera.project(spheres_mm, intrinsics)[..., :2],
         "confidence": _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + outputs["spread_mm"]),
     }
-    shown = tf.cast(found, tf.float32)
+    return leave_out({"found": found, **results}, found)
+
+
+def leave_out(results, is_kept):
+    """Returns the results of `estimate_frames` with those of some frames as if no hand was found.
+
+    Args:
+        results: Dict of `found` bool [B] and of float32 [B, ...].
+        is_kept: bool [B], False where a frame is left out.
+    """
+    kept = tf.cast(is_kept, tf.float32)
+    changed = {"found": results["found"] & is_kept}
     for name, values in results.items():
-        # A selection takes several times longer.
-        shown_here = tf.reshape(shown, [-1] + [1] * (values.shape.rank - 1))
-        results[name] = tf.math.multiply_no_nan(values, shown_here)
-    return {"found": found, **results}
+        if name != "found":
+            # A selection takes several times longer.
+            kept_here = tf.reshape(kept, [-1] + [1] * (values.shape.rank - 1))
+            changed[name] = tf.math.multiply_no_nan(values, kept_here)
+    return changed
+
+
+def are_cameras(depth_mm, intrinsics):
+    """Tells intrinsics of cameras from others.
+
+    Args:
+        depth_mm: [B, H, W], of any type.
+        intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
+
+    Returns:
+        bool [B], False where they are not finite, not positive, or far from any camera's, see
+        `camera.check_intrinsics`.
+    """
+    sides = tf.cast(tf.gather(tf.shape(depth_mm), [2, 1]), tf.float32)
+    # Comparisons are False for NaN.
+    is_wide = intrinsics[:, :2] >= camera.LEAST_FOCAL_SHARE * sides
+    in_range = tf.abs(intrinsics) < camera.LARGEST_PX
+    return tf.reduce_all(is_wide, axis=1) & tf.reduce_all(in_range, axis=1)
 
 
 def _checks(depth_mm, intrinsics, center_mm):
     """Returns the operations that check the inputs of `estimate_frames`."""
     batch, height, width = tf.unstack(tf.shape(depth_mm))
-    focal = intrinsics[:, :2]
-    is_camera = tf.reduce_all(focal > 0.0) & tf.reduce_all(tf.abs(intrinsics) < _LARGEST_PX)
+    is_camera = tf.reduce_all(are_cameras(depth_mm, intrinsics))
     centers = tf.shape(center_mm)[0]
     conditions = [
         (batch >= 1, ["depth_mm: expected at least one frame, received none"]),
@@ -122,8 +149,8 @@ def _checks(depth_mm, intrinsics, center_mm):
         ),
         (
             is_camera,
-            ["intrinsics: expected finite fx, fy, cx, cy with positive fx and fy, received",
-             intrinsics],
+            ["intrinsics: expected finite fx, fy, cx, cy in px with positive fx and fy, of at "
+             "least a tenth of width and height and below 1e6, received", intrinsics],
         ),
     ]  # fmt: skip
     operations = [checks.check(condition, message) for condition, message in conditions]

@@ -103,7 +103,8 @@ class _CropNetwork(keras.Model):
         # In ONNX, `where` becomes a sum of products with 0 and 1, which NaN and infinity survive;
         # only after this very test for NaN it stays a choice.
         depth_mm = tf.where(tf.not_equal(depth_mm, depth_mm), far_mm, depth_mm)
-        depth_mm = tf.minimum(depth_mm, far_mm)
+        # What lies outside of the cube counts as its faces: such a graph has no errors of its own.
+        depth_mm = tf.minimum(tf.maximum(depth_mm, -far_mm), far_mm)
         return exporting.estimate_from_crop(self.network, depth_mm, self.cube_mm)
 
 
