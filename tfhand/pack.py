@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from tfhand import commands, files, train
+from tfhand import commands, files
 from tfhand.models import pose_prior, pretrained, weights
 from tfhand.training import provenance, run_flags, starts
 
@@ -80,11 +80,10 @@ def _described(path):
     ]
     if not own:
         raise ValueError(f"Expected in {path} a start with --init_from={starts.NONE}, found none.")
-    of_run = flags.FlagValues()
-    train.define_flags(of_run)
-    kept = set(of_run) - set(run_flags.PATHS)
-    described = {name: own[-1][name] for name in ("commit", "versions", "seed")}
-    return described | {"flags": {k: v for k, v in own[-1]["flags"].items() if k in kept}}
+    described = {name: own[-1][name] for name in ("commit", "versions", "seed", "flags")}
+    for name in run_flags.PATHS:
+        described["flags"].pop(name, None)
+    return described
 
 
 def _rounded(values):

@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     stages.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
     described = {"commit": None, "versions": {}, "seed": 1}
     for start in ("none", "shipped"):
-        given = values.flag_values_dict() | {"init_from": start}
+        given = run_flags.own_values(values) | {"init_from": start}
         provenance.record_start(workdir.path, described | {"flags": given})
     return workdir.path
 

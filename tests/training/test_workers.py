@@ -176,20 +176,21 @@ LONG_WORK = """
 
     def work(seconds):
         end = time.monotonic() + seconds
-        matrix = tf.random.normal([300, 300])
+        matrix = tf.random.normal([100, 100])
         while time.monotonic() < end:
-            matrix = tf.linalg.matmul(matrix, matrix) / 300.0
+            matrix = tf.linalg.matmul(matrix, matrix) / 100.0
+            time.sleep(0.01)
 
     with workers.leave_when_one_is_lost():
         with workers.one_by_one(strategy):
             if index == "0":
-                work(14)
+                work(12)
                 (folder / "made").touch()
             assert (folder / "made").exists()
             if index == "1":
-                work(14)
+                work(12)
         with workers.side_by_side(strategy):
-            work(14 if index == "0" else 0)
+            work(12 if index == "0" else 0)
         print("together again", flush=True)
         if index == "1":
             os._exit(1)

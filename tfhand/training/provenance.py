@@ -15,6 +15,7 @@ import tensorflow_probability as tfp
 from data_prep import records
 from data_prep.dataset_info import compute_sha256
 from tfhand import __version__, files
+from tfhand.training import run_flags
 
 __all__ = [
     "NAME",
@@ -58,12 +59,12 @@ def describe(flag_values, data_dir, start=None):
         the description of the records and of every shard; `start`, SHA-256 of the weights of
         `start`, empty without.
     """
-    flags = flag_values.flag_values_dict()
+    flags = run_flags.own_values(flag_values)
     return {
         "versions": versions(),
         "code": code_checksum(),
         "commit": _commit(_ROOT),
-        "flags": {name: flags[name] for name in sorted(flags) if name != "help"},
+        "flags": {name: flags[name] for name in sorted(flags)},
         "seed": flag_values.seed,
         "data": data_checksums(data_dir),
         "start": start_checksums(start) if start is not None else {},

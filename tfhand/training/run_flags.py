@@ -3,14 +3,14 @@
 import copy
 import os
 
-__all__ = ["PATHS", "into_string", "that_decide"]
+__all__ = ["PATHS", "into_string", "own_values", "that_decide"]
 
 # Flags that name a place, which another machine may call by another name.
 PATHS = ("workdir", "data_dir", "init_from")
 # Values that are no place.
 _NO_PATHS = ("none", "shipped")
 # Flags that change nothing of what a run computes or writes.
-_FREE = ("help", "worker_timeout")
+_FREE = ("worker_timeout",)
 
 
 def into_string(values):
@@ -34,6 +34,16 @@ def into_string(values):
     return values.flags_into_string()
 
 
+def own_values(values):
+    """Returns the flags of the command as a dict, without those of absl itself.
+
+    Args:
+        values: Parsed absl `FlagValues` of `tfhand.train`.
+    """
+    own = [flag for flags in values.flags_by_module_dict().values() for flag in flags]
+    return {flag.name: flag.value for flag in own if flag.name != "help"}
+
+
 def that_decide(values):
     """Returns the flags that have to be the same on all machines of a run.
 
@@ -45,8 +55,7 @@ def that_decide(values):
     Returns:
         Dict from "--name" to a plain value. The flags of absl itself are left out.
     """
-    own = [flag for flags in values.flags_by_module_dict().values() for flag in flags]
-    decide = {f"--{flag.name}": flag.value for flag in own if flag.name not in _FREE}
+    decide = {f"--{k}": value for k, value in own_values(values).items() if k not in _FREE}
     places = {
         f"--{name}": "given" if value and value not in _NO_PATHS else value
         for name, value in ((name, values[name].value) for name in PATHS)
