@@ -94,8 +94,12 @@ def test_a_batch_may_hold_frames_without_a_hand(estimator):
 
 
 def test_a_given_center_is_taken(estimator):
-    hand = estimator(ball_frame(), INTRINSICS, center_mm=(5.0, -4.0, 690.0))
-    np.testing.assert_array_equal(hand.center_mm, np.float32([5.0, -4.0, 690.0]))
+    center_mm = (5.0, -4.0, 690.0)
+    for given in (center_mm, [center_mm]):
+        hand = estimator(ball_frame(), INTRINSICS, center_mm=given)
+        np.testing.assert_array_equal(hand.center_mm, np.float32(center_mm))
+        (hand,) = estimator(ball_frame()[None], INTRINSICS, center_mm=given)
+        np.testing.assert_array_equal(hand.center_mm, np.float32(center_mm))
 
 
 def test_a_left_hand_is_the_mirror_image(estimator, path):

@@ -103,7 +103,7 @@ class PoseEstimator:
             )
         is_single = depth_mm.ndim == 2
         frames = depth_mm[np.newaxis] if is_single else depth_mm
-        if center_mm is not None and is_single:
+        if np.shape(center_mm) == (3,) and len(frames) == 1:
             center_mm = [center_mm]
         hands = inference.estimate_hands(
             self.network,

@@ -66,9 +66,9 @@ def main(values):
 
 
 def _described(path):
-    """Returns what the last start that trained its own stages was made from.
+    """Returns what the last start with --init_from=none was made from.
 
-    The folders of its machine are left out.
+    The folders of its machine are left out, and flags of absl, which may name some.
     """
     found = files.read_json(path)
     names = {"commit", "versions", "seed", "flags"}
@@ -81,7 +81,8 @@ def _described(path):
     if not own:
         raise ValueError(f"Expected in {path} a start with --init_from={starts.NONE}, found none.")
     described = {name: own[-1][name] for name in ("commit", "versions", "seed", "flags")}
-    for name in run_flags.PATHS:
+    of_absl = [flag.name for flag in flags.FLAGS.flags_by_module_dict().get("absl.logging", ())]
+    for name in (*run_flags.PATHS, *of_absl):
         described["flags"].pop(name, None)
     return described
 

@@ -199,13 +199,22 @@ def test_a_stage_that_started_from_elsewhere_is_refused_before_there_is_a_networ
     fine_tuning.check_settings(workdir, None, *asked)
 
 
-@pytest.mark.parametrize("state", ["{}", "[]", '{"shape": [[1, 2]], "summary": []}'])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "{}",
+        "[]",
+        '{"shape": [[1, 2]], "summary": []}',
+        '{"shape": null, "summary": []}',
+        '{"shape": null, "summary": null}',
+    ],
+)
 def test_a_damaged_state_of_a_round_is_one_error(tuned, workdir, state):
     tuned.stop_at.add("round-2")
     with pytest.raises(KeyboardInterrupt):
         tuned()
     (workdir.stage("tune") / "round-1" / "shape.json").write_text(state)
-    with pytest.raises(ValueError, match=r"in .*shape\.json, found"):
+    with pytest.raises(ValueError, match=r"of a round in .*shape\.json"):
         tuned()
 
 

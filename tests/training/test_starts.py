@@ -44,6 +44,8 @@ def run(tmp_path_factory):
     described = {"commit": None, "versions": {}, "seed": 1}
     for start in ("none", "shipped"):
         given = run_flags.own_values(values) | {"init_from": start}
+        # As older versions recorded.
+        given |= {"verbosity": 0, "log_dir": "/somewhere"}
         provenance.record_start(workdir.path, described | {"flags": given})
     return workdir.path
 
@@ -117,7 +119,8 @@ def test_packing_keeps_the_estimates(run, tmp_path, monkeypatch):
     made_from = files.read_json(tmp_path / "made_from.json")
     assert made_from["seed"] == 1 and made_from["flags"]["init_steps"] == 2
     # No folder of the machine, nor what belongs to absl.
-    assert not {"workdir", "data_dir", "init_from", "verbosity"} & set(made_from["flags"])
+    left_out = {"workdir", "data_dir", "init_from", "verbosity", "log_dir"}
+    assert not left_out & set(made_from["flags"])
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '[{"flags": {"init_from": "none"}}]'])

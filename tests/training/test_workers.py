@@ -194,9 +194,11 @@ LONG_WORK = """
         print("together again", flush=True)
         if index == "1":
             os._exit(1)
-        with workers.one_by_one(strategy), preemption.begun_again("the fits"):
-            work(200)
-            (folder / "made alone").touch()
+        with workers.one_by_one(strategy), preemption.deferred() as is_asked_to_stop:
+            while not is_asked_to_stop():
+                work(0.1)
+            (folder / "saved").touch()
+            preemption.leave("after step 3 of 9 of prior")
 """
 
 
@@ -206,9 +208,9 @@ def test_processes_may_work_longer_than_others_may_wait(tmp_path):
     assert "together again" in text and "together again" in other_text, text + other_text
     assert (chief, other) == (preemption.EXIT_PREEMPTED, 1)
     assert "train: lost another worker" in text
-    # At once, so that the other, which is started again, finds it gone.
-    assert "Stopped by the loss of another worker; the same command begins the fits again" in text
-    assert not (tmp_path / "made alone").exists()
+    # At once, so that the other, which is started again, finds it gone; but not without saving.
+    assert "Stopped by the loss of another worker after step 3 of 9 of prior" in text
+    assert (tmp_path / "saved").exists()
 
 
 def test_what_is_no_text_can_be_told(monkeypatch):
@@ -220,7 +222,7 @@ def test_what_is_no_text_can_be_told(monkeypatch):
     assert workers.gather(None, "no \udcff") == ["no \\udcff", ""]
 
 
-def test_a_defect_of_the_signs_is_not_lost(monkeypatch):
+def test_a_defect_of_the_signs_is_not_lost(monkeypatch, capsys):
     monkeypatch.setattr(workers, "num_workers", lambda strategy: 2)
 
     def gather(strategy, text):
@@ -230,6 +232,7 @@ def test_a_defect_of_the_signs_is_not_lost(monkeypatch):
     with pytest.raises(TypeError, match="a defect"):
         with workers._signs_of_life(None):
             pass
+    assert "a defect" in capsys.readouterr().err
 
 
 def test_without_other_workers_everything_is_the_chiefs():

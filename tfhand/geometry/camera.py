@@ -110,8 +110,8 @@ def check_intrinsics(intrinsics, batch, height, width) -> np.ndarray:
     """
     try:
         values = np.asarray(intrinsics)
-    except ValueError:
-        # A list of lists of different lengths.
+    except (TypeError, ValueError):
+        # A list of lists of different lengths, or what is on another device.
         values = np.empty(0)
     if values.shape not in ((4,), (1, 4), (batch, 4)) or values.dtype.kind not in "iuf":
         raise ValueError(
@@ -149,7 +149,7 @@ def parse_intrinsics(values) -> list[float]:
     is_camera = len(numbers) == 4 and all(abs(number) < LARGEST_PX for number in numbers)
     if not is_camera or min(numbers[:2]) <= 0:
         raise ValueError(
-            f"Expected --intrinsics=fx,fy,cx,cy with positive fx and fy, received "
+            f"Expected --intrinsics=fx,fy,cx,cy with positive fx and fy, below 1e6, received "
             f"{','.join(map(str, values))!r}."
         )
     return numbers

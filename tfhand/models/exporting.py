@@ -43,19 +43,15 @@ def crop_spec_for(inference_network, cube_mm):
     Raises:
         ValueError: If the network is not one for square depth crops and the hand's spheres.
     """
-    shapes = {"input": inference_network.input_shape}
     outputs = inference_network.output if isinstance(inference_network.output, dict) else {}
-    shapes |= {name: outputs[name].shape for name in ("spheres_mm", "spread_mm") if name in outputs}
+    shapes = {name: outputs[name].shape for name in ("spheres_mm", "spread_mm") if name in outputs}
+    shapes["input"] = inference_network.input_shape
     count = len(skeleton.SPHERE_NAMES)
-    # A model of several inputs has a list of shapes.
-    side = shapes["input"][1:2] if isinstance(shapes["input"], tuple) else ()
-    side = side[0] if side else None
-    expected = {
-        "input": (None, side, side, 1),
-        "spheres_mm": (None, count, 3),
-        "spread_mm": (None, count),
-    }
-    if side is None or shapes != expected:
+    # A model of several inputs has a list of shapes, or a dict.
+    is_one = isinstance(shapes["input"], tuple) and len(shapes["input"]) == 4
+    side = shapes["input"][1] if is_one else None
+    expected = {"input": (side, side, 1), "spheres_mm": (count, 3), "spread_mm": (count,)}
+    if side is None or {name: tuple(shape[1:]) for name, shape in shapes.items()} != expected:
         raise ValueError(
             f"Expected a network from [B, S, S, 1] to spheres_mm [B, {count}, 3] and spread_mm "
             f"[B, {count}], received one of shapes {shapes}."

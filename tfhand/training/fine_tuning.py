@@ -167,7 +167,7 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
             if (kept / "shape.json").exists():
                 # An earlier run was interrupted after this round.
                 model_weights.load_weights(network, kept / "pose.weights.h5")
-                shape, summary = _read_state(kept / "shape.json", recording)
+                shape, summary = _read_state(kept / "shape.json", recording, _uses_fits(options))
                 continue
             found = None
             with workers.one_by_one(strategy):
@@ -206,21 +206,22 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
     return network
 
 
-def _read_state(path, recording):
+def _read_state(path, recording, has_shape):
     """Returns (shape of every subject [G, 14] or None, summary) as they were after a round."""
     state = files.read_json(path)
-    if not isinstance(state, dict) or not {"shape", "summary"} <= set(state):
-        raise ValueError(f"Expected the shape and the summary of a round in {path}, found neither.")
-    if state["shape"] is None:
-        return None, state["summary"]
+    summary = state.get("summary") if isinstance(state, dict) else None
+    if not isinstance(summary, list) or not all(isinstance(row, dict) for row in summary):
+        raise ValueError(f"Expected the summary of a round in {path}, found none.")
+    if not has_shape:
+        return None, summary
     expected = (int(recording.group.max()) + 1, len(template.SHAPE_NAMES))
     try:
-        shape = np.asarray(state["shape"], np.float32)
+        shape = np.asarray(state.get("shape"), np.float32)
     except (TypeError, ValueError):
-        shape = np.empty(0)
+        shape = np.empty(0, np.float32)
     if shape.shape != expected or not np.isfinite(shape).all():
-        raise ValueError(f"Expected a shape {list(expected)} in {path}, found {list(shape.shape)}.")
-    return shape, state["summary"]
+        raise ValueError(f"Expected a finite shape {list(expected)} of a round in {path}.")
+    return shape, summary
 
 
 def make_trainer(strategy, network, objective, options, seed):

@@ -10,6 +10,7 @@ import functools
 import os
 import sys
 import threading
+import traceback
 
 import numpy as np
 import tensorflow as tf
@@ -53,6 +54,8 @@ _BLOCK = 4096
 # How often a process that works while others wait says so; any --worker_timeout is far longer.
 _SECONDS_BETWEEN_SIGNS = 2.0
 _WORKING, _DONE = "working", "done"
+# Of the process: set where a thread was told that another is lost.
+_lost = threading.Event()
 # What a user can set right, and what the other workers therefore have to hear of.
 _BAD_INPUT = (ValueError, OSError)
 
@@ -77,8 +80,18 @@ def leave_when_one_is_lost():
         if not _is_of_workers(error):
             raise
         _say_lost(error)
-        sys.stdout.flush()
-        os._exit(preemption.EXIT_PREEMPTED)
+        _leave_at_once()
+    except SystemExit:
+        # A loop that saved first.
+        if _lost.is_set():
+            _leave_at_once()
+        raise
+
+
+def _leave_at_once():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(preemption.EXIT_PREEMPTED)
 
 
 def _say_lost(error):
@@ -311,9 +324,11 @@ def _signs_of_life(strategy, is_at_work=True):
                     return
         except Exception as error:  # A thread's own error would be printed, and nothing else.
             if not _is_of_workers(error):
+                traceback.print_exc()
                 defects.append(error)
                 return
             _say_lost(error)
+            _lost.set()
             preemption.stop("the loss of another worker")
 
     if not is_at_work:
@@ -326,6 +341,10 @@ def _signs_of_life(strategy, is_at_work=True):
     thread.start()
     try:
         yield
+    except Exception:
+        # Now: whether the others come to the end of their work is not certain.
+        traceback.print_exc()
+        raise
     finally:
         done.set()
         thread.join()
