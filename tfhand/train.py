@@ -32,6 +32,7 @@ from tfhand.training import (
     loop,
     options,
     outcome,
+    precision,
     provenance,
     recordings,
     run_flags,
@@ -187,6 +188,8 @@ def _run(values, held):
     if values.deterministic:
         keras.utils.set_random_seed(values.seed)
         tf.config.experimental.enable_op_determinism()
+    # Before flags are compared and written: another machine may be better at another one.
+    values.precision = precision.resolve(values.precision)
     network_options = options.from_flags(options.NetworkOptions, values)
     init_options = options.from_flags(options.InitOptions, values)
     tune_options = options.from_flags(options.FineTuneOptions, values)

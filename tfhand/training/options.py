@@ -38,8 +38,9 @@ class NetworkOptions:
     alpha: float = _field(10.0, "Annealing factor of the softmax, equation 1.")
     precision: str = _field(
         "float32",
-        "What hidden layers compute in while training; weights, maps and estimates are float32.",
-        ("float32", "mixed_bfloat16"),
+        "What hidden layers compute in while training; weights, maps and estimates are float32. "
+        "auto: the faster one of this machine's devices.",
+        ("float32", "mixed_bfloat16", "auto"),
     )
 
 
