@@ -184,13 +184,12 @@ LONG_WORK = """
     with workers.leave_when_one_is_lost():
         with workers.one_by_one(strategy):
             if index == "0":
-                work(12)
+                work(11)
                 (folder / "made").touch()
             assert (folder / "made").exists()
-            if index == "1":
-                work(12)
+            work(11 if index == "1" else 0)
         with workers.side_by_side(strategy):
-            work(12 if index == "0" else 0)
+            work(0.1)
         print("together again", flush=True)
         if index == "1":
             os._exit(1)
