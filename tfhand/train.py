@@ -30,6 +30,7 @@ from tfhand.training import (
     cluster,
     fine_tuning,
     loop,
+    lost_workers,
     options,
     outcome,
     precision,
@@ -39,6 +40,7 @@ from tfhand.training import (
     stages,
     starts,
     synthetic_test,
+    turns,
     workers,
 )
 from tfhand.training import workdir as stage_folders
@@ -174,7 +176,8 @@ def _read_recording(data_dir, options):
 
 def main(values):
     """Runs the command."""
-    lost = workers.leave_when_one_is_lost() if _has_workers(values) else contextlib.nullcontext()
+    leaving = lost_workers.leave_when_one_is_lost
+    lost = leaving() if _has_workers(values) else contextlib.nullcontext()
     with lost, contextlib.ExitStack() as held:
         _run(values, held)
 
@@ -202,13 +205,13 @@ def _run(values, held):
     held.enter_context(agreement.alone_in_workdir(strategy, values.workdir))
     is_chief = workers.is_chief(strategy)
     workdir = stage_folders.Workdir(values.workdir, is_chief)
-    with workers.one_by_one(strategy):
+    with turns.one_by_one(strategy):
         start = starts.find_start(values.init_from, starts.given_settings(values, network_options))
         data_dir = _find_data(values, workdir, spec)
     agreement.check_data(strategy, data_dir)
     if start is not None:
         agreement.check_start(strategy, start)
-    with workers.side_by_side(strategy):
+    with turns.side_by_side(strategy):
         test = _test_samples(values, data_dir, spec, init_options)
         recording = _read_recording(data_dir, tune_options)
         if tune_options.method == "labels" and not recording.joint_mask.any():
@@ -219,7 +222,7 @@ def _run(values, held):
         network = starts.load_network(start, strategy, network_options)
         given = fine_tuning.Start(network, starts.load_prior(start))
     of_tuning = recording, weights, tune_options
-    with workers.one_by_one(strategy):
+    with turns.one_by_one(strategy):
         if start is None:
             stages.check_settings(
                 workdir, prior_options, network_options, init_options, values.seed
@@ -244,12 +247,12 @@ def _run(values, held):
         with_fit = values.test_fit and values.test_on == "recording"
         return outcome.predict_and_score(name, served, test, spec, with_fit)
 
-    with workers.one_by_one(strategy):
+    with turns.one_by_one(strategy):
         if is_chief:
             predicted, scores = score("synthetic_only")
     if tune_options.method != "none":
         fine_tuning.fine_tune(workdir, strategy, begin, *of_tuning, spec, values.seed, run_options)
-    with workers.one_by_one(strategy):
+    with turns.one_by_one(strategy):
         if is_chief and tune_options.method != "none":
             name = "with_labels" if tune_options.method == "labels" else "self_supervised"
             predicted, more = score(name)

@@ -9,7 +9,7 @@ from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network
 from tfhand.rendering import spheres as sphere_rendering
-from tfhand.training import pipeline, recordings
+from tfhand.training import loop, pipeline, recordings
 
 SAMPLES, VIEWS = 4, 3
 
@@ -80,3 +80,18 @@ def make_network():
         )
 
     return make
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The graphs of the steps that `loop.fit` compiles from now on, a list that grows."""
+    found = []
+    original = loop.workers.compiled
+
+    def compiled(model):
+        take_step = original(model)
+        found.append(take_step.graph)
+        return take_step
+
+    monkeypatch.setattr(loop.workers, "compiled", compiled)
+    return found

@@ -14,7 +14,7 @@ from tfhand.training import agreement, provenance, workers
 WORKER = """
     import json, pathlib, sys
     from tfhand import commands, train
-    from tfhand.training import agreement, cluster, provenance, workers
+    from tfhand.training import agreement, cluster, provenance, turns, workers
     folder, index = pathlib.Path(sys.argv[1]), int(sys.argv[2])
     strategy = cluster.make_strategy(60)
     said = {}
@@ -26,7 +26,7 @@ WORKER = """
             said[name] = f"{type(error).__name__}: {error}"
 
     def fail(who):
-        with workers.one_by_one(strategy):
+        with turns.one_by_one(strategy):
             if index == who:
                 raise FileNotFoundError("no such records")
 

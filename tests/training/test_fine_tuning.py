@@ -265,16 +265,7 @@ def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
     assert known.angles.shape == (2 * 3 + 3, 23)
 
 
-def test_fine_tuning_is_traced_once(recording, make_network, tmp_path, monkeypatch):
-    graphs = []
-    original = loop.workers.compiled
-
-    def compiled(model):
-        take_step = original(model)
-        graphs.append(take_step.graph)
-        return take_step
-
-    monkeypatch.setattr(loop.workers, "compiled", compiled)
+def test_fine_tuning_is_traced_once(recording, make_network, tmp_path, graphs):
     asked = options.FineTuneOptions(method="gradient", steps=3, batch=2, synthetic_batch=2)
     weights = terms.LossWeights(pose_prior=0.0)
     strategy = tf.distribute.get_strategy()

@@ -155,16 +155,7 @@ def test_sigterm_saves_and_leaves(whole, tmp_path, read_curves, capfd, monkeypat
     assert read_curves(tmp_path) == whole[1]
 
 
-def test_the_graph_is_traced_once_and_calls_no_python(tmp_path, monkeypatch):
-    graphs = []
-    original = loop.workers.compiled
-
-    def compiled(model):
-        take_step = original(model)
-        graphs.append(take_step.graph)
-        return take_step
-
-    monkeypatch.setattr(loop.workers, "compiled", compiled)
+def test_the_graph_is_traced_once_and_calls_no_python(tmp_path, graphs):
     train(tmp_path)
     (graph,) = graphs
     assert graph.experimental_get_tracing_count() == 1

@@ -18,11 +18,13 @@ from tfhand.models import pose_network
 from tfhand.training import (
     augmentation,
     loop,
+    lost_workers,
     objectives,
     options,
     preemption,
     streams,
     trainer,
+    turns,
     workers,
 )
 
@@ -78,7 +80,7 @@ def fit(strategy, folder):
 WORKER = """
     import importlib.util, os, pathlib, signal, sys
     import numpy as np
-    from tfhand.training import cluster, loop, workers
+    from tfhand.training import cluster, loop, lost_workers, workers
     path, folder, index, last, number = sys.argv[1:]
     strategy = cluster.make_strategy(60)
     spec = importlib.util.spec_from_file_location("toy", path)
@@ -92,7 +94,7 @@ WORKER = """
         return original(self, step, *arguments)
 
     loop._Training.look = look
-    with workers.leave_when_one_is_lost():
+    with lost_workers.leave_when_one_is_lost():
         weights = toy.fit(strategy, pathlib.Path(folder))
         workers.barrier(strategy)
     np.savez(f"{folder}-{index}.npz", *weights)
@@ -142,11 +144,11 @@ WAITER = """
     import sys, time
     from tfhand.training import preemption
     preemption.leave_on_sigterm()
-    from tfhand.training import cluster, workers
+    from tfhand.training import cluster, turns, workers
     strategy = cluster.make_strategy(200)
     workers.barrier(strategy)
     print("ready", flush=True)
-    with workers.one_by_one(strategy):
+    with turns.one_by_one(strategy):
         time.sleep(60)
 """
 
@@ -169,7 +171,7 @@ def test_sigterm_ends_the_wait_for_another_worker():
 # is lost while the chief works.
 LONG_WORK = """
     import os, pathlib, sys, time
-    from tfhand.training import cluster, preemption, workers
+    from tfhand.training import cluster, lost_workers, preemption, turns
     import tensorflow as tf
     folder, index = pathlib.Path(sys.argv[1]), sys.argv[2]
     strategy = cluster.make_strategy(10)
@@ -181,19 +183,19 @@ LONG_WORK = """
             matrix = tf.linalg.matmul(matrix, matrix) / 100.0
             time.sleep(0.01)
 
-    with workers.leave_when_one_is_lost():
-        with workers.one_by_one(strategy):
+    with lost_workers.leave_when_one_is_lost():
+        with turns.one_by_one(strategy):
             if index == "0":
                 work(11)
                 (folder / "made").touch()
             assert (folder / "made").exists()
             work(11 if index == "1" else 0)
-        with workers.side_by_side(strategy):
+        with turns.side_by_side(strategy):
             work(0.1)
         print("together again", flush=True)
         if index == "1":
             os._exit(1)
-        with workers.one_by_one(strategy), preemption.deferred() as is_asked_to_stop:
+        with turns.one_by_one(strategy), preemption.deferred() as is_asked_to_stop:
             while not is_asked_to_stop():
                 work(0.1)
             (folder / "saved").touch()
@@ -229,7 +231,7 @@ def test_a_defect_of_the_signs_is_not_lost(monkeypatch, capsys):
 
     monkeypatch.setattr(workers, "gather", gather)
     with pytest.raises(TypeError, match="a defect"):
-        with workers._signs_of_life(None):
+        with turns._signs_of_life(None):
             pass
     assert "a defect" in capsys.readouterr().err
 
@@ -237,7 +239,7 @@ def test_a_defect_of_the_signs_is_not_lost(monkeypatch, capsys):
 def test_without_other_workers_everything_is_the_chiefs():
     strategy = tf.distribute.get_strategy()
     assert workers.is_chief(strategy) and workers.num_workers(strategy) == 1
-    with workers.one_by_one(strategy):
+    with turns.one_by_one(strategy):
         workers.barrier(strategy)
         workers.check_agreement(strategy, 5)
 
@@ -259,7 +261,7 @@ def test_without_other_workers_everything_is_the_chiefs():
 )
 def test_errors_of_others_leave_with_a_status_of_their_own(error, monkeypatch, capsys):
     monkeypatch.setattr(os, "_exit", sys.exit)
-    with pytest.raises(SystemExit) as left, workers.leave_when_one_is_lost():
+    with pytest.raises(SystemExit) as left, lost_workers.leave_when_one_is_lost():
         raise error
     assert left.value.code == preemption.EXIT_PREEMPTED
     said = capsys.readouterr().err
@@ -275,7 +277,7 @@ def test_a_defect_of_this_process_is_no_lost_worker():
         "Graph execution error:\n\nDetected at node 'CollectiveReduceV2' defined at:\n"
         "  File 'collective_all_reduce_strategy.py'\nCUDA launch failed.",
     )
-    with pytest.raises(tf.errors.InternalError), workers.leave_when_one_is_lost():
+    with pytest.raises(tf.errors.InternalError), lost_workers.leave_when_one_is_lost():
         raise error
 
 
@@ -283,5 +285,5 @@ def test_other_numbers_of_devices_are_no_lost_worker():
     said = "Collective ops is aborted by: Collective Op x has group_size 6 and group_key 2 but that"
     error = tf.errors.InternalError(None, None, f"{said} group has size 4")
     with pytest.raises(ValueError, match=r"as many devices on every machine.*group_size 6"):
-        with workers.leave_when_one_is_lost():
+        with lost_workers.leave_when_one_is_lost():
             raise error

@@ -241,6 +241,8 @@ def test_frames_of_a_camera_can_be_looked_through(running, browser):
     page = Page(browser, running["frames"].url())
     page.wait_for_text("1.npy", "no labels", "Points 1", "Spheres", "Skeleton")
     page.wait(lambda: page.drawn_share() > 0.005, "a scene that is not blank")
+    before = page.picture()
+    assert before.std() > 10.0
     # One without a hand says so and shows nothing of the one before.
     page.push_slider("Sample", 1)
     page.wait_for_text("Not shown:", "2.npy")
@@ -248,6 +250,8 @@ def test_frames_of_a_camera_can_be_looked_through(running, browser):
     page.push_slider("Sample", 1)
     page.wait_for_text("3.npy")
     page.wait(lambda: page.drawn_share() > 0.005, "the scene again")
+    # The third frame is the first once more.
+    np.testing.assert_array_equal(page.picture(), before)
 
 
 def test_a_hand_can_be_posed(running, browser):

@@ -15,7 +15,7 @@ import time
 from data_prep import records
 from data_prep.dataset_info import compute_sha256
 from tfhand import files
-from tfhand.training import provenance, run_flags, workers
+from tfhand.training import provenance, run_flags, turns, workers
 
 __all__ = ["alone_in_workdir", "check_command", "check_data", "check_fits", "check_start"]
 
@@ -111,7 +111,7 @@ def alone_in_workdir(strategy, path):
     path = pathlib.Path(path)
     token = ""
     with contextlib.ExitStack() as held:
-        with workers.one_by_one(strategy):
+        with turns.one_by_one(strategy):
             if workers.is_chief(strategy):
                 held.enter_context(files.alone_in(path, "training in", _LOCK))
                 token = _write_token(path)

@@ -21,7 +21,7 @@ from tfhand.training import (
     objectives,
     pipeline,
     trainer,
-    workers,
+    turns,
 )
 
 __all__ = [
@@ -170,7 +170,7 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
                 shape, summary = _read_state(kept / "shape.json", recording, _uses_fits(options))
                 continue
             found = None
-            with workers.one_by_one(strategy):
+            with turns.one_by_one(strategy):
                 kept.mkdir(exist_ok=True)
                 if _uses_fits(options):
                     found = fits.make_fits(

@@ -5,17 +5,12 @@ batch, all take the same step, and the first, the chief, alone writes. The worki
 that all of them see.
 """
 
-import contextlib
 import functools
-import os
-import sys
-import threading
-import traceback
 
 import numpy as np
 import tensorflow as tf
 
-from tfhand.training import guard, preemption
+from tfhand.training import guard
 
 __all__ = [
     "barrier",
@@ -24,100 +19,12 @@ __all__ = [
     "deal",
     "gather",
     "is_chief",
-    "leave_when_one_is_lost",
     "num_workers",
-    "one_by_one",
-    "side_by_side",
 ]
 
 
-# What a collective operation ends with when a process it waits for is gone or silent.
-_LOST = (
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.UnavailableError,
-)
-# An internal error may be any defect; these words of TensorFlow 2.21 are said of other processes:
-# by its collective executor, by gRPC, by the coordination service.
-_OF_WORKERS = (
-    "collective ops is aborted",
-    "from remote target",
-    "coordination service",
-    "coordinationservice",
-    "heartbeat timeout",
-)
-# Where a group of devices was joined by more or fewer than the others have.
-_OTHER_DEVICES = ("but that group has size", "but that group doesn't contain that device")
 # Texts of other lengths would be other graphs.
 _BLOCK = 4096
-# How often a process that works while others wait says so; any --worker_timeout is far longer.
-_SECONDS_BETWEEN_SIGNS = 2.0
-_WORKING, _DONE = "working", "done"
-# Of the process: set where a thread was told that another is lost.
-_lost = threading.Event()
-# What a user can set right, and what the other workers therefore have to hear of.
-_BAD_INPUT = (ValueError, OSError)
-
-
-@contextlib.contextmanager
-def leave_when_one_is_lost():
-    """Context in which the loss of another process ends this one with `EXIT_PREEMPTED`.
-
-    At once, without the usual end of a process, which would wait for those that are lost. For
-    trainings of several processes only: alone, the same errors mean something else.
-
-    Raises:
-        ValueError: If the processes have different numbers of devices.
-    """
-    try:
-        yield
-    except (*_LOST, tf.errors.InternalError) as error:
-        if any(words in error.message for words in _OTHER_DEVICES):
-            raise ValueError(
-                f"Expected as many devices on every machine, TensorFlow says: {_cause(error)}"
-            ) from error
-        if not _is_of_workers(error):
-            raise
-        _say_lost(error)
-        _leave_at_once()
-    except SystemExit:
-        # A loop that saved first.
-        if _lost.is_set():
-            _leave_at_once()
-        raise
-
-
-def _leave_at_once():
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(preemption.EXIT_PREEMPTED)
-
-
-def _say_lost(error):
-    too_long = isinstance(error, tf.errors.DeadlineExceededError)
-    what = "waited longer than --worker_timeout for" if too_long else "lost"
-    print(
-        f"train: {what} another worker; the same command on all machines goes on from the last "
-        f"checkpoint. TensorFlow says: {_cause(error)}",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def _is_of_workers(error):
-    """Whether an error says that another process is gone or silent."""
-    if not isinstance(error, tf.errors.OpError):
-        return False
-    said = error.message.lower()
-    return isinstance(error, _LOST) or any(words in said for words in _OF_WORKERS)
-
-
-def _cause(error):
-    """Returns the first line of a message that says what happened, not where it was defined."""
-    where = ("Graph execution error", "Detected at", "File", "<stack traces", " ")
-    lines = [line for line in error.message.splitlines() if line and not line.startswith(where)]
-    return (lines or [type(error).__name__])[0][:200]
 
 
 def is_chief(strategy):
@@ -251,115 +158,6 @@ def _summing(strategy):
         return strategy.reduce("SUM", strategy.run(tf.identity, (values,)), axis=None)
 
     return total
-
-
-@contextlib.contextmanager
-def one_by_one(strategy):
-    """Context that the chief goes through first, and then, when it has left, the others.
-
-    What the chief makes in it is there for the others to read. No process leaves before all have
-    been through, and bad input that one of them meets ends all of them. There may be nothing in it
-    that the processes do together.
-
-    Raises:
-        ValueError: If another process met bad input.
-    """
-    if not is_chief(strategy):
-        with _signs_of_life(strategy, is_at_work=False):
-            pass
-        _report(strategy, None)
-    problem = None
-    with _signs_of_life(strategy):
-        try:
-            yield
-        except _BAD_INPUT as error:
-            problem = error
-    # Each takes part in both rounds, unless the first has ended all of them.
-    if is_chief(strategy):
-        _report(strategy, problem)
-        problem = None
-        with _signs_of_life(strategy, is_at_work=False):
-            pass
-    _report(strategy, problem)
-
-
-@contextlib.contextmanager
-def side_by_side(strategy):
-    """Context that all go through at once; as `one_by_one` for all else.
-
-    Raises:
-        ValueError: If another process met bad input.
-    """
-    problem = None
-    with _signs_of_life(strategy):
-        try:
-            yield
-        except _BAD_INPUT as error:
-            problem = error
-    _report(strategy, problem)
-
-
-@contextlib.contextmanager
-def _signs_of_life(strategy, is_at_work=True):
-    """Context that nobody leaves before all are at its end, however long they work in it.
-
-    A thread of each that works tells the others every few seconds that it is there: a wait that
-    lasts longer than the strategy's timeout would end them, whatever they wait for. If another
-    process is lost meanwhile, this one stops as at SIGTERM.
-
-    Args:
-        strategy: `tf.distribute.Strategy`.
-        is_at_work: Whether this process does anything in the context.
-    """
-    if num_workers(strategy) == 1:
-        yield
-        return
-    done, defects = threading.Event(), []
-
-    def tell():
-        try:
-            while True:
-                done.wait(_SECONDS_BETWEEN_SIGNS)
-                if _WORKING not in gather(strategy, _DONE if done.is_set() else _WORKING):
-                    return
-        except Exception as error:  # A thread's own error would be printed, and nothing else.
-            if not _is_of_workers(error):
-                traceback.print_exc()
-                defects.append(error)
-                return
-            _say_lost(error)
-            _lost.set()
-            preemption.stop("the loss of another worker")
-
-    if not is_at_work:
-        done.set()
-        while _WORKING in gather(strategy, _DONE):
-            pass
-        yield
-        return
-    thread = threading.Thread(target=tell, name="signs of life", daemon=True)
-    thread.start()
-    try:
-        yield
-    except Exception:
-        # Now: whether the others come to the end of their work is not certain.
-        traceback.print_exc()
-        raise
-    finally:
-        done.set()
-        thread.join()
-    if defects:
-        raise defects[0]
-
-
-def _report(strategy, problem):
-    """Tells the other processes of bad input; raises what any of them tells."""
-    told = gather(strategy, "" if problem is None else str(problem) or type(problem).__name__)
-    if problem is not None:
-        raise problem
-    for index, text in enumerate(told):
-        if text:
-            raise ValueError(f"Worker {index} stopped: {text}")
 
 
 def num_workers(strategy):
