@@ -1,4 +1,4 @@
-"""Who works by itself while the other machines of a training wait, and how all learn of bad input."""
+"""Who works by itself while other machines wait, and how all of them learn of bad input."""
 
 import contextlib
 import threading
@@ -56,7 +56,7 @@ def side_by_side(strategy):
 
 @contextlib.contextmanager
 def _turn(strategy, met):
-    """Context of this process's own work, with signs of life; bad input goes into the list `met`."""
+    """Context of this process's own work; bad input goes into the list `met`."""
     with _signs_of_life(strategy):
         try:
             yield
