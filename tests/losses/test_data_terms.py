@@ -32,18 +32,21 @@ def oracle_render(centers, radii):
     return render(centers, np.asarray(radii)[:, None, None])
 
 
-def oracle_m2d(projected, radii, depth, clamp=50.0, weights=None):
+def oracle_m2d(projected, radii, depth, clamp=50.0, weights=None, mask=None):
     batch, vi, vj = projected.shape[:3]
     weights = np.ones([batch, vi, vj]) if weights is None else weights
     result = np.zeros(batch)
     for b in range(batch):
         values, used = [], []
         for i, j in np.ndindex(vi, vj):
-            surface = depth[b, j] < FAR_MM - 0.05
+            keep = np.ones([SIZE, SIZE], bool)
+            if mask is not None:
+                keep = mask[b, i, j].reshape(SIZE, SIZE)
+            surface = (depth[b, j] < FAR_MM - 0.05) & keep
             if not surface.any():
                 continue
             rendered = oracle_render(projected[b, i, j], radii)
-            drawn = rendered < FAR_MM - 0.05
+            drawn = (rendered < FAR_MM - 0.05) & keep
             total = np.minimum(np.abs(rendered - depth[b, j]), clamp)[drawn & surface].sum()
             total += clamp * (drawn != surface).sum()
             values.append(total / (drawn | surface).sum())
@@ -324,8 +327,40 @@ def test_radii_a_sample(problem):
 
 def test_point_mask_leaves_points_out(problem, rng):
     mask = rng.uniform(size=[2, 3, 3, SIZE * SIZE]) < 0.5
-    value = data_terms.data_to_model(*problem, cube_mm=CUBE_MM, point_mask=mask)
-    np.testing.assert_allclose(value, oracle_d2m(*problem, mask=mask), atol=VALUE_TOLERANCE_MM)
+    m2d, d2m = both_terms(*problem, point_mask=mask)
+    np.testing.assert_allclose(m2d, oracle_m2d(*problem, mask=mask), atol=VALUE_TOLERANCE_MM)
+    np.testing.assert_allclose(d2m, oracle_d2m(*problem, mask=mask), atol=VALUE_TOLERANCE_MM)
+
+
+def test_pixels_left_out_have_no_gradient(problem, rng):
+    projected, radii, depth = problem
+    mask = rng.uniform(size=[2, 3, 3, SIZE * SIZE]) < 0.5
+    unseen = np.where(mask.reshape(2, 3, 3, SIZE, SIZE), depth[:, None], FAR_MM - 60.0)
+
+    def gradients(depth_mm):
+        with tf.GradientTape() as tape:
+            tensor = tf.constant(projected[:, :1])
+            tape.watch(tensor)
+            values = both_terms(tensor, radii, depth_mm, point_mask=mask[:, :1])
+        return tape.gradient(values, tensor).numpy()
+
+    # What is left out may show anything.
+    actual = gradients(unseen[:, 0].astype(np.float32))
+    assert np.abs(actual).max() > 1e-3
+    np.testing.assert_allclose(actual, gradients(depth), atol=1e-6)
+
+
+def test_a_view_of_which_nothing_counts_takes_no_part(problem):
+    projected, radii, depth = problem
+    mask = np.ones([2, 3, 3, SIZE * SIZE], bool)
+    mask[:, 0, 2] = False
+    weights = np.ones([2, 3, 3])
+    weights[:, 0, 2] = 0.0
+    for masked, weighted in zip(
+        both_terms(projected, radii, depth, point_mask=mask),
+        both_terms(projected, radii, depth, pair_weights=weights),
+    ):
+        np.testing.assert_allclose(masked, weighted, rtol=1e-5)
 
 
 def test_stride_uses_the_subsampled_grid(problem):
@@ -369,25 +404,6 @@ def test_doubling_the_batch_repeats_the_values(problem):
         np.testing.assert_allclose(np.tile(once, 2), twice, rtol=1e-5)
 
 
-def test_forearm_points_beyond_the_wrist_are_left_out():
-    points = [[[0.0, 0.0, 50.0], [30.0, 0.0, 8.0], [0.0, 9.0, -9.0], [0.0, 0.0, -11.0]]]
-    keep = data_terms.forearm_point_mask(points, [[0.0, 0.0, 0.0]], [[0.0, 0.0, 40.0]])
-    np.testing.assert_array_equal(keep, [[True, True, True, False]])
-    everything = data_terms.forearm_point_mask(points, [[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]])
-    assert np.all(everything)
-
-
-def test_forearm_mask_broadcasts_over_view_pairs(rng):
-    points = rng.normal(size=[2, 1, 3, 20, 3]).astype(np.float32) * 40.0
-    wrist, palm = rng.normal(size=[2, 2, 3, 3, 3]).astype(np.float32) * 20.0
-    keep = data_terms.forearm_point_mask(points, wrist, palm)
-    assert keep.shape == [2, 3, 3, 20]
-    alone = data_terms.forearm_point_mask(
-        points[1, :, 2], wrist[1, 0, 2][None], palm[1, 0, 2][None]
-    )
-    np.testing.assert_array_equal(keep[1, 0, 2], alone[0])
-
-
 def test_projection_is_the_transform_of_each_pair(rng):
     spheres = rng.normal(size=[2, 3, 5, 3]).astype(np.float32)
     transforms = rng.normal(size=[2, 3, 3, 4, 4]).astype(np.float32)
@@ -408,10 +424,10 @@ def test_wrong_shapes_are_rejected(problem):
         both_terms(projected, radii, depth[:, :2])
     with pytest.raises(ValueError, match="radii"):
         both_terms(projected, radii[:3], depth)
-    with pytest.raises(ValueError, match="point mask"):
-        data_terms.data_to_model(
-            projected, radii, depth, cube_mm=CUBE_MM, point_mask=np.ones([2, 3, 3, 5], bool)
-        )
+    for term in (data_terms.model_to_data, data_terms.data_to_model):
+        with pytest.raises(ValueError, match="point mask"):
+            mask = np.ones([2, 3, 3, 5], bool)
+            term(projected, radii, depth, cube_mm=CUBE_MM, point_mask=mask)
     with pytest.raises(ValueError, match="transforms"):
         projection.project_to_views(np.zeros([2, 3, 5, 3]), np.zeros([2, 2, 2, 4, 4]))
 

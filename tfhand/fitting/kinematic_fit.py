@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfhand.fitting import part_residuals
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, template
-from tfhand.losses import data_terms, silhouette
+from tfhand.losses import data_terms, forearm, silhouette
 
 __all__ = ["FitConfig", "FitResult", "Fitter"]
 
@@ -142,9 +142,7 @@ def _in_views(centers, depth_mm, crop_from_ref, cube_mm):
     """Returns spheres in crop frames, [B, V, 41, 3], and points of the hand, bool [B, V, S * S]."""
     in_views = rigid.apply(crop_from_ref, centers[:, None])
     points = crop.points_from_crop(depth_mm, crop.CropSpec(depth_mm.shape[2], cube_mm))
-    wrist = tf.reduce_mean(tf.gather(in_views, skeleton.WRIST_SPHERES, axis=2), axis=2)
-    palm = in_views[..., skeleton.PALM_CENTER_SPHERE, :]
-    return in_views, data_terms.forearm_point_mask(points, wrist, palm)
+    return in_views, forearm.point_mask(points, in_views)
 
 
 def _data_terms(centers, radii, depth_mm, crop_from_ref, cube_mm, config):

@@ -37,7 +37,7 @@ def part_residuals(spheres_mm, radii_mm, depth_mm, keep, *, cube_mm, margin_mm, 
         radii_mm: float32 [B, 41].
         depth_mm: float32 [B, V, S, S], crop depth.
         keep: bool [B, V, S * S], points that a hand could explain, see
-            `losses.data_terms.forearm_point_mask`.
+            `losses.forearm.point_mask`.
         cube_mm: Side of the crops.
         margin_mm: How much larger the dense spheres are taken, see `losses.data_terms.grow_radii`.
         clamp_mm: Largest difference.

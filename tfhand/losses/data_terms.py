@@ -13,13 +13,19 @@ from tfhand.geometry import crop
 from tfhand.losses import pairs
 from tfhand.rendering import distance, spheres
 
-__all__ = ["data_to_model", "forearm_point_mask", "grow_radii", "model_to_data"]
-
-_EPSILON_MM2 = 1e-6
+__all__ = ["data_to_model", "grow_radii", "model_to_data"]
 
 
 def model_to_data(
-    projected_mm, radii_mm, depth_mm, *, cube_mm, pair_weights=None, clamp_mm=50.0, stride=1
+    projected_mm,
+    radii_mm,
+    depth_mm,
+    *,
+    cube_mm,
+    pair_weights=None,
+    clamp_mm=50.0,
+    point_mask=None,
+    stride=1,
 ):
     """L1 difference between rendered and observed depth, equation 5.
 
@@ -42,6 +48,8 @@ def model_to_data(
       cube_mm: float, side of the crop's cube, mm.
       pair_weights: None or float32 `[B, Vi, Vj]`, weights of the mean over pairs.
       clamp_mm: float, largest difference, mm.
+      point_mask: None or bool `[B, Vi or 1, Vj, S * S]`, False for pixels to leave out whatever
+        they show, row by row; for example from `forearm.point_mask`.
       stride: int, compares only every stride-th row and column, for speed.
 
     Returns:
@@ -55,13 +63,18 @@ def model_to_data(
     rendered = spheres.render_depth(
         centers, radii, image_size=depth_mm.shape[2], cube_mm=cube_mm, stride=stride
     )
+    full_size = depth_mm.shape[2]
     depth_mm = _subsample(depth_mm, stride)
     size = depth_mm.shape[2]
     pair_shape = tf.shape(projected_mm)[:3]
     rendered = tf.reshape(rendered, tf.concat([pair_shape, [size, size]], axis=0))
+    if point_mask is None:
+        keep = tf.ones_like(depth_mm, dtype=tf.bool)[:, tf.newaxis]
+    else:
+        keep = _subsample(_as_images(point_mask, full_size), stride)
     return pairs.mean_over_pairs(
-        _image_difference(rendered, depth_mm, float(cube_mm), float(clamp_mm)),
-        _has_surface(depth_mm, cube_mm),
+        _image_difference(rendered, depth_mm, keep, float(cube_mm), float(clamp_mm)),
+        _has_surface(depth_mm, cube_mm, keep),
         pair_weights,
     )
 
@@ -92,7 +105,7 @@ def data_to_model(
       pair_weights: None or float32 `[B, Vi, Vj]`, weights of the mean over pairs.
       clamp_mm: float, largest distance, mm.
       point_mask: None or bool `[B, Vi or 1, Vj, S * S]`, False for points to leave out, row by row
-        as `crop.points_from_crop` lists them; for example from `forearm_point_mask`.
+        as `crop.points_from_crop` lists them; for example from `forearm.point_mask`.
       stride: int, uses only every stride-th row and column, for speed.
 
     Returns:
@@ -144,42 +157,15 @@ def grow_radii(radii_mm, spec, margin_px=0.5):
     return radii_mm + margin_px * spec.pixel_mm
 
 
-def forearm_point_mask(points_mm, wrist_mm, palm_mm, margin_mm=10.0):
-    """Tells which points can belong to the hand: those not beyond the wrist.
-
-    Not in the paper: its crops hold little forearm. The spheres model none, so its points drag the
-    hand toward the elbow unless they are left out. The plane through the wrist, moved by the margin
-    toward the elbow, is orthogonal to the line from wrist to palm.
-
-    Note: no gradient; spheres must not move to choose their points.
-
-    Args:
-      points_mm: float32 `[..., P, 3]`, mm.
-      wrist_mm: float32 `[..., 3]`, mm, same frame, estimated center of the wrist.
-      palm_mm: float32 `[..., 3]`, mm, same frame, estimated center of the palm.
-      margin_mm: float, how far beyond the wrist points are still kept, mm.
-
-    Returns:
-      bool `[..., P]`, True for points to keep.
-    """
-    points_mm = tf.convert_to_tensor(points_mm, dtype=tf.float32)
-    wrist_mm = tf.convert_to_tensor(wrist_mm, dtype=tf.float32)[..., tf.newaxis, :]
-    palm_mm = tf.convert_to_tensor(palm_mm, dtype=tf.float32)[..., tf.newaxis, :]
-    axis = palm_mm - wrist_mm
-    axis /= tf.sqrt(tf.reduce_sum(tf.square(axis), axis=-1, keepdims=True) + _EPSILON_MM2)
-    along = tf.reduce_sum((points_mm - wrist_mm) * axis, axis=-1)
-    return tf.stop_gradient(along) >= -margin_mm
-
-
 @tf.function(jit_compile=True, autograph=False)
-def _image_difference(rendered, depth, cube_mm, clamp_mm):
+def _image_difference(rendered, depth, keep, cube_mm, clamp_mm):
     """Mean over pixels, `[B, Vi, Vj]`, of `[B, Vi, Vj, T, T]` against `[B, Vj, T, T]`."""
     depth = tf.stop_gradient(depth)[:, tf.newaxis]
     in_rendered = crop.foreground_mask(rendered, cube_mm)
     in_depth = crop.foreground_mask(depth, cube_mm)
     # A NaN reading is background, and must not reach the gradient of the difference.
     depth = tf.where(in_depth, depth, 0.0)
-    both, either = in_rendered & in_depth, in_rendered | in_depth
+    both, either = in_rendered & in_depth & keep, (in_rendered | in_depth) & keep
     difference = tf.minimum(tf.abs(rendered - depth), clamp_mm)
     difference = tf.where(both, difference, tf.where(either, clamp_mm, 0.0))
     count = tf.reduce_sum(tf.cast(either, tf.float32), axis=[3, 4])
@@ -194,9 +180,9 @@ def _clamped_mean(distances, keep, clamp_mm):
     return tf.reduce_sum(clamped, axis=3) / tf.maximum(count, 1.0)
 
 
-def _has_surface(depth_mm, cube_mm):
-    """Bool `[B, 1, Vj]`: the view is not all background."""
-    return tf.reduce_any(crop.foreground_mask(depth_mm, cube_mm), axis=[2, 3])[:, tf.newaxis]
+def _has_surface(depth_mm, cube_mm, keep):
+    """Bool `[B, 1 or Vi, Vj]`: there is something in the view that counts."""
+    return tf.reduce_any(crop.foreground_mask(depth_mm, cube_mm)[:, tf.newaxis] & keep, axis=[3, 4])
 
 
 def _subsample(images, stride):

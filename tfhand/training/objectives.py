@@ -11,7 +11,16 @@ import tensorflow as tf
 
 from tfhand.geometry import crop, rigid, views
 from tfhand.hand import skeleton, spheres, statistics
-from tfhand.losses import data_terms, multi_view, priors, projection, silhouette, supervised, terms
+from tfhand.losses import (
+    data_terms,
+    forearm,
+    multi_view,
+    priors,
+    projection,
+    silhouette,
+    supervised,
+    terms,
+)
 from tfhand.rendering import heatmaps
 from tfhand.training import augmentation
 
@@ -175,7 +184,8 @@ class RecordedObjective:
         together = batch.get("together", tf.ones(tf.shape(depth_mm)[:1]))
         own = tf.eye(num_views)[None]
         pair_weights = own + together[:, None, None] * (1.0 - own)
-        projected = projection.project_to_views(estimate, crop_j_from_crop_i)
+        held = forearm.hold_wrist(estimate)
+        projected = projection.project_to_views(held, crop_j_from_crop_i)
         dense, dense_radii = spheres.dense_spheres(projected, spheres.load().radii_mm)
         dense_radii = data_terms.grow_radii(dense_radii, self.spec, self.margin_px)
         options = {"cube_mm": cube_mm, "clamp_mm": self.clamp_mm, "pair_weights": pair_weights}
@@ -183,11 +193,17 @@ class RecordedObjective:
 
         @functools.cache
         def kept_points():
-            return _not_forearm(projected, depth_mm, self.spec)
+            points = crop.points_from_crop(depth_mm, self.spec)
+            return forearm.point_mask(points[:, None], projected)
 
         return {
             "model_to_data": lambda: data_terms.model_to_data(
-                dense, dense_radii, depth_mm, stride=self.stride, **options
+                dense,
+                dense_radii,
+                depth_mm,
+                point_mask=kept_points(),
+                stride=self.stride,
+                **options,
             ),
             "data_to_model": lambda: data_terms.data_to_model(
                 dense,
@@ -212,11 +228,3 @@ class RecordedObjective:
             ),
             "silhouette": lambda: silhouette.silhouette(projected, depth_mm, **options),
         }
-
-
-def _not_forearm(projected, depth_mm, spec):
-    """Points of every view on the hand's side of each estimate's wrist, bool [B, V, V, S * S]."""
-    points = crop.points_from_crop(depth_mm, spec)[:, None]
-    wrist = tf.reduce_mean(tf.gather(projected, skeleton.WRIST_SPHERES, axis=3), axis=3)
-    palm = projected[..., skeleton.PALM_CENTER_SPHERE, :]
-    return data_terms.forearm_point_mask(points, wrist, palm)
