@@ -1,0 +1,139 @@
+"""What the terms of equation 4 are worth at several hands of the same samples of a recording.
+
+Run as
+
+    python benchmarks/terms.py --data_dir=runs/selfsup/recording --networks=runs/a,runs/b
+
+It shows where a term has its minimum. The hands are those of the labels, those that networks see in
+each view, and kinematic fits to all views and to each view alone; for every one of them it prints the
+error and the terms, with all views together and with every view alone. The five spheres of the palm
+that no label gives are taken from the fit to all views, moved to the labeled palm. Labels measure,
+nothing more.
+"""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from data_prep import records
+from tfhand import commands, files
+from tfhand.fitting import kinematic_fit, pseudo_labels
+from tfhand.geometry import crop, rigid, views
+from tfhand.hand import skeleton
+from tfhand.losses import terms
+from tfhand.models import weights
+from tfhand.training import fine_tuning, options, pipeline, recordings, starts
+
+_BATCH = 10
+
+
+def define_flags(flag_values):
+    flags.DEFINE_string("data_dir", None, "Records.", required=True, flag_values=flag_values)
+    flags.DEFINE_string(
+        "init_from", "shipped", "As for tfhand.train, but not none.", flag_values=flag_values
+    )
+    flags.DEFINE_list(
+        "networks", [], "Folders of runs that were fine-tuned from it.", flag_values=flag_values
+    )
+    flags.DEFINE_string("split", "train", "Split of the records.", flag_values=flag_values)
+    flags.DEFINE_integer("samples", 60, "Samples, evenly spaced.", 1, flag_values=flag_values)
+    flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
+
+
+def main(values):
+    start = starts.find_start(values.init_from, {"init": {}, "prior": {}})
+    network_options = starts.network_options_of(start)
+    network = starts.load_network(start, tf.distribute.get_strategy(), network_options)
+    spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
+    whole = recordings.read_recording(
+        records.load_dataset(values.data_dir, values.split, spec=spec)
+    )
+    chosen = np.unique(np.linspace(0, len(whole) - 1, values.samples).astype(int))
+    recording = recordings.select(whole, chosen)
+    hands = _hands(network, recording, spec)
+    for folder in values.networks:
+        weights.load_weights(network, pathlib.Path(folder) / "tune" / "pose.weights.h5")
+        hands[pathlib.Path(folder).name] = _estimates(network, recording, spec)
+    objective = fine_tuning.make_objective(
+        terms.LossWeights(), options.FineTuneOptions(), spec, starts.load_prior(start)
+    )
+    rows = []
+    for views_are, together in (("together", True), ("alone", False)):
+        for name, spheres_mm in hands.items():
+            row = {"hand": name, "views": views_are, "error": _error(recording, spheres_mm)}
+            rows.append(row | _terms(objective, recording, spheres_mm, together))
+    print(f"{len(recording)} samples of {values.data_dir}, {values.split}")
+    columns = list(rows[0])
+    print(("{:<24}" + "{:>24}" * (len(columns) - 1)).format(*columns))
+    for row in rows:
+        cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row.values()]
+        print(("{:<24}" + "{:>24}" * (len(columns) - 1)).format(*cells))
+    if values.output:
+        files.write_json(pathlib.Path(values.output), rows)
+
+
+def _hands(network, recording, spec):
+    """Returns a dict from a name to spheres [n, V, 41, 3] in the crops' frames."""
+    alone = recordings.one_view_each(recording)
+    fitted = pipeline.targets_in_views(_fit(network, recording, spec), recording.ref_from_crop)
+    fitted_alone = pipeline.targets_in_views(_fit(network, alone, spec), alone.ref_from_crop)
+    return {
+        "labels": _labels(recording, fitted),
+        "start": _estimates(network, recording, spec),
+        "fits to all views": fitted,
+        "fits to each view": fitted_alone.reshape(fitted.shape),
+    }
+
+
+def _fit(network, recording, spec):
+    seen = (recording.depth_mm, recording.ref_from_crop, recording.group)
+    config = kinematic_fit.FitConfig()
+    return pseudo_labels.make_pseudo_labels(network, *seen, spec, config, 1.0).spheres_ref_mm
+
+
+def _labels(recording, fitted):
+    """Returns the labels, completed by what the fits have beside the labeled palm."""
+    labels, mask = pipeline.label_targets(recording)
+    if not mask[:, :, skeleton.SPHERE_FROM_JOINT].all():
+        raise ValueError("Expected labels of all joints of all samples.")
+    palm = [i for i in skeleton.PALM_SPHERES if mask[0, 0, i]]
+    moved = rigid.kabsch(fitted[:, :, palm], labels[:, :, palm])
+    return np.where(mask[..., None] > 0.0, labels, rigid.apply(moved, fitted))
+
+
+def _estimates(network, recording, spec):
+    alone = recordings.one_view_each(recording)
+    in_ref = pseudo_labels.estimate_in_ref(
+        network, alone.depth_mm, alone.ref_from_crop, spec.cube_mm
+    )
+    in_views = pipeline.targets_in_views(in_ref, alone.ref_from_crop)
+    return in_views.reshape(*recording.depth_mm.shape[:2], *in_views.shape[2:])
+
+
+def _error(recording, spheres_mm):
+    truth = recording.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
+    away = spheres_mm[:, :, skeleton.EVALUATION_SPHERES] - truth
+    return float(np.linalg.norm(away, axis=-1).mean())
+
+
+def _terms(objective, recording, spheres_mm, together):
+    """Returns the mean of every term at given hands."""
+    sums = {}
+    for first in range(0, len(recording), _BATCH):
+        part = slice(first, first + _BATCH)
+        hands = views.fold_views(tf.constant(spheres_mm[part], tf.float32))
+        batch = {
+            "depth_mm": tf.constant(recording.depth_mm[part]),
+            "ref_from_crop": tf.constant(recording.ref_from_crop[part]),
+            "together": tf.fill([len(spheres_mm[part])], float(together)),
+        }
+        found = objective.measure(lambda *_, hands=hands, **__: {"spheres_mm": hands}, batch)
+        for name, value in found.items():
+            sums[name] = sums.get(name, 0.0) + float(tf.reduce_sum(value))
+    return {name: total / len(recording) for name, total in sums.items()}
+
+
+if __name__ == "__main__":
+    commands.run(main, define_flags)
