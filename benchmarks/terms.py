@@ -4,8 +4,8 @@ Run as
 
     python benchmarks/terms.py --data_dir=runs/selfsup/recording --networks=runs/a,runs/b
 
-It shows where a term has its minimum. The hands are those of the labels, those that networks see in
-each view, and kinematic fits to all views and to each view alone; for every one of them it prints the
+The hands are those of the labels, those that networks see in each view, and kinematic fits to all
+views and to each view alone; for every one of them it prints the
 error and the terms, with all views together and with every view alone. The five spheres of the palm
 that no label gives are taken from the fit to all views, moved to the labeled palm. Labels measure,
 nothing more.

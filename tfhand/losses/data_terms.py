@@ -48,8 +48,9 @@ def model_to_data(
       cube_mm: float, side of the crop's cube, mm.
       pair_weights: None or float32 `[B, Vi, Vj]`, weights of the mean over pairs.
       clamp_mm: float, largest difference, mm.
-      point_mask: None or bool `[B, Vi or 1, Vj, S * S]`, False for pixels to leave out whatever
-        they show, row by row; for example from `forearm.point_mask`.
+      point_mask: None or bool `[B, Vi or 1, Vj, S * S]`, False for readings to leave out, row by
+        row as `crop.points_from_crop` lists them; for example from `forearm.point_mask`. Pixels of
+        the background count whatever it says.
       stride: int, compares only every stride-th row and column, for speed.
 
     Returns:
@@ -68,13 +69,12 @@ def model_to_data(
     size = depth_mm.shape[2]
     pair_shape = tf.shape(projected_mm)[:3]
     rendered = tf.reshape(rendered, tf.concat([pair_shape, [size, size]], axis=0))
-    if point_mask is None:
-        keep = tf.ones_like(depth_mm, dtype=tf.bool)[:, tf.newaxis]
-    else:
+    keep = tf.ones([1, 1, 1, size, size], tf.bool)
+    if point_mask is not None:
         keep = _subsample(_as_images(point_mask, full_size), stride)
     return pairs.mean_over_pairs(
         _image_difference(rendered, depth_mm, keep, float(cube_mm), float(clamp_mm)),
-        _has_surface(depth_mm, cube_mm, keep),
+        _has_surface(depth_mm, cube_mm),
         pair_weights,
     )
 
@@ -109,7 +109,8 @@ def data_to_model(
       stride: int, uses only every stride-th row and column, for speed.
 
     Returns:
-      float32 `[B]`, mm; 0 for a sample without any point.
+      float32 `[B]`, mm; 0 for a sample without any point. A pair of views without a point to
+        keep takes no part.
 
     Raises:
       ValueError: if the shapes do not fit.
@@ -159,10 +160,14 @@ def grow_radii(radii_mm, spec, margin_px=0.5):
 
 @tf.function(jit_compile=True, autograph=False)
 def _image_difference(rendered, depth, keep, cube_mm, clamp_mm):
-    """Mean over pixels, `[B, Vi, Vj]`, of `[B, Vi, Vj, T, T]` against `[B, Vj, T, T]`."""
+    """Mean over pixels, `[B, Vi, Vj]`, of `[B, Vi, Vj, T, T]` against `[B, Vj, T, T]`.
+
+    Readings that are not to keep are left out.
+    """
     depth = tf.stop_gradient(depth)[:, tf.newaxis]
     in_rendered = crop.foreground_mask(rendered, cube_mm)
     in_depth = crop.foreground_mask(depth, cube_mm)
+    keep |= ~in_depth
     # A NaN reading is background, and must not reach the gradient of the difference.
     depth = tf.where(in_depth, depth, 0.0)
     both, either = in_rendered & in_depth & keep, (in_rendered | in_depth) & keep
@@ -180,9 +185,9 @@ def _clamped_mean(distances, keep, clamp_mm):
     return tf.reduce_sum(clamped, axis=3) / tf.maximum(count, 1.0)
 
 
-def _has_surface(depth_mm, cube_mm, keep):
-    """Bool `[B, 1 or Vi, Vj]`: there is something in the view that counts."""
-    return tf.reduce_any(crop.foreground_mask(depth_mm, cube_mm)[:, tf.newaxis] & keep, axis=[3, 4])
+def _has_surface(depth_mm, cube_mm):
+    """Bool `[B, 1, Vj]`: the view is not all background."""
+    return tf.reduce_any(crop.foreground_mask(depth_mm, cube_mm), axis=[2, 3])[:, tf.newaxis]
 
 
 def _subsample(images, stride):
