@@ -5,30 +5,24 @@ Run as
     python benchmarks/experiments.py --size_flags=configs/overnight.flags
 
 on the embedded recording, which is made first, or on records with `--data_dir`. Results lie in
-`docs/experiments/` as JSON, and one made with the same flags is not made again: what
-was stopped goes on with the same command. Another size, as `configs/nyu.flags`, needs other
-`--results` and another `--page`.
+`docs/experiments/` as JSON, and one made of the same flags and records is not made again: what
+was stopped goes on with the same command. Another size, as `configs/nyu.flags`, or other records
+need other `--results` and another `--page`. A row that fails is named at the end; the others run.
 """
 
-import dataclasses
-import hashlib
-import json
 import pathlib
-import subprocess
-import sys
 
+import experiment_runs
 import experiments_page
-import measure
 from absl import flags
 from experiment_rows import ROWS
 
-from tfhand import commands, files, train
-from tfhand.training import options
+from tfhand import commands, train
+from tfhand.geometry import crop
+from tfhand.training import embedded
+from tfhand.training import workdir as stage_folders
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Of what a run is made from, not part of what it is.
-_PLACES = ("workdir", "data_dir", "flagfile", "seed")
-_NO_PLACES = ("none", "shipped")
 
 
 def define_flags(flag_values):
@@ -48,107 +42,37 @@ def main(values):
     unknown = sorted(set(values.only) - {*ROWS, ""})
     if unknown:
         raise ValueError(f"--only: expected some of {list(ROWS)}, received {unknown}.")
-    workdir = pathlib.Path(values.workdir).resolve()
-    results = pathlib.Path(values.results)
-    data_dir = values.data_dir or _embedded_recording(workdir)
+    workdir, results = pathlib.Path(values.workdir).resolve(), pathlib.Path(values.results)
+    size = (values.size_flags,) if values.size_flags else ()
+    rows = [name for name in values.only if name]
+    failed = []
+    if rows:
+        data_dir = pathlib.Path(values.data_dir or _embedded_recording(workdir, size))
     for seed in values.seeds:
-        for name in values.only:
-            if name:
-                _run_row(name, seed, workdir, data_dir, values.size_flags, results)
+        for name in rows:
+            flag_files = (f"configs/experiments/{name}.flags", *size)
+            experiment = experiment_runs.Experiment(name, seed, flag_files, data_dir)
+            try:
+                experiment_runs.run_row(experiment, workdir, results)
+            except (ValueError, OSError) as error:
+                failed.append(f"{name}, seed {seed}: {error}")
+                print(failed[-1], flush=True)
+                continue
+            experiments_page.write(results, pathlib.Path(values.page))
+    if failed:
+        raise ValueError(f"Expected all rows to run, {len(failed)} did not: {'; '.join(failed)}")
     experiments_page.write(results, pathlib.Path(values.page))
 
 
-def _embedded_recording(workdir):
+def _embedded_recording(workdir, size):
     """Makes the recording that `tfhand.train` makes without --data_dir, once for all rows."""
-    folder = workdir / "recording"
-    if not (folder / "dataset_info.json").exists():
-        count = commands.parse(train.define_flags, ["", "--workdir=unused"]).recording_samples
-        arguments = [f"--output_dir={folder}", f"--num_samples={count}", "--overwrite"]
-        _call(["-m", "data_prep.synthetic", *arguments], workdir / "recording.log")
-    return folder
-
-
-def _run_row(name, seed, workdir, data_dir, size_flags, results):
-    """Runs a row with a seed, unless its result is there."""
-    flag_files = [f"configs/experiments/{name}.flags", *([size_flags] if size_flags else [])]
-    arguments = [f"--flagfile={path}" for path in flag_files]
-    arguments += [f"--seed={seed}", f"--data_dir={pathlib.Path(data_dir).resolve()}"]
-    parsed = commands.parse(train.define_flags, ["train", *arguments, "--workdir=unused"])
-    wanted = {
-        flag: value
-        for flag, value in sorted(parsed.flag_values_dict().items())
-        if flag not in _PLACES and flag in _flags_of_a_run()
-    }
-    if wanted["init_from"] not in _NO_PLACES:
-        wanted["init_from"] = "another run"
-    output = results / name / f"seed-{seed}.json"
-    if output.exists() and files.read_json(output)["flags"] == wanted:
-        print(f"{name}, seed {seed}: its result is there.", flush=True)
-        return
-    print(f"{name}, seed {seed}", flush=True)
-    start, where = parsed.init_from, []
-    if start == "none":
-        start = workdir / "starts" / f"{_start_key(parsed)}-seed-{seed}"
-        _train([*arguments, "--tune_method=none", "--test_on=recording"], start)
-        where = [start]
-    # Named by its flags too: a run of other flags is another run.
-    run = workdir / name / f"seed-{seed}-{_hash(wanted)}"
-    _train([*arguments, f"--init_from={start}"], run)
-    metrics = files.read_json(run / "report" / "metrics.json")
-    files.write_json(
-        output,
-        {
-            "row": name,
-            "seed": int(seed),
-            "flag_files": flag_files,
-            "flags": wanted,
-            "environment": measure.environment(),
-            "minutes": {
-                stage.parent.name: files.read_json(stage)["seconds"] / 60.0
-                for place in (*where, run)
-                for stage in sorted(place.glob("*/done.json"))
-            },
-            "metrics": metrics,
-        },
+    named = [f"--flagfile={path}" for path in size]
+    parsed = commands.parse(train.define_flags, ["train", *named, "--workdir=unused"])
+    return embedded.make_recording(
+        stage_folders.Workdir(workdir),
+        parsed.recording_samples,
+        crop.CropSpec(parsed.image_size, parsed.cube_mm),
     )
-
-
-def _flags_of_a_run():
-    """Returns the names of the flags of `tfhand.train` without those of the logging."""
-    values = flags.FlagValues()
-    train.define_flags(values)
-    return set(values)
-
-
-def _start_key(parsed):
-    """Returns a short name of the settings that the start of a row depends on."""
-    made_with = [
-        dataclasses.asdict(options.from_flags(kind, parsed))
-        for kind in (options.NetworkOptions, options.PriorOptions, options.InitOptions)
-    ]
-    return _hash(made_with)
-
-
-def _hash(values):
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _train(arguments, workdir):
-    """Runs `tfhand.train` in a process of its own, which does only what is not done."""
-    if (workdir / "report" / "metrics.json").exists():
-        return
-    _call(["-m", "tfhand.train", *arguments, f"--workdir={workdir}"], workdir / "log.txt")
-
-
-def _call(arguments, log):
-    """Runs a command of this package; what it prints goes to a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a") as stream:
-        status = subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT
-        ).returncode
-    if status:
-        raise ValueError(f"python {' '.join(arguments)} ended with status {status}, see {log}.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Writes the table and the curves of `experiments.py` into a page, between two marks."""
 
+import dataclasses
+
+import experiment_runs
 import numpy as np
 from experiment_rows import FIGURES, ROWS
 
@@ -20,6 +23,9 @@ _COLUMNS = (
 def write(results, page):
     """Replaces what is between the marks of a page, and draws the figures beside the results.
 
+    Seeds are averaged, also in the curves, if their flags are those that the row's files have now.
+    Where none is, those of the first are shown, and the row says that its file was changed since.
+
     Args:
         results: `pathlib.Path` of the folder with the results, `ROW/seed-N.json`.
         page: `pathlib.Path` of the Markdown page; made if missing.
@@ -27,13 +33,13 @@ def write(results, page):
     Raises:
         ValueError: If there is no result, or the page has no marks.
     """
-    found = {name: _read(results / name) for name in ROWS}
+    found = {name: _with_equal_flags(_read(results / name)) for name in ROWS}
     found = {name: runs for name, runs in found.items() if runs}
     if not found:
         raise ValueError(f"Expected results in {results}, found none.")
     drawn = []
     for name, (title, rows) in FIGURES.items():
-        scores = {ROWS[row].label: _scores(found[row][0]) for row in rows if row in found}
+        scores = {ROWS[row].label: _mean_scores(found[row]) for row in rows if row in found}
         if len(scores) > 1:
             figures.draw_success_curves(scores, results / f"{name}.png", title)
             drawn.append(f"![{title}]({_relative(results, page)}/{name}.png)")
@@ -50,6 +56,23 @@ def _read(folder):
     return [files.read_json(path) for path in paths]
 
 
+def _with_equal_flags(runs):
+    """Returns the runs with today's flags of the row, or else those with the flags of the first."""
+    of_today = [run for run in runs if _is_of_today(run)]
+    return of_today or [run for run in runs if run["flags"] == runs[0]["flags"]]
+
+
+def _is_of_today(run):
+    return run["flags"] == experiment_runs.flags_of(run["flag_files"])
+
+
+def _mean_scores(runs):
+    """Returns the scores of the first run with the success rates of the mean of all."""
+    scores = [_scores(run) for run in runs]
+    rates = {t: np.mean([s.success_rate[t] for s in scores]) for t in scores[0].success_rate}
+    return dataclasses.replace(scores[0], success_rate=rates)
+
+
 def _scores(run):
     metrics = run["metrics"]
     return Scores.from_dict(metrics[next(name for name in _METHODS if name in metrics)])
@@ -61,7 +84,8 @@ def _table(found):
     for name, runs in found.items():
         scores = [_scores(run) for run in runs]
         paper = ROWS[name].paper_mm
-        commits = sorted({run["environment"]["commit"] for run in runs})
+        commits = sorted({run["commit"] for run in runs})
+        flag_file = f"`{runs[0]['flag_files'][0].rsplit('/', 1)[-1]}`"
         cells = [
             ROWS[name].label,
             "" if paper is None else f"{paper:.2f}",
@@ -71,7 +95,7 @@ def _table(found):
             _fitted(runs),
             f"{np.mean([sum(run['minutes'].values()) for run in runs]):.0f}",
             ", ".join(commits),
-            f"`{runs[0]['flag_files'][0].rsplit('/', 1)[-1]}`",
+            flag_file if _is_of_today(runs[0]) else f"{flag_file}, changed since",
         ]
         yield "| " + " | ".join(cells) + " |"
 

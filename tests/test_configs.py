@@ -12,6 +12,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "configs").rglob("*.flags"))
 
 
+OF_LENGTH = ("tune_steps", "tune_batch", "tune_synthetic_batch")
+
+
 @pytest.fixture(autouse=True)
 def in_the_checkout(monkeypatch):
     # Nested flagfiles are relative to the working directory.
@@ -45,9 +48,62 @@ def test_starts_with_what_it_is_for(path):
         assert "--flagfile=configs/base.flags" in lines
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_later_flags_win(path):
-    assert parse(path, "--tune_steps=7").tune_steps == 7
+# What a row changes of another one, and nothing else.
+DIFFERENCES = {
+    "multi_view_50": ("multi_view_100", {"tune_multi_view_share": 0.5}),
+    "multi_view_50_single_view_50": ("multi_view_50", {"tune_single_view_share": 0.5}),
+    "single_view_100": (
+        "multi_view_100",
+        {"tune_multi_view_share": 0.0, "tune_single_view_share": 1.0},
+    ),
+    "without_vae": ("multi_view_100", {"weight_pose_prior": 0.0}),
+    "without_bone_length": ("multi_view_100", {"weight_bone_length": 0.0}),
+    "without_collision": ("multi_view_100", {"weight_collision": 0.0}),
+    "train_on_test": ("multi_view_100", {"tune_splits": "test"}),
+    "train_on_test_and_train": ("multi_view_100", {"tune_splits": "train_and_test"}),
+    "two_stacks": ("multi_view_100", {"num_stacks": 2}),
+    "synth": ("synth_noise", {"init_noise": False, "test_fit": False}),
+    "synth_on_synth": ("synth", {"test_on": "synthetic"}),
+    "best_averaged": ("best", {"tune_average": 0.99}),
+    "best_kept_parts": ("best", {"tune_keep_parts_share": 0.85}),
+    "best_two_rounds": ("best", {"tune_rounds": 2}),
+    "best_with_terms": ("best", {"weight_model_to_data": 1.0, "weight_data_to_model": 1.0}),
+    "best_single_view": (
+        "best_kept_parts",
+        {"tune_multi_view_share": 0.0, "tune_single_view_share": 1.0},
+    ),
+    "with_labels": (
+        "best",
+        {
+            "tune_method": "labels",
+            "weight_multi_view_consistency": 0.0,
+            "weight_pose_prior": 0.0,
+            "weight_bone_length": 0.0,
+            "weight_collision": 0.0,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("size", ["", "overnight", "nyu"])
+@pytest.mark.parametrize("row", DIFFERENCES)
+def test_a_row_differs_from_another_by_what_it_is_about(row, size):
+    other, expected = DIFFERENCES[row]
+    more = [f"--flagfile=configs/{size}.flags"] if size else []
+    found, base = (
+        parse(ROOT / "configs" / "experiments" / f"{name}.flags", *more).flag_values_dict()
+        for name in (row, other)
+    )
+    changed = {k: v for k, v in found.items() if v != base[k] and k != "flagfile"}
+    assert changed == expected
+
+
+def test_recipes_side_by_side_have_the_same_length():
+    lengths = {
+        tuple(getattr(parse(ROOT / "configs" / f"{name}.flags"), flag) for flag in OF_LENGTH)
+        for name in ("paper", "selfsup", "labels")
+    }
+    assert len(lengths) == 1
 
 
 def test_labels_alone_supervise_in_labels():

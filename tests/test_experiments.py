@@ -12,6 +12,7 @@ from tfhand import commands
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import experiment_rows  # noqa: E402
+import experiment_runs  # noqa: E402
 import experiments_page  # noqa: E402
 import reference_log  # noqa: E402
 
@@ -29,12 +30,14 @@ def scores(error_mm):
     }
 
 
-def write_result(folder, row, seed, metrics):
+def write_result(folder, row, seed, metrics, **changed):
     path = folder / row / f"seed-{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    flag_files = [f"configs/experiments/{row}.flags"]
     result = {
-        "flag_files": [f"configs/experiments/{row}.flags"],
-        "environment": {"commit": "abc"},
+        "flag_files": flag_files,
+        "flags": experiment_runs.flags_of(flag_files) | changed,
+        "commit": "abc",
         "minutes": {"init": 10.0, "tune": 5.4},
         "metrics": metrics,
     }
@@ -69,6 +72,21 @@ def test_table_and_curves(tmp_path):
     # Once more gives the same.
     experiments_page.write(results, page)
     assert page.read_text() == text
+
+
+def test_seeds_of_other_flags_are_not_averaged(tmp_path):
+    results, page = tmp_path / "experiments", tmp_path / "experiments.md"
+    for seed, error_mm, steps in ((1, 10.0, 7), (2, 12.0, 4000), (3, 13.0, 4000)):
+        metrics = {"self_supervised": scores(error_mm)}
+        write_result(results, "best", seed, metrics, tune_steps=steps)
+    experiments_page.write(results, page)
+    assert "| 12.50 ± 0.71 (2 seeds) |" in page.read_text()
+    assert "changed since" not in page.read_text()
+    for seed in (2, 3):
+        (results / "best" / f"seed-{seed}.json").unlink()
+    experiments_page.write(results, page)
+    assert "| 10.00 |" in page.read_text()
+    assert "`best.flags`, changed since |" in page.read_text()
 
 
 def test_no_results(tmp_path):

@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from data_prep import records, synthetic
+from data_prep import records
 from tfhand import commands, files
 from tfhand.geometry import crop
 from tfhand.losses import terms
@@ -28,6 +28,7 @@ from tfhand.models import pretrained
 from tfhand.training import (
     agreement,
     cluster,
+    embedded,
     fine_tuning,
     loop,
     lost_workers,
@@ -135,17 +136,7 @@ def _find_data(values, workdir, spec):
     """
     folder = values.data_dir
     if not folder:
-        folder = str(workdir.stage("recording"))
-        settings = {
-            "samples": values.recording_samples,
-            "image_size": spec.image_size,
-            "cube_mm": spec.cube_mm,
-            "recipe": synthetic.RECIPE,
-        }
-        if workdir.has_to_make("recording", settings):
-            made = preemption.begun_again("the embedded recording")
-            with workdir.working("recording", settings), made:
-                synthetic.write(folder, values.recording_samples, spec, overwrite=True)
+        folder = str(embedded.make_recording(workdir, values.recording_samples, spec))
     info = records.read_info(folder)
     found = (info.spec.image_size, info.spec.cube_mm)
     if found != (spec.image_size, spec.cube_mm):
@@ -221,7 +212,7 @@ def _run(values, held):
     if start is not None:
         network = starts.load_network(start, strategy, network_options)
         given = fine_tuning.Start(network, starts.load_prior(start))
-    of_tuning = recording, weights, tune_options
+    of_tuning = recording, weights, tune_options, network_options.precision
     with turns.one_by_one(strategy):
         if start is None:
             stages.check_settings(

@@ -59,7 +59,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
 
     monkeypatch.setattr(fine_tuning.pipeline, "synthetic_batches", synthetic_batches)
 
-    def run(network=None, seen=recording, **changes):
+    def run(network=None, seen=recording, precision="float32", **changes):
         fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2}
         result = fine_tuning.fine_tune(
             workdir,
@@ -68,6 +68,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
             seen,
             terms.LossWeights(pose_prior=0.0),
             options.FineTuneOptions(**(fields | changes)),
+            precision,
             SPEC,
             1,
             options.RunOptions(),
@@ -183,12 +184,18 @@ def test_another_start_is_refused(tuned, make_network):
         tuned(network=other)
 
 
+def test_another_precision_is_refused(tuned):
+    tuned()
+    with pytest.raises(ValueError, match=r"precision=float32 \(now mixed_bfloat16\)"):
+        tuned(precision="mixed_bfloat16")
+
+
 def test_a_stage_that_started_from_elsewhere_is_refused_before_there_is_a_network(
     tuned, workdir, recording
 ):
     asked = (recording, terms.LossWeights(pose_prior=0.0))
     fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 1}
-    asked += (options.FineTuneOptions(**fields), 1)
+    asked += (options.FineTuneOptions(**fields), "float32", 1)
     fine_tuning.check_settings(workdir, None, *asked)
     tuned(rounds=1)
     with pytest.raises(ValueError, match=r"found none: give the --init_from of that run"):

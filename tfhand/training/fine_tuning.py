@@ -84,7 +84,7 @@ def _targets(recording, options, found):
     return found.target_mm, found.kept.astype(np.float32)
 
 
-def check_settings(workdir, start, recording, weights, options, seed):
+def check_settings(workdir, start, recording, weights, options, precision, seed):
     """Checks the settings of the stage, if it is there.
 
     Args:
@@ -93,12 +93,13 @@ def check_settings(workdir, start, recording, weights, options, seed):
         recording: As for `fine_tune`, as all that follows.
         weights: `terms.LossWeights`.
         options: `options.FineTuneOptions`.
+        precision: What the network computes in, as it was made: another is another training.
         seed: Seed.
 
     Raises:
         ValueError: If it has others, or is there without the network of this run.
     """
-    settings = _settings(recording, weights, options, seed)
+    settings = _settings(recording, weights, options, precision, seed)
     workdir.check("tune", settings | (_start_settings(start, weights) if start else {}))
     if start is None and workdir.is_started("tune") and not workdir.is_finished("init"):
         raise ValueError(
@@ -108,10 +109,11 @@ def check_settings(workdir, start, recording, weights, options, seed):
         )
 
 
-def _settings(recording, weights, options, seed):
+def _settings(recording, weights, options, precision, seed):
     """Returns the settings of the stage that are known before there is a network."""
     settings = {
         **dataclasses.asdict(options),
+        "precision": precision,
         "seed": seed,
         "weights": dataclasses.asdict(weights),
         "recording": _checksum(
@@ -130,7 +132,7 @@ def _start_settings(start, weights):
     return settings
 
 
-def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed, run):
+def fine_tune(workdir, strategy, start, recording, weights, options, precision, spec, seed, run):
     """Fine-tunes the network on a recording, or reads the result.
 
     Args:
@@ -140,6 +142,7 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
         recording: `recordings.RecordedSamples` to train on.
         weights: `terms.LossWeights`.
         options: `options.FineTuneOptions`.
+        precision: As for `check_settings`.
         spec: `crop.CropSpec`.
         seed: Seed of orders, augmentation and synthetic samples.
         run: `options.RunOptions`.
@@ -152,7 +155,7 @@ def fine_tune(workdir, strategy, start, recording, weights, options, spec, seed,
     """
     if options.method == "labels" and not recording.joint_mask.any():
         raise ValueError("Expected labels in the recording to train with, found none.")
-    settings = _settings(recording, weights, options, seed)
+    settings = _settings(recording, weights, options, precision, seed)
     settings |= _start_settings(start, weights)
     network = start.network
     stage = workdir.stage("tune")

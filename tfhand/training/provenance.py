@@ -29,6 +29,7 @@ __all__ = [
 
 NAME = "provenance.json"
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PACKAGES = ("data_prep", "tfhand")
 # Stages that another run may have done.
 _STARTS = ("prior", "init")
 
@@ -55,7 +56,7 @@ def describe(flag_values, data_dir, start=None):
 
     Returns:
         Dict of `versions`; `code`, see `code_checksum`; `commit`, of the checkout that runs, with
-        whether its files differ from it, None outside of one; `flags`; `seed`; `data`, SHA-256 of
+        whether its code differs from it, None outside of one; `flags`; `seed`; `data`, SHA-256 of
         the description of the records and of every shard; `start`, SHA-256 of the weights of
         `start`, empty without.
     """
@@ -118,7 +119,7 @@ def start_checksums(path):
 def code_checksum():
     """Returns SHA-256 of the code that runs, which also tells checkouts of one version apart."""
     checksum = hashlib.sha256()
-    for package in ("data_prep", "tfhand"):
+    for package in _PACKAGES:
         paths = [p for suffix in ("py", "h5") for p in (_ROOT / package).rglob(f"*.{suffix}")]
         for path in sorted(paths):
             checksum.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
@@ -127,7 +128,7 @@ def code_checksum():
 
 
 def _commit(root):
-    """Returns the commit of a checkout and whether tracked files differ, None without git."""
+    """Returns the commit of a checkout and whether its code differs, None without git."""
     if not (root / ".git").exists():
         return None
 
@@ -136,7 +137,7 @@ def _commit(root):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *_PACKAGES)
         return {"id": git("rev-parse", "HEAD"), "is_dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,0 +1,189 @@
+"""One row of docs/experiments.md with one seed: what it is made of, its runs, and its result."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import measure
+from absl import flags
+
+from tfhand import commands, files, train
+from tfhand.training import options, provenance
+
+__all__ = ["Experiment", "flags_of", "run_row"]
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Of what a run is made from, not part of what it is.
+_PLACES = ("workdir", "data_dir", "flagfile", "seed")
+_NO_PLACES = ("none", "shipped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A row with a seed.
+
+    Attributes:
+        name: Of the row.
+        seed: Seed of its trainings.
+        flag_files: Its flag files, later ones win.
+        data_dir: `pathlib.Path` of the records.
+    """
+
+    name: str
+    seed: str
+    flag_files: tuple[str, ...]
+    data_dir: pathlib.Path
+
+    @property
+    def arguments(self):
+        """Arguments of `tfhand.train` but for the place."""
+        return [
+            *_named(self.flag_files),
+            f"--seed={self.seed}",
+            f"--data_dir={self.data_dir.resolve()}",
+        ]
+
+    def made_of(self):
+        """Returns what decides the result beside the seed and the code: flags, and the records."""
+        data = provenance.data_checksums(self.data_dir)
+        return {"flags": flags_of(self.flag_files), "data": _hash(data)}
+
+
+def flags_of(flag_files):
+    """Returns the flags of `tfhand.train` that flag files give, without places and seed.
+
+    Args:
+        flag_files: Paths from the root of the checkout, later ones win.
+    """
+    own = flags.FlagValues()
+    train.define_flags(own)
+    values = _parse(flag_files).flag_values_dict()
+    wanted = {k: v for k, v in sorted(values.items()) if k in set(own) - set(_PLACES)}
+    if wanted["init_from"] not in _NO_PLACES:
+        wanted["init_from"] = "another run"
+    return wanted
+
+
+def _parse(flag_files):
+    # Flag files name others from the root of the checkout.
+    before = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        return commands.parse(train.define_flags, ["", *_named(flag_files), "--workdir=unused"])
+    finally:
+        os.chdir(before)
+
+
+def _named(flag_files):
+    return [f"--flagfile={path}" for path in flag_files]
+
+
+def run_row(experiment, workdir, results):
+    """Runs a row with a seed, unless its result is there.
+
+    Args:
+        experiment: `Experiment`.
+        workdir: `pathlib.Path` where runs, and the starts that rows share, are kept.
+        results: `pathlib.Path` of the folder of results.
+
+    Raises:
+        ValueError: If the result there is one of other records, or a training failed.
+        SystemExit: With the status of a training that was stopped, to be gone on with.
+    """
+    what = f"{experiment.name}, seed {experiment.seed}"
+    made_of = experiment.made_of()
+    output = results / experiment.name / f"seed-{experiment.seed}.json"
+    if output.exists():
+        found = files.read_json(output)
+        if found["data"] != made_of["data"]:
+            raise ValueError(
+                f"Expected in {output} a result of the records in {experiment.data_dir}, found one "
+                "of others: give another --results and --page."
+            )
+        if found["flags"] == made_of["flags"]:
+            print(f"{what}: its result is there, made at commit {found['commit']}.", flush=True)
+            return
+    print(what, flush=True)
+    places = []
+    start = _parse(experiment.flag_files).init_from
+    if start == "none":
+        start = workdir / "starts" / f"{_start_key(experiment)}-seed-{experiment.seed}"
+        _train([*experiment.arguments, "--tune_method=none", "--test_on=recording"], start)
+        places.append(start)
+    # Named by what it is made of: a run of other flags or records is another run.
+    run = workdir / experiment.name / f"seed-{experiment.seed}-{_hash(made_of)}"
+    _train([*experiment.arguments, f"--init_from={start}"], run)
+    places.append(run)
+    files.write_json(
+        output,
+        {
+            "row": experiment.name,
+            "seed": int(experiment.seed),
+            "flag_files": list(experiment.flag_files),
+            **made_of,
+            "commit": _commits(places),
+            "environment": {k: v for k, v in measure.environment().items() if k != "commit"},
+            "minutes": {
+                stage.parent.name: files.read_json(stage)["seconds"] / 60.0
+                for place in places
+                for stage in sorted(place.glob("*/done.json"))
+            },
+            "metrics": files.read_json(run / "report" / "metrics.json"),
+        },
+    )
+
+
+def _start_key(experiment):
+    """Returns a short name of the settings that the start of a row depends on."""
+    parsed = _parse(experiment.flag_files)
+    made_with = [
+        dataclasses.asdict(options.from_flags(kind, parsed))
+        for kind in (options.NetworkOptions, options.PriorOptions, options.InitOptions)
+    ]
+    return _hash(made_with)
+
+
+def _commits(places):
+    """Returns the commits that the runs were made at, in order; "+": with files that differed."""
+    commits = []
+    for place in places:
+        for entry in files.read_json(place / provenance.NAME):
+            found = entry["commit"]
+            commit = found["id"][:7] + "+" * found["is_dirty"] if found else "unknown"
+            if commit not in commits:
+                commits.append(commit)
+    return ", ".join(commits)
+
+
+def _hash(values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _train(arguments, workdir):
+    """Runs `tfhand.train` in a process of its own, which does only what is not done."""
+    if (workdir / "report" / "metrics.json").exists():
+        return
+    command = [sys.executable, "-m", "tfhand.train", *arguments, f"--workdir={workdir}"]
+    log = workdir / "log.txt"
+    status = _call(command, log)
+    if status in (os.EX_TEMPFAIL, -signal.SIGTERM):
+        raise SystemExit(os.EX_TEMPFAIL)
+    if status:
+        raise ValueError(f"{' '.join(command[1:])} ended with status {status}, see {log}.")
+
+
+def _call(command, log):
+    """Runs a command, which is told of SIGTERM; what it prints goes to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a") as stream:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT)
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)

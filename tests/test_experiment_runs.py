@@ -1,0 +1,157 @@
+"""`make experiments` runs what is missing, once, and says what a result was made of."""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from tfhand import commands
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import experiment_runs  # noqa: E402
+import experiments  # noqa: E402
+
+SCORES = {
+    "num_frames": 10,
+    "mean_joint_error_mm": 9.0,
+    "median_joint_error_mm": 7.0,
+    "mean_joint_error_12_mm": 9.0,
+    "fingertip_error_mm": 9.0,
+    "per_joint_error_mm": {"F1_KNU3_A": 9.0},
+    "success_rate": {str(threshold): threshold / 80 for threshold in range(81)},
+    "auc": 0.5,
+}
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Trainings that take no time: the folders they were called for, and statuses to end with."""
+    called, statuses = [], {}
+
+    def call(command, log):
+        workdir = pathlib.Path(command[-1].removeprefix("--workdir="))
+        name = "start" if workdir.parent.name == "starts" else workdir.parent.name
+        called.append(name)
+        if statuses.get(name):
+            return statuses[name]
+        commit = {"id": f"{len(called)}abcdefabcdef", "is_dirty": name == "start"}
+        for path, content in (
+            ("provenance.json", [{"commit": commit}]),
+            ("tune/done.json", {"seconds": 90.0}),
+            ("report/metrics.json", {"self_supervised": SCORES}),
+        ):
+            (workdir / path).parent.mkdir(parents=True, exist_ok=True)
+            (workdir / path).write_text(json.dumps(content))
+        return 0
+
+    monkeypatch.setattr(experiment_runs, "_call", call)
+    monkeypatch.setattr(
+        experiment_runs.provenance, "data_checksums", lambda path: path.joinpath("d").read_text()
+    )
+    call.called, call.statuses = called, statuses
+    return call
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    folder = tmp_path / "records"
+    folder.mkdir()
+    (folder / "d").write_text("these")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, data_dir):
+    def run(rows, *more):
+        arguments = [
+            f"--workdir={tmp_path / 'work'}",
+            f"--data_dir={data_dir}",
+            f"--results={tmp_path / 'results'}",
+            f"--page={tmp_path / 'page.md'}",
+            f"--only={rows}",
+        ]
+        experiments.main(commands.parse(experiments.define_flags, ["", *arguments, *more]))
+
+    return run
+
+
+def result(tmp_path, row):
+    return json.loads((tmp_path / "results" / row / "seed-1.json").read_text())
+
+
+def test_rows_share_their_start_and_are_made_once(trainings, run, tmp_path, capsys):
+    run("best,with_labels")
+    assert trainings.called == ["start", "best", "with_labels"]
+    made = result(tmp_path, "with_labels")
+    assert made["commit"] == "1abcdef+, 3abcdef"
+    assert made["flags"]["tune_method"] == "labels"
+    assert made["minutes"] == {"tune": 1.5}
+    assert "| with labels |  | 9.00 |" in (tmp_path / "page.md").read_text()
+    run("best,with_labels")
+    assert len(trainings.called) == 3
+    assert "best, seed 1: its result is there, made at commit 1abcdef+, 2abcdef." in (
+        capsys.readouterr().out
+    )
+
+
+def test_other_flags_are_another_result(trainings, run, tmp_path):
+    run("best")
+    size = tmp_path / "size.flags"
+    size.write_text("--tune_steps=7\n")
+    run("best", f"--size_flags={size}")
+    assert trainings.called == ["start", "best", "best"]
+    assert result(tmp_path, "best")["flags"]["tune_steps"] == 7
+
+
+def test_a_result_of_other_records_is_not_taken_and_not_lost(trainings, run, tmp_path, data_dir):
+    run("best")
+    before = result(tmp_path, "best")
+    (data_dir / "d").write_text("others")
+    with pytest.raises(ValueError, match="found one of others: give another --results"):
+        run("best")
+    assert result(tmp_path, "best") == before
+    run("best", f"--results={tmp_path / 'more'}")
+    assert trainings.called == ["start", "best", "best"]
+
+
+def test_a_row_that_fails_does_not_stop_the_others(trainings, run, tmp_path):
+    trainings.statuses["best"] = 1
+    with pytest.raises(ValueError, match=r"1 did not: best, seed 1: .* status 1, see .*log.txt"):
+        run("best,with_labels")
+    assert trainings.called == ["start", "best", "with_labels"]
+    assert "with labels" in (tmp_path / "page.md").read_text()
+
+
+@pytest.mark.parametrize("status", [os.EX_TEMPFAIL, -signal.SIGTERM])
+def test_a_stopped_training_stops_the_rows_and_says_that_they_go_on(trainings, run, status):
+    trainings.statuses["best"] = status
+    with pytest.raises(SystemExit) as stopped:
+        run("best,with_labels")
+    assert stopped.value.code == os.EX_TEMPFAIL
+    assert trainings.called == ["start", "best"]
+
+
+def test_sigterm_reaches_the_training(tmp_path):
+    log = tmp_path / "log.txt"
+    child = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+
+    def stop():
+        while not log.exists() or "ready" not in log.read_text():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    before = signal.getsignal(signal.SIGTERM)
+    assert experiment_runs._call([sys.executable, "-c", child], log) == 75
+    assert signal.getsignal(signal.SIGTERM) is before

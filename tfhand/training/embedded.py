@@ -1,0 +1,36 @@
+"""The recording that a run makes itself where no records are given."""
+
+from data_prep import synthetic
+from tfhand.training import preemption
+
+__all__ = ["make_recording"]
+
+_STAGE = "recording"
+
+
+def make_recording(workdir, num_samples, spec):
+    """Makes the embedded recording, or finds it.
+
+    Args:
+        workdir: `workdir.Workdir`; the recording is its stage "recording".
+        num_samples: Samples of both splits together.
+        spec: `crop.CropSpec`.
+
+    Returns:
+        `pathlib.Path` of the records.
+
+    Raises:
+        ValueError: If it is there with other settings, or should have been made by another worker.
+    """
+    settings = {
+        "samples": num_samples,
+        "image_size": spec.image_size,
+        "cube_mm": spec.cube_mm,
+        "recipe": synthetic.RECIPE,
+    }
+    folder = workdir.stage(_STAGE)
+    if workdir.has_to_make(_STAGE, settings):
+        made = preemption.begun_again("the embedded recording")
+        with workdir.working(_STAGE, settings), made:
+            synthetic.write(str(folder), num_samples, spec, overwrite=True)
+    return folder
