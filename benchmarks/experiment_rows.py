@@ -38,6 +38,8 @@ ROWS = {
     "best_averaged": Row("fits, averaged weights"),
     "best_kept_parts": Row("fits, parts that agree"),
     "best_two_rounds": Row("fits, two rounds"),
+    "best_teacher": Row("fits, two rounds, the second from averaged weights"),
+    "best_normalized_decoder": Row("fits, heatmaps divided by their sum"),
     "best_with_terms": Row("fits and the gradient of the data terms"),
 }
 

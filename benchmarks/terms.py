@@ -5,12 +5,12 @@ Run as
     python benchmarks/terms.py --data_dir=runs/selfsup/recording --networks=runs/a,runs/b
 
 The hands are those of the labels, those that networks see in each view, and kinematic fits to all
-views and to each view alone; for every one of them it prints the
-error and the terms, with all views together and with every view alone. The five spheres of the palm
-that no label gives are taken from the fit to all views, moved to the labeled palm. Labels measure,
-nothing more.
+views and to each view alone; for every one of them it prints the error and the terms, with all
+views together and with every view alone. The five spheres of the palm that no label gives are taken
+from the fit to all views, moved to the labeled palm. Labels measure, nothing more.
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -24,7 +24,7 @@ from tfhand.geometry import crop, rigid, views
 from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import weights
-from tfhand.training import fine_tuning, options, pipeline, recordings, starts
+from tfhand.training import fine_tuning, options, pipeline, provenance, recordings, starts
 
 _BATCH = 10
 
@@ -54,8 +54,9 @@ def main(values):
     recording = recordings.select(whole, chosen)
     hands = _hands(network, recording, spec)
     for folder in values.networks:
+        _check_start(pathlib.Path(folder), start)
         weights.load_weights(network, pathlib.Path(folder) / "tune" / "pose.weights.h5")
-        hands[pathlib.Path(folder).name] = _estimates(network, recording, spec)
+        hands[folder] = _estimates(network, recording, spec)
     objective = fine_tuning.make_objective(
         terms.LossWeights(), options.FineTuneOptions(), spec, starts.load_prior(start)
     )
@@ -72,6 +73,13 @@ def main(values):
         print(("{:<24}" + "{:>24}" * (len(columns) - 1)).format(*cells))
     if values.output:
         files.write_json(pathlib.Path(values.output), rows)
+
+
+def _check_start(folder, start):
+    """Checks that a run was fine-tuned from a start."""
+    began = files.read_json(folder / provenance.NAME)[-1].get("start")
+    if began != provenance.start_checksums(start):
+        raise ValueError(f"Expected a run that began with {start}, see --init_from, in {folder}.")
 
 
 def _hands(network, recording, spec):
@@ -121,6 +129,8 @@ def _error(recording, spheres_mm):
 def _terms(objective, recording, spheres_mm, together):
     """Returns the mean of every term at given hands."""
     sums = {}
+    # Of the prior, the same for all hands.
+    rng = tf.random.Generator.from_seed(1)
     for first in range(0, len(recording), _BATCH):
         part = slice(first, first + _BATCH)
         hands = views.fold_views(tf.constant(spheres_mm[part], tf.float32))
@@ -129,10 +139,16 @@ def _terms(objective, recording, spheres_mm, together):
             "ref_from_crop": tf.constant(recording.ref_from_crop[part]),
             "together": tf.fill([len(spheres_mm[part])], float(together)),
         }
-        found = objective.measure(lambda *_, hands=hands, **__: {"spheres_mm": hands}, batch)
+        network = functools.partial(_answer, hands)
+        found = objective.measure(network, batch, rng)
         for name, value in found.items():
             sums[name] = sums.get(name, 0.0) + float(tf.reduce_sum(value))
     return {name: total / len(recording) for name, total in sums.items()}
+
+
+def _answer(spheres_mm, depth, training):
+    """What a network that sees these hands says."""
+    return {"spheres_mm": spheres_mm}
 
 
 if __name__ == "__main__":

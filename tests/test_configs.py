@@ -67,6 +67,8 @@ DIFFERENCES = {
     "best_averaged": ("best", {"tune_average": 0.99}),
     "best_kept_parts": ("best", {"tune_keep_parts_share": 0.85}),
     "best_two_rounds": ("best", {"tune_rounds": 2}),
+    "best_teacher": ("best_averaged", {"tune_rounds": 2}),
+    "best_normalized_decoder": ("best", {"decoder": "normalized"}),
     "best_with_terms": ("best", {"weight_model_to_data": 1.0, "weight_data_to_model": 1.0}),
     "best_single_view": (
         "best_kept_parts",

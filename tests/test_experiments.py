@@ -117,6 +117,11 @@ def test_the_reference_log_spans_all_runs(tmp_path, capsys):
     # The first tenth, two points, has not settled.
     assert "| `loss` | 100 to 101 | 5 to 6 | 5 | 34.3 |" in said
     assert "picture" not in said
+    reference_log.main(commands.parse(reference_log.define_flags, [*arguments, "--points=3"]))
+    said = capsys.readouterr().out
+    # Points 1, 11 and 20 of 20, or the nearest.
+    assert "| tag | 1 | 11 | 20 |" in said
+    assert "| `loss` | 100 to 101 | 9.09 to 10.1 | 5 to 6 |" in said
 
 
 def test_no_logs(tmp_path):
