@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tests import seen_hands
-from tfhand.geometry import views
+from tfhand.geometry import crop, views
 from tfhand.hand import skeleton
-from tfhand.losses import forearm, terms
+from tfhand.losses import data_terms, forearm, terms
 from tfhand.training import objectives, pipeline
 
 WRIST = list(skeleton.WRIST_SPHERES)
@@ -59,6 +59,33 @@ def test_held_wrist_has_the_same_place_and_no_gradient_along_the_arm(rng):
     expected[:, :, WRIST] -= along * axis[:, :, None]
     assert np.abs(along).max() > 0.5
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
+def test_nothing_is_held_without_a_direction():
+    hands = tf.constant(hand_with([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]))
+    with tf.GradientTape() as tape:
+        tape.watch(hands)
+        value = tf.reduce_sum(forearm.hold_wrist(hands))
+    np.testing.assert_array_equal(tape.gradient(value, hands), np.ones([41, 3]))
+
+
+@pytest.mark.parametrize("toward_camera", [True, False])
+def test_background_counts_whatever_the_direction_of_the_arm(toward_camera):
+    """A map of background alone but for one pixel, and a hand that shows where nothing is."""
+    depth_mm = np.full([1, 1, 64, 64], 150.0, np.float32)
+    depth_mm[..., 32, 60] = 0.0
+    sign = -1.0 if toward_camera else 1.0
+    hand = hand_with([-60.0, 0.0, 40.0 * sign], [-60.0, 0.0, 0.0])
+    points = crop.points_from_crop(depth_mm, seen_hands.SPEC)
+    value = data_terms.model_to_data(
+        hand[None, None, None],
+        np.full(41, 20.0, np.float32),
+        depth_mm,
+        cube_mm=300.0,
+        clamp_mm=50.0,
+        point_mask=forearm.point_mask(points, hand[None, None])[:, None],
+    )
+    np.testing.assert_allclose(value, [50.0], rtol=1e-6)
 
 
 @pytest.fixture(scope="module")

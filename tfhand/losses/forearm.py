@@ -26,11 +26,11 @@ def point_mask(points_mm, spheres_mm, margin_mm=10.0):
 
     Args:
       points_mm: float32 `[..., P, 3]`, mm.
-      spheres_mm: float32 `[..., 41, 3]`, mm, same frame.
+      spheres_mm: float32 `[..., 41, 3]`, mm, same frame; leading axes broadcast.
       margin_mm: float, how far beyond the wrist points are still kept, mm.
 
     Returns:
-      bool `[..., P]`, True for points to keep.
+      bool `[..., P]`, True for points to keep; all of them where wrist and palm coincide.
     """
     points_mm = tf.convert_to_tensor(points_mm, dtype=tf.float32)
     wrist, axis = _wrist_and_axis(spheres_mm)
@@ -46,7 +46,7 @@ def hold_wrist(spheres_mm):
 
     Returns:
       float32 `[..., 41, 3]`, the same values. The gradient of the two spheres of the wrist has lost
-      its part along the line from wrist to palm.
+      its part along the line from wrist to palm; nothing of it where the two coincide.
     """
     spheres_mm = tf.convert_to_tensor(spheres_mm, dtype=tf.float32)
     _, axis = _wrist_and_axis(spheres_mm)
