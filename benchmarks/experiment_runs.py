@@ -1,5 +1,6 @@
 """One row of docs/experiments.md with one seed: what it is made of, its runs, and its result."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,14 +14,22 @@ import measure
 from absl import flags
 
 from tfhand import commands, files, train
-from tfhand.training import options, provenance
+from tfhand.training import options, preemption, provenance
 
-__all__ = ["Experiment", "flags_of", "run_row"]
+__all__ = ["Experiment", "are_equal", "flags_of", "parse", "run_row", "stoppable"]
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Of what a run is made from, not part of what it is.
 _PLACES = ("workdir", "data_dir", "flagfile", "seed")
 _NO_PLACES = ("none", "shipped")
+# Flags that change no result, but for the records, which are compared by themselves.
+_NO_EFFECT = {
+    "recording_samples",
+    "worker_timeout",
+    *(field.name for field in dataclasses.fields(options.RunOptions)),
+}
+# The training under way, and whether SIGTERM came.
+_now = {"child": None, "starting": False, "stopped": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +63,39 @@ class Experiment:
         return {"flags": flags_of(self.flag_files), "data": _hash(data)}
 
 
+@contextlib.contextmanager
+def stoppable():
+    """Context in which SIGTERM is passed on to the training under way and ends the command.
+
+    Raises:
+        SystemExit: With the status that says that the same command goes on.
+    """
+
+    def stop(*_):
+        _now["stopped"] = True
+        if _now["child"] is not None:
+            _now["child"].terminate()
+        elif not _now["starting"]:
+            raise SystemExit(preemption.EXIT_PREEMPTED)
+
+    _now["stopped"] = False
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def are_equal(found, wanted):
+    """Whether the flags of a result are those of `flags_of`, but for those without an effect.
+
+    A flag that is newer than the result had the value that is now its default.
+    """
+    defaults = flags_of(())
+    compared = set(wanted) - _NO_EFFECT
+    return all(found.get(k, defaults[k]) == wanted[k] for k in compared)
+
+
 def flags_of(flag_files):
     """Returns the flags of `tfhand.train` that flag files give, without places and seed.
 
@@ -62,14 +104,22 @@ def flags_of(flag_files):
     """
     own = flags.FlagValues()
     train.define_flags(own)
-    values = _parse(flag_files).flag_values_dict()
+    values = parse(flag_files).flag_values_dict()
     wanted = {k: v for k, v in sorted(values.items()) if k in set(own) - set(_PLACES)}
     if wanted["init_from"] not in _NO_PLACES:
         wanted["init_from"] = "another run"
     return wanted
 
 
-def _parse(flag_files):
+def parse(flag_files):
+    """Returns the absl `FlagValues` of `tfhand.train` that flag files give.
+
+    Args:
+        flag_files: As for `flags_of`.
+
+    Raises:
+        absl.flags.Error: If a file cannot be read or has a flag that is none.
+    """
     # Flag files name others from the root of the checkout.
     before = os.getcwd()
     os.chdir(ROOT)
@@ -100,17 +150,17 @@ def run_row(experiment, workdir, results):
     output = results / experiment.name / f"seed-{experiment.seed}.json"
     if output.exists():
         found = files.read_json(output)
-        if found["data"] != made_of["data"]:
+        if found.get("data") != made_of["data"]:
             raise ValueError(
                 f"Expected in {output} a result of the records in {experiment.data_dir}, found one "
                 "of others: give another --results and --page."
             )
-        if found["flags"] == made_of["flags"]:
+        if are_equal(found["flags"], made_of["flags"]):
             print(f"{what}: its result is there, made at commit {found['commit']}.", flush=True)
             return
     print(what, flush=True)
     places = []
-    start = _parse(experiment.flag_files).init_from
+    start = parse(experiment.flag_files).init_from
     if start == "none":
         start = workdir / "starts" / f"{_start_key(experiment)}-seed-{experiment.seed}"
         _train([*experiment.arguments, "--tune_method=none", "--test_on=recording"], start)
@@ -140,7 +190,7 @@ def run_row(experiment, workdir, results):
 
 def _start_key(experiment):
     """Returns a short name of the settings that the start of a row depends on."""
-    parsed = _parse(experiment.flag_files)
+    parsed = parse(experiment.flag_files)
     made_with = [
         dataclasses.asdict(options.from_flags(kind, parsed))
         for kind in (options.NetworkOptions, options.PriorOptions, options.InitOptions)
@@ -171,19 +221,22 @@ def _train(arguments, workdir):
     command = [sys.executable, "-m", "tfhand.train", *arguments, f"--workdir={workdir}"]
     log = workdir / "log.txt"
     status = _call(command, log)
-    if status in (os.EX_TEMPFAIL, -signal.SIGTERM):
-        raise SystemExit(os.EX_TEMPFAIL)
+    if _now["stopped"] or status in (preemption.EXIT_PREEMPTED, -signal.SIGTERM):
+        raise SystemExit(preemption.EXIT_PREEMPTED)
     if status:
         raise ValueError(f"{' '.join(command[1:])} ended with status {status}, see {log}.")
 
 
 def _call(command, log):
-    """Runs a command, which is told of SIGTERM; what it prints goes to a file."""
+    """Runs a command; what it prints goes to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a") as stream:
+        _now["starting"] = True
         process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT)
-        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        _now.update(child=process, starting=False)
         try:
+            if _now["stopped"]:
+                process.terminate()
             return process.wait()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            _now["child"] = None

@@ -8,6 +8,7 @@ on the embedded recording, which is made first, or on records with `--data_dir`.
 `docs/experiments/` as JSON, and one made of the same flags and records is not made again: what
 was stopped goes on with the same command. Another size, as `configs/nyu.flags`, or other records
 need other `--results` and another `--page`. A row that fails is named at the end; the others run.
+Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
 import pathlib
@@ -17,7 +18,7 @@ import experiments_page
 from absl import flags
 from experiment_rows import ROWS
 
-from tfhand import commands, train
+from tfhand import commands, files
 from tfhand.geometry import crop
 from tfhand.training import embedded
 from tfhand.training import workdir as stage_folders
@@ -39,11 +40,17 @@ def define_flags(flag_values):
 
 
 def main(values):
+    workdir = pathlib.Path(values.workdir).resolve()
+    with experiment_runs.stoppable(), files.alone_in(workdir, "running experiments", ".lock"):
+        _run(values, workdir)
+
+
+def _run(values, workdir):
     unknown = sorted(set(values.only) - {*ROWS, ""})
     if unknown:
         raise ValueError(f"--only: expected some of {list(ROWS)}, received {unknown}.")
-    workdir, results = pathlib.Path(values.workdir).resolve(), pathlib.Path(values.results)
-    size = (values.size_flags,) if values.size_flags else ()
+    results = pathlib.Path(values.results)
+    size = (_from_root(values.size_flags),) if values.size_flags else ()
     rows = [name for name in values.only if name]
     failed = []
     if rows:
@@ -54,7 +61,7 @@ def main(values):
             experiment = experiment_runs.Experiment(name, seed, flag_files, data_dir)
             try:
                 experiment_runs.run_row(experiment, workdir, results)
-            except (ValueError, OSError) as error:
+            except (flags.Error, ValueError, OSError) as error:
                 failed.append(f"{name}, seed {seed}: {error}")
                 print(failed[-1], flush=True)
                 continue
@@ -64,10 +71,16 @@ def main(values):
     experiments_page.write(results, pathlib.Path(values.page))
 
 
+def _from_root(path):
+    """Returns the path of a file from the root of the checkout, if it is in there."""
+    found = pathlib.Path(path)
+    found = (found if found.exists() else ROOT / found).resolve()
+    return str(found.relative_to(ROOT) if found.is_relative_to(ROOT) else found)
+
+
 def _embedded_recording(workdir, size):
     """Makes the recording that `tfhand.train` makes without --data_dir, once for all rows."""
-    named = [f"--flagfile={path}" for path in size]
-    parsed = commands.parse(train.define_flags, ["train", *named, "--workdir=unused"])
+    parsed = experiment_runs.parse(size)
     return embedded.make_recording(
         stage_folders.Workdir(workdir),
         parsed.recording_samples,

@@ -4,6 +4,7 @@ import dataclasses
 
 import experiment_runs
 import numpy as np
+from absl import flags
 from experiment_rows import FIGURES, ROWS
 
 from tfhand import files
@@ -34,6 +35,8 @@ def write(results, page):
         ValueError: If there is no result, or the page has no marks.
     """
     found = {name: _with_equal_flags(_read(results / name)) for name in ROWS}
+    # Records without labels give no score.
+    found = {name: [r for r in runs if _method(r)] for name, runs in found.items()}
     found = {name: runs for name, runs in found.items() if runs}
     if not found:
         raise ValueError(f"Expected results in {results}, found none.")
@@ -63,7 +66,11 @@ def _with_equal_flags(runs):
 
 
 def _is_of_today(run):
-    return run["flags"] == experiment_runs.flags_of(run["flag_files"])
+    try:
+        return experiment_runs.are_equal(run["flags"], experiment_runs.flags_of(run["flag_files"]))
+    except flags.Error:
+        # One of its files is there no more.
+        return False
 
 
 def _mean_scores(runs):
@@ -74,8 +81,12 @@ def _mean_scores(runs):
 
 
 def _scores(run):
-    metrics = run["metrics"]
-    return Scores.from_dict(metrics[next(name for name in _METHODS if name in metrics)])
+    return Scores.from_dict(run["metrics"][_method(run)])
+
+
+def _method(run):
+    """Returns the name of the scores of the network that a run ended with, None without any."""
+    return next((name for name in _METHODS if name in run["metrics"]), None)
 
 
 def _table(found):
@@ -103,10 +114,9 @@ def _table(found):
 def _fitted(runs):
     """Returns the mean error of hands fitted to the first view, as far as it was measured."""
     fitted = [
-        metrics[f"{name}_fitted"]["mean_joint_error_mm"]
-        for metrics in (run["metrics"] for run in runs)
-        for name in [next(name for name in _METHODS if name in metrics)]
-        if f"{name}_fitted" in metrics
+        run["metrics"][f"{_method(run)}_fitted"]["mean_joint_error_mm"]
+        for run in runs
+        if f"{_method(run)}_fitted" in run["metrics"]
     ]
     return _mean_and_spread(fitted) if fitted else ""
 

@@ -87,6 +87,11 @@ DIFFERENCES = {
 }
 
 
+def test_every_row_is_compared_with_another():
+    rows = {path.stem for path in (ROOT / "configs" / "experiments").glob("*.flags")}
+    assert rows == {*DIFFERENCES, "multi_view_100", "synth_noise", "best"}
+
+
 @pytest.mark.parametrize("size", ["", "overnight", "nyu"])
 @pytest.mark.parametrize("row", DIFFERENCES)
 def test_a_row_differs_from_another_by_what_it_is_about(row, size):

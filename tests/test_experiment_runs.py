@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tfhand import commands
+from tfhand import commands, files
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -137,6 +137,45 @@ def test_a_stopped_training_stops_the_rows_and_says_that_they_go_on(trainings, r
     assert trainings.called == ["start", "best"]
 
 
+def test_a_flag_that_is_none_is_named_and_stops_no_other_row(trainings, run, tmp_path):
+    size = tmp_path / "size.flags"
+    size.write_text("--tune_step=7\n")
+    with pytest.raises(ValueError, match=r"2 did not: best, seed 1: .*tune_step"):
+        run("best,with_labels", f"--size_flags={size}")
+    assert trainings.called == []
+
+
+def test_flags_without_an_effect_and_new_ones_are_no_other_result(trainings, run, tmp_path):
+    run("best")
+    path = tmp_path / "results" / "best" / "seed-1.json"
+    made = json.loads(path.read_text())
+    made["flags"]["checkpoint_steps"] = 7
+    # As if the flag had come later.
+    del made["flags"]["tune_average"]
+    path.write_text(json.dumps(made))
+    run("best")
+    assert trainings.called == ["start", "best"]
+    run("best_averaged")
+    made["flags"]["tune_keep_share"] = 0.5
+    path.write_text(json.dumps(made))
+    run("best", f"--workdir={tmp_path / 'again'}")
+    assert trainings.called == ["start", "best", "best_averaged", "start", "best"]
+
+
+def test_two_at_a_time_are_refused(trainings, run, tmp_path):
+    with files.alone_in(tmp_path / "work", lock=".lock"):
+        with pytest.raises(FileExistsError, match="running experiments"):
+            run("best")
+    assert trainings.called == []
+
+
+def test_sigterm_without_a_training_ends_the_command():
+    with pytest.raises(SystemExit) as stopped, experiment_runs.stoppable():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1.0)
+    assert stopped.value.code == 75
+
+
 def test_sigterm_reaches_the_training(tmp_path):
     log = tmp_path / "log.txt"
     child = (
@@ -153,5 +192,6 @@ def test_sigterm_reaches_the_training(tmp_path):
 
     threading.Thread(target=stop, daemon=True).start()
     before = signal.getsignal(signal.SIGTERM)
-    assert experiment_runs._call([sys.executable, "-c", child], log) == 75
+    with experiment_runs.stoppable():
+        assert experiment_runs._call([sys.executable, "-c", child], log) == 75
     assert signal.getsignal(signal.SIGTERM) is before

@@ -89,6 +89,18 @@ def test_seeds_of_other_flags_are_not_averaged(tmp_path):
     assert "`best.flags`, changed since |" in page.read_text()
 
 
+def test_a_file_that_is_gone_and_records_without_labels(tmp_path):
+    results, page = tmp_path / "experiments", tmp_path / "experiments.md"
+    write_result(results, "best", 1, {"self_supervised": scores(10.0)})
+    write_result(results, "synth_noise", 1, {"versions": {}})
+    path = results / "best" / "seed-1.json"
+    made = json.loads(path.read_text())
+    path.write_text(json.dumps(made | {"flag_files": [*made["flag_files"], "gone.flags"]}))
+    experiments_page.write(results, page)
+    assert "`best.flags`, changed since |" in page.read_text()
+    assert "synth_noise" not in page.read_text()
+
+
 def test_no_results(tmp_path):
     with pytest.raises(ValueError, match="results"):
         experiments_page.write(tmp_path, tmp_path / "page.md")

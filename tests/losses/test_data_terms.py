@@ -40,13 +40,13 @@ def oracle_m2d(projected, radii, depth, clamp=50.0, weights=None, mask=None):
         values, used = [], []
         for i, j in np.ndindex(vi, vj):
             surface = depth[b, j] < FAR_MM - 0.05
-            if not surface.any():
-                continue
             rendered = oracle_render(projected[b, i, j], radii)
             drawn = rendered < FAR_MM - 0.05
             if mask is not None:
                 left_out = surface & ~mask[b, i, j].reshape(SIZE, SIZE)
                 surface, drawn = surface & ~left_out, drawn & ~left_out
+            if not surface.any():
+                continue
             total = np.minimum(np.abs(rendered - depth[b, j]), clamp)[drawn & surface].sum()
             total += clamp * (drawn != surface).sum()
             values.append(total / (drawn | surface).sum())
@@ -350,6 +350,19 @@ def test_readings_left_out_have_no_gradient(problem, rng):
     np.testing.assert_allclose(actual, gradients(depth), atol=1e-6)
 
 
+def test_a_pair_of_which_nothing_counts_takes_no_part(problem):
+    projected, radii, depth = problem
+    mask = np.ones([2, 3, 3, SIZE * SIZE], bool)
+    mask[:, 0, 2] = False
+    weights = np.ones([2, 3, 3])
+    weights[:, 0, 2] = 0.0
+    for masked, weighted in zip(
+        both_terms(projected, radii, depth, point_mask=mask),
+        both_terms(projected, radii, depth, pair_weights=weights),
+    ):
+        np.testing.assert_allclose(masked, weighted, rtol=1e-5)
+
+
 def test_stride_uses_the_subsampled_grid(problem):
     projected, radii, depth = problem
     mask = np.zeros([2, 1, 3, SIZE, SIZE], bool)
@@ -368,8 +381,10 @@ def test_stride_uses_the_subsampled_grid(problem):
 
 def test_graph_with_unknown_batch_equals_eager(problem):
     projected, radii, depth = problem
+    mask = np.ones([1, 1, 3, SIZE * SIZE], bool)
+    mask[..., ::3] = False
     graph = tf.function(
-        lambda p, d: both_terms(p, radii, d),
+        lambda p, d: both_terms(p, radii, d, point_mask=mask, stride=2),
         input_signature=[
             tf.TensorSpec([None, 3, 3, 7, 3]),
             tf.TensorSpec([None, 3, SIZE, SIZE]),
@@ -379,7 +394,7 @@ def test_graph_with_unknown_batch_equals_eager(problem):
     for batch in (1, 2):
         for actual, expected in zip(
             graph(projected[:batch], depth[:batch]),
-            both_terms(projected[:batch], radii, depth[:batch]),
+            both_terms(projected[:batch], radii, depth[:batch], point_mask=mask, stride=2),
         ):
             np.testing.assert_allclose(actual, expected, rtol=1e-5)
 

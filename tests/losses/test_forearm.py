@@ -1,7 +1,5 @@
 """Which points belong to the hand, and that no data term can pull the wrist along the arm."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from tests import seen_hands
 from tfhand.geometry import crop, views
 from tfhand.hand import skeleton
 from tfhand.losses import data_terms, forearm, terms
+from tfhand.rendering import spheres
 from tfhand.training import objectives, pipeline
 
 WRIST = list(skeleton.WRIST_SPHERES)
@@ -71,21 +70,24 @@ def test_nothing_is_held_without_a_direction():
 
 @pytest.mark.parametrize("toward_camera", [True, False])
 def test_background_counts_whatever_the_direction_of_the_arm(toward_camera):
-    """A map of background alone but for one pixel, and a hand that shows where nothing is."""
-    depth_mm = np.full([1, 1, 64, 64], 150.0, np.float32)
-    depth_mm[..., 32, 60] = 0.0
+    """One reading, where the hand is, and a hand that shows much more than that."""
     sign = -1.0 if toward_camera else 1.0
-    hand = hand_with([-60.0, 0.0, 40.0 * sign], [-60.0, 0.0, 0.0])
-    points = crop.points_from_crop(depth_mm, seen_hands.SPEC)
+    hand = hand_with([0.0, 0.0, 40.0 * sign], [0.0, 0.0, 0.0])
+    radii = np.full(41, 20.0, np.float32)
+    drawn = spheres.render_depth(hand[None], radii[None], image_size=64, cube_mm=300.0).numpy()
+    seen = np.full([1, 1, 64, 64], 150.0, np.float32)
+    seen[0, 0, 32, 32] = drawn[0, 32, 32]
+    points = crop.points_from_crop(seen, seen_hands.SPEC)
+    # The margin keeps the reading, which in one case is at the wrist.
+    keep = forearm.point_mask(points, hand[None, None], margin_mm=60.0)
+    assert keep.numpy()[0, 0, 32 * 64 + 32]
+    # Of the background it leaves all out, or nothing.
+    assert np.sum(keep) == (64 * 64 if toward_camera else 1)
     value = data_terms.model_to_data(
-        hand[None, None, None],
-        np.full(41, 20.0, np.float32),
-        depth_mm,
-        cube_mm=300.0,
-        clamp_mm=50.0,
-        point_mask=forearm.point_mask(points, hand[None, None])[:, None],
+        hand[None, None, None], radii, seen, cube_mm=300.0, point_mask=keep[:, None]
     )
-    np.testing.assert_allclose(value, [50.0], rtol=1e-6)
+    shown = (drawn < 149.9).sum()
+    np.testing.assert_allclose(value, [50.0 * (shown - 1) / shown], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +130,12 @@ def test_the_data_terms_do_not_pull_the_wrist_toward_the_elbow(seen, monkeypatch
     assert abs(slide_of_the_wrist(seen)) < 1.0
     # The pulls are there: a small one of the points close to the wrist, ...
     monkeypatch.setattr(forearm, "hold_wrist", lambda spheres_mm: spheres_mm)
-    assert slide_of_the_wrist(seen) > 1.0
-    # ... and a large one of the arm where the spheres of the wrist cover it.
-    everything = functools.partial(tf.ones, [1, 1, 1, seen_hands.SPEC.image_size**2], tf.bool)
-    monkeypatch.setattr(forearm, "point_mask", lambda points_mm, spheres_mm: everything())
-    assert slide_of_the_wrist(seen) > 20.0
+    assert 1.0 < slide_of_the_wrist(seen) < 6.0
+    # ... and a large one of the arm, where the image difference meets it.
+    masked = data_terms.model_to_data
+
+    def unmasked(*arguments, point_mask, **options):
+        return masked(*arguments, **options)
+
+    monkeypatch.setattr(data_terms, "model_to_data", unmasked)
+    assert slide_of_the_wrist(seen) > 15.0

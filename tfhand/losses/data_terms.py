@@ -54,7 +54,8 @@ def model_to_data(
       stride: int, compares only every stride-th row and column, for speed.
 
     Returns:
-      float32 `[B]`, mm; 0 for a sample without any surface.
+      float32 `[B]`, mm; 0 for a sample without any surface. A pair of views without a reading to
+        keep takes no part.
 
     Raises:
       ValueError: if the shapes do not fit.
@@ -74,7 +75,7 @@ def model_to_data(
         keep = _subsample(_as_images(point_mask, full_size), stride)
     return pairs.mean_over_pairs(
         _image_difference(rendered, depth_mm, keep, float(cube_mm), float(clamp_mm)),
-        _has_surface(depth_mm, cube_mm),
+        tf.reduce_any(crop.foreground_mask(depth_mm, cube_mm)[:, tf.newaxis] & keep, axis=[3, 4]),
         pair_weights,
     )
 
@@ -183,11 +184,6 @@ def _clamped_mean(distances, keep, clamp_mm):
     clamped = tf.where(keep, tf.minimum(distances, clamp_mm), 0.0)
     count = tf.reduce_sum(tf.cast(keep, tf.float32), axis=3)
     return tf.reduce_sum(clamped, axis=3) / tf.maximum(count, 1.0)
-
-
-def _has_surface(depth_mm, cube_mm):
-    """Bool `[B, 1, Vj]`: the view is not all background."""
-    return tf.reduce_any(crop.foreground_mask(depth_mm, cube_mm), axis=[2, 3])[:, tf.newaxis]
 
 
 def _subsample(images, stride):
