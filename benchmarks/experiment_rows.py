@@ -29,6 +29,7 @@ ROWS = {
     "without_vae": Row("without vae loss", 14.17),
     "without_bone_length": Row("without bone length loss", 14.56),
     "without_collision": Row("without collision loss", 13.73),
+    "without_priors": Row("without vae, bone length and collision loss"),
     "train_on_test": Row("train on test", 14.53),
     "train_on_test_and_train": Row("train on test + train", 12.31),
     "two_stacks": Row("two stacks (Table 2)", 12.3),
@@ -63,7 +64,7 @@ FIGURES = {
         "Impact of prior terms",
         (
             "synth_noise", "without_vae", "without_bone_length", "without_collision",
-            "multi_view_100",
+            "without_priors", "multi_view_100",
         ),
     ),
     "recipes": (

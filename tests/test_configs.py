@@ -59,6 +59,10 @@ DIFFERENCES = {
     "without_vae": ("multi_view_100", {"weight_pose_prior": 0.0}),
     "without_bone_length": ("multi_view_100", {"weight_bone_length": 0.0}),
     "without_collision": ("multi_view_100", {"weight_collision": 0.0}),
+    "without_priors": (
+        "multi_view_100",
+        {"weight_pose_prior": 0.0, "weight_bone_length": 0.0, "weight_collision": 0.0},
+    ),
     "train_on_test": ("multi_view_100", {"tune_splits": "test"}),
     "train_on_test_and_train": ("multi_view_100", {"tune_splits": "train_and_test"}),
     "two_stacks": ("multi_view_100", {"num_stacks": 2}),
