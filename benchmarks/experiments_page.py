@@ -74,10 +74,16 @@ def _is_of_today(run):
 
 
 def _mean_scores(runs):
-    """Returns the scores of the first run with the success rates of the mean of all."""
+    """Returns the scores of the first run with the means of all in what the figures show."""
     scores = [_scores(run) for run in runs]
-    rates = {t: np.mean([s.success_rate[t] for s in scores]) for t in scores[0].success_rate}
-    return dataclasses.replace(scores[0], success_rate=rates)
+    return dataclasses.replace(
+        scores[0],
+        success_rate={
+            t: np.mean([s.success_rate[t] for s in scores]) for t in scores[0].success_rate
+        },
+        mean_joint_error_mm=np.mean([s.mean_joint_error_mm for s in scores]),
+        auc=np.mean([s.auc for s in scores]),
+    )
 
 
 def _scores(run):
