@@ -5,9 +5,9 @@ Run as
     python benchmarks/terms.py --data_dir=runs/selfsup/recording --networks=runs/a,runs/b
 
 The hands are those of the labels, those that networks see in each view, and kinematic fits to all
-views and to each view alone; for every one of them it prints the error and the terms, with all
-views together and with every view alone. The five spheres of the palm that no label gives are taken
-from the fit to all views, moved to the labeled palm. Labels measure, nothing more.
+views and to each view alone; for every one of them it prints the error, also of the wrist, and the
+terms, with all views together and with every view alone. The five spheres of the palm that no label
+gives are taken from the fit to all views, moved to the labeled palm. Labels measure, nothing more.
 """
 
 import functools
@@ -64,6 +64,7 @@ def main(values):
     for views_are, together in (("together", True), ("alone", False)):
         for name, spheres_mm in hands.items():
             row = {"hand": name, "views": views_are, "error": _error(recording, spheres_mm)}
+            row |= _wrist(recording, spheres_mm)
             rows.append(row | _terms(objective, recording, spheres_mm, together))
     print(f"{len(recording)} samples of {values.data_dir}, {values.split}")
     columns = list(rows[0])
@@ -124,6 +125,19 @@ def _error(recording, spheres_mm):
     truth = recording.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
     away = spheres_mm[:, :, skeleton.EVALUATION_SPHERES] - truth
     return float(np.linalg.norm(away, axis=-1).mean())
+
+
+def _wrist(recording, spheres_mm):
+    """Returns how far off the wrist is, and how far toward the elbow of it, mm."""
+    truth, _ = pipeline.label_targets(recording)
+    wrist, found = (s[:, :, skeleton.WRIST_SPHERES].mean(axis=2) for s in (truth, spheres_mm))
+    arm = wrist - truth[:, :, skeleton.PALM_CENTER_SPHERE]
+    arm /= np.linalg.norm(arm, axis=-1, keepdims=True)
+    away = found - wrist
+    return {
+        "wrist": float(np.linalg.norm(away, axis=-1).mean()),
+        "toward elbow": float((away * arm).sum(axis=-1).mean()),
+    }
 
 
 def _terms(objective, recording, spheres_mm, together):
