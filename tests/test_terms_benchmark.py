@@ -1,0 +1,64 @@
+"""`benchmarks/terms.py`: what it measures of hands, and that it knows its runs."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from tfhand.hand import skeleton
+from tfhand.training import pipeline, recordings
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import terms  # noqa: E402
+
+
+@pytest.fixture
+def recording(rng):
+    joints = rng.normal(size=[2, 3, 36, 3]).astype(np.float32) * 40.0
+    return recordings.RecordedSamples(
+        depth_mm=np.full([2, 3, 16, 16], 150.0, np.float32),
+        ref_from_crop=np.tile(np.eye(4, dtype=np.float32), [2, 3, 1, 1]),
+        joints_mm=joints,
+        joint_mask=np.ones([2, 3, 36], np.float32),
+        group=np.zeros(2, int),
+        frame=np.arange(2),
+        together=np.ones(2, bool),
+    )
+
+
+def test_the_wrist_is_measured_along_the_arm(recording):
+    labels, _ = pipeline.label_targets(recording)
+    wrist = labels[:, :, skeleton.WRIST_SPHERES].mean(axis=2)
+    arm = wrist - labels[:, :, skeleton.PALM_CENTER_SPHERE]
+    arm /= np.linalg.norm(arm, axis=-1, keepdims=True)
+    moved = labels.copy()
+    moved[:, :, skeleton.WRIST_SPHERES] += 5.0 * arm[:, :, None]
+    found = terms._wrist(recording, moved)
+    assert found == pytest.approx({"wrist": 5.0, "toward elbow": 5.0}, abs=1e-4)
+    assert terms._error(recording, labels) == 0.0
+
+
+def test_labels_are_completed_by_the_fit_moved_to_the_palm(recording):
+    labels, mask = pipeline.label_targets(recording)
+    truth = labels.copy()
+    unlabeled = np.flatnonzero(mask[0, 0] == 0.0)
+    truth[:, :, unlabeled] = 7.0
+    # A fit that is right but for its place.
+    completed = terms._labels(recording, truth + np.float32([3.0, -2.0, 1.0]))
+    np.testing.assert_allclose(completed, truth, atol=1e-2)
+
+
+def test_a_run_from_elsewhere_is_refused(tmp_path):
+    (tmp_path / "start" / "init").mkdir(parents=True)
+    (tmp_path / "start" / "init" / "pose.weights.h5").write_bytes(b"weights")
+    run = tmp_path / "run"
+    run.mkdir()
+    began = terms.provenance.start_checksums(tmp_path / "start")
+    (run / "provenance.json").write_text(json.dumps([{"start": began}]))
+    terms._check_start(run, tmp_path / "start")
+    (tmp_path / "start" / "init" / "pose.weights.h5").write_bytes(b"others")
+    with pytest.raises(ValueError, match="Expected a run that began with"):
+        terms._check_start(run, tmp_path / "start")
