@@ -15,15 +15,13 @@ import pathlib
 import time
 
 import numpy as np
-import tensorflow as tf
+import started
 from absl import flags
 
-from data_prep import records
 from tfhand import commands
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
-from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.training import pipeline, recordings, starts
+from tfhand.training import pipeline, recordings
 
 # Shares of the fits, and of their parts, that are kept.
 KEPT, PARTS_KEPT = 0.85, 0.85
@@ -42,15 +40,9 @@ def define_flags(flag_values):
 
 
 def main(options):
-    start = starts.find_start(options.init_from, {"init": {}, "prior": {}})
-    network_options = starts.network_options_of(start)
-    network = starts.load_network(start, tf.distribute.get_strategy(), network_options)
-    spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    whole = recordings.read_recording(
-        records.load_dataset(options.data_dir, options.split, spec=spec)
+    _, network, spec, together = started.load(
+        options.init_from, options.data_dir, options.split, options.samples
     )
-    chosen = np.unique(np.linspace(0, len(whole) - 1, options.samples).astype(int))
-    together = recordings.select(whole, chosen)
     rows = []
     margins = [float(margin) for margin in options.margins]
     for name, recording in (

@@ -14,13 +14,13 @@ import functools
 import pathlib
 
 import numpy as np
+import started
 import tensorflow as tf
 from absl import flags
 
-from data_prep import records
 from tfhand import commands, files
 from tfhand.fitting import kinematic_fit, pseudo_labels
-from tfhand.geometry import crop, rigid, views
+from tfhand.geometry import rigid, views
 from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import weights
@@ -43,15 +43,9 @@ def define_flags(flag_values):
 
 
 def main(values):
-    start = starts.find_start(values.init_from, {"init": {}, "prior": {}})
-    network_options = starts.network_options_of(start)
-    network = starts.load_network(start, tf.distribute.get_strategy(), network_options)
-    spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    whole = recordings.read_recording(
-        records.load_dataset(values.data_dir, values.split, spec=spec)
+    start, network, spec, recording = started.load(
+        values.init_from, values.data_dir, values.split, values.samples
     )
-    chosen = np.unique(np.linspace(0, len(whole) - 1, values.samples).astype(int))
-    recording = recordings.select(whole, chosen)
     hands = _hands(network, recording, spec)
     for folder in values.networks:
         _check_start(pathlib.Path(folder), start)
