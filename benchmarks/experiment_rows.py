@@ -26,6 +26,8 @@ ROWS = {
     "single_view_100": Row("100% single view", 17.79),
     "multi_view_50": Row("50% multi-view", 13.77),
     "multi_view_50_single_view_50": Row("50% multi-view + 50% single view", 13.33),
+    "multi_view_5": Row("5% multi-view"),
+    "multi_view_5_single_view_95": Row("5% multi-view + 95% single view"),
     "without_vae": Row("without vae loss", 14.17),
     "without_bone_length": Row("without bone length loss", 14.56),
     "without_collision": Row("without collision loss", 13.73),

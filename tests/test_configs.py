@@ -52,6 +52,8 @@ def test_starts_with_what_it_is_for(path):
 DIFFERENCES = {
     "multi_view_50": ("multi_view_100", {"tune_multi_view_share": 0.5}),
     "multi_view_50_single_view_50": ("multi_view_50", {"tune_single_view_share": 0.5}),
+    "multi_view_5": ("multi_view_100", {"tune_multi_view_share": 0.05}),
+    "multi_view_5_single_view_95": ("multi_view_5", {"tune_single_view_share": 0.95}),
     "single_view_100": (
         "multi_view_100",
         {"tune_multi_view_share": 0.0, "tune_single_view_share": 1.0},
