@@ -5,14 +5,16 @@ Run as
     python benchmarks/experiments.py --size_flags=configs/overnight.flags
 
 on the embedded recording, which is made first, or on records with `--data_dir`. Results lie in
-`docs/experiments/` as JSON, and one made of the same flags and records is not made again: what
-was stopped goes on with the same command. Another size, as `configs/nyu.flags`, or other records
-need other `--results` and another `--page`. A row that fails is named at the end; the others run.
-Exit status 75: stopped by SIGTERM, the same command goes on.
+`docs/experiments/` as JSON, and their numbers also in the headers of the flag files. One made of
+the same flags and records is not made again: what was stopped goes on with the same command.
+Another size, as `configs/nyu.flags`, or other records need other `--results` and another `--page`.
+A row that fails is named at the end; the others run. Exit status 75: stopped by SIGTERM, the same
+command goes on.
 """
 
 import pathlib
 
+import experiment_headers
 import experiment_runs
 import experiments_page
 from absl import flags
@@ -24,6 +26,7 @@ from tfhand.training import embedded
 from tfhand.training import workdir as stage_folders
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "experiments"
 
 
 def define_flags(flag_values):
@@ -35,20 +38,20 @@ def define_flags(flag_values):
     define(flags.DEFINE_string, "size_flags", None, "A flag file that comes after each row's.")
     define(flags.DEFINE_list, "only", list(ROWS), "Rows to run.")
     define(flags.DEFINE_list, "seeds", ["1"], "Seeds of the trainings.")
-    define(flags.DEFINE_string, "results", str(ROOT / "docs" / "experiments"), "Folder of JSON.")
+    define(flags.DEFINE_string, "results", str(RESULTS), "Folder of JSON.")
     define(flags.DEFINE_string, "page", str(ROOT / "docs" / "experiments.md"), "Page to write.")
 
 
 def main(values):
+    unknown = sorted(set(values.only) - {*ROWS, ""})
+    if unknown:
+        raise ValueError(f"--only: expected some of {list(ROWS)}, received {unknown}.")
     workdir = pathlib.Path(values.workdir).resolve()
     with experiment_runs.stoppable(), files.alone_in(workdir, "running experiments", ".lock"):
         _run(values, workdir)
 
 
 def _run(values, workdir):
-    unknown = sorted(set(values.only) - {*ROWS, ""})
-    if unknown:
-        raise ValueError(f"--only: expected some of {list(ROWS)}, received {unknown}.")
     results = pathlib.Path(values.results)
     size = (_from_root(values.size_flags),) if values.size_flags else ()
     rows = [name for name in values.only if name]
@@ -65,10 +68,17 @@ def _run(values, workdir):
                 failed.append(f"{name}, seed {seed}: {error}")
                 print(failed[-1], flush=True)
                 continue
-            experiments_page.write(results, pathlib.Path(values.page))
+            _write_numbers(results, pathlib.Path(values.page))
     if failed:
         raise ValueError(f"Expected all rows to run, {len(failed)} did not: {'; '.join(failed)}")
-    experiments_page.write(results, pathlib.Path(values.page))
+    _write_numbers(results, pathlib.Path(values.page))
+
+
+def _write_numbers(results, page):
+    """Writes the page, and the headers of flag files if these are the results of the checkout."""
+    experiments_page.write(results, page)
+    if results.resolve() == RESULTS:
+        experiment_headers.write(results, ROOT / "configs" / "experiments")
 
 
 def _from_root(path):

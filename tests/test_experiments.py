@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from tfhand import commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import experiment_headers  # noqa: E402
 import experiment_rows  # noqa: E402
 import experiment_runs  # noqa: E402
 import experiments_page  # noqa: E402
@@ -38,6 +40,7 @@ def write_result(folder, row, seed, metrics, **changed):
         "flag_files": flag_files,
         "flags": experiment_runs.flags_of(flag_files) | changed,
         "commit": "abc",
+        "environment": {"cores": 2, "cpu": "AMD EPYC"},
         "minutes": {"init": 10.0, "tune": 5.4},
         "metrics": metrics,
     }
@@ -87,6 +90,47 @@ def test_seeds_of_other_flags_are_not_averaged(tmp_path):
     experiments_page.write(results, page)
     assert "| 10.00 |" in page.read_text()
     assert "`best.flags`, changed since |" in page.read_text()
+
+
+def test_headers_of_flag_files(tmp_path):
+    results, configs = tmp_path / "experiments", tmp_path / "configs"
+    shutil.copytree(ROOT / "configs" / "experiments", configs)
+    for path in configs.glob("*.flags"):
+        path.write_text(f"# Kept.\n{path.read_text()}--seed=3\n")
+    for seed, error_mm in ((1, 10.0), (2, 11.0)):
+        write_result(results, "multi_view_100", seed, {"self_supervised": scores(error_mm)})
+    for _ in range(2):
+        experiment_headers.write(results, configs)
+        lines = (configs / "multi_view_100.flags").read_text().splitlines()
+        assert lines[:5] == [
+            "# Kept.",
+            "# Table 1, ours (100% multiple view): the paper's terms over three views.",
+            "# The paper, on NYU: 12.62 mm.",
+            "# Here: 10.50 ± 0.71 (2 seeds) mm on the embedded recording.",
+            "# Run at abc in 15 min on 2 cores of an AMD EPYC.",
+        ]
+        assert lines[5:] == [
+            "--flagfile=configs/base.flags",
+            "--flagfile=configs/paper.flags",
+            "--init_from=none",
+            "--seed=3",
+        ]
+        # Neither in the paper nor measured.
+        assert "Here" not in (configs / "best.flags").read_text()
+        assert "on NYU" not in (configs / "best.flags").read_text()
+
+
+def test_headers_and_page_are_those_of_the_results(tmp_path):
+    results, configs = ROOT / "docs" / "experiments", ROOT / "configs" / "experiments"
+    shutil.copytree(results, tmp_path / "experiments")
+    shutil.copytree(configs, tmp_path / "configs")
+    shutil.copy(ROOT / "docs" / "experiments.md", tmp_path)
+    experiment_headers.write(tmp_path / "experiments", tmp_path / "configs")
+    for path in configs.glob("*.flags"):
+        assert (tmp_path / "configs" / path.name).read_text() == path.read_text()
+    experiments_page.write(tmp_path / "experiments", tmp_path / "experiments.md")
+    text = (ROOT / "docs" / "experiments.md").read_text()
+    assert (tmp_path / "experiments.md").read_text() == text
 
 
 def test_a_file_that_is_gone_and_records_without_labels(tmp_path):

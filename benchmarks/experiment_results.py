@@ -1,0 +1,94 @@
+"""Results of `experiments.py` as they are kept, and those of a row that may be averaged."""
+
+import experiment_runs
+import numpy as np
+from absl import flags
+from experiment_rows import ROWS
+
+from tfhand import files
+from tfhand.evaluation.metrics import Scores
+
+__all__ = ["commits", "error_mm", "is_of_today", "mean_and_spread", "minutes", "read", "scores_of"]
+
+_METHODS = ("with_labels", "self_supervised", "synthetic_only")
+
+
+def read(results):
+    """Returns the scored runs of every row that has any, those of equal flags.
+
+    They have the flags that the row's files have now. Where none does, the runs are those with the
+    flags of the first.
+
+    Args:
+        results: `pathlib.Path` of the folder with the results, `ROW/seed-N.json`.
+
+    Returns:
+        Dict from row to its results, by seed.
+
+    Raises:
+        ValueError: If there is no result.
+    """
+    found = {name: _with_equal_flags(_read_seeds(results / name)) for name in ROWS}
+    # Records without labels give no score.
+    found = {name: [run for run in runs if _method(run)] for name, runs in found.items()}
+    found = {name: runs for name, runs in found.items() if runs}
+    if not found:
+        raise ValueError(f"Expected results in {results}, found none.")
+    return found
+
+
+def is_of_today(run):
+    """Whether the flags of a run are those that its flag files have now."""
+    try:
+        return experiment_runs.are_equal(run["flags"], experiment_runs.flags_of(run["flag_files"]))
+    except flags.Error:
+        # One of its files is there no more.
+        return False
+
+
+def scores_of(run, suffix=""):
+    """Returns `Scores` of the network that a run ended with, None if they were not measured.
+
+    Args:
+        run: A result.
+        suffix: `"_fitted"` for those of hands fitted to the first view.
+    """
+    scores = run["metrics"].get(f"{_method(run)}{suffix}")
+    return scores and Scores.from_dict(scores)
+
+
+def error_mm(runs):
+    """Returns the mean joint error of a row as text."""
+    return mean_and_spread([scores_of(run).mean_joint_error_mm for run in runs])
+
+
+def minutes(runs):
+    """Returns how long the stages of a row took, as text; the mean of its seeds."""
+    return f"{np.mean([sum(run['minutes'].values()) for run in runs]):.0f}"
+
+
+def commits(runs):
+    """Returns the commits of a row as text."""
+    return ", ".join(sorted({run["commit"] for run in runs}))
+
+
+def mean_and_spread(values):
+    """Returns a value, or the mean and standard deviation of several, as text."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} ({len(values)} seeds)"
+
+
+def _read_seeds(folder):
+    paths = sorted(folder.glob("seed-*.json"), key=lambda path: int(path.stem.split("-")[1]))
+    return [files.read_json(path) for path in paths]
+
+
+def _with_equal_flags(runs):
+    of_today = [run for run in runs if is_of_today(run)]
+    return of_today or [run for run in runs if run["flags"] == runs[0]["flags"]]
+
+
+def _method(run):
+    """Returns the name of the scores of the network that a run ended with, None without any."""
+    return next((name for name in _METHODS if name in run["metrics"]), None)
