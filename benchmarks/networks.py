@@ -19,12 +19,12 @@ def define_flags(flag_values):
     measure.define_flags(flag_values, rounds=8)
 
 
-def settings(flagfile):
-    """Returns the options that a flag file gives."""
+def settings(flagfile, precision="float32"):
+    """Returns the options that a flag file gives, in a precision that no machine chooses."""
     from tfhand import train
     from tfhand.training import options
 
-    arguments = ["train", f"--flagfile={flagfile}", "--workdir=unused"]
+    arguments = ["train", f"--flagfile={flagfile}", f"--precision={precision}", "--workdir=unused"]
     parsed = commands.parse(train.define_flags, arguments)
     kinds = (
         options.NetworkOptions,

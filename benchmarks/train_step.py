@@ -8,7 +8,8 @@ The baseline runs the same network on as many images of the same kind, already i
 plainest loss and no optimizer: what a step cannot do without. A step is what training runs:
 samples from the pipeline, augmentation, all terms, gradients, their clipping, AdamW and metrics.
 Targets: the synthetic step takes at most 1.15 times its baseline, the self-supervised one at most
-1.25 times. A further table says how long steps wait for their input.
+1.25 times. A further table says how long steps wait for their input. `--precision=mixed_bfloat16`
+measures steps and baselines in that.
 """
 
 import functools
@@ -17,6 +18,7 @@ import time
 
 import measure
 import networks
+from absl import flags
 
 from tfhand import commands
 
@@ -29,6 +31,10 @@ CALLS = 8
 
 def define_flags(flag_values):
     measure.define_flags(flag_values, rounds=5)
+    precisions = ("float32", "mixed_bfloat16")
+    flags.DEFINE_enum(
+        "precision", precisions[0], precisions, "Of the network.", flag_values=flag_values
+    )
 
 
 def make_recording(samples, spec):
@@ -103,7 +109,7 @@ def functions_of_stage(network, images, make_model, make_batch):
     }
 
 
-def init_stage():
+def init_stage(precision):
     """Returns what `fine_tuning_stage` does, of the initialization on synthetic samples."""
     import tensorflow as tf
 
@@ -111,7 +117,7 @@ def init_stage():
     from tfhand.synthesis import samples
     from tfhand.training import loop, objectives, pipeline, stages, trainer
 
-    network_options, options, _, _ = networks.settings(METHODS["fit"])
+    network_options, options, _, _ = networks.settings(METHODS["fit"], precision)
     spec = networks.crop_spec(network_options)
     network = stages.build_network(network_options)
     config = samples.SyntheticConfig(noise=options.noise)
@@ -128,12 +134,12 @@ def init_stage():
     return network, images, make_model, lambda *place: {"synthetic": synthetic(*place)}
 
 
-def build_init():
+def build_init(precision):
     """Returns the functions of the initialization."""
-    return functions_of_stage(*init_stage())
+    return functions_of_stage(*init_stage(precision))
 
 
-def fine_tuning_stage(method):
+def fine_tuning_stage(method, precision):
     """Returns (network, images of a step, function that makes the trainer, its batches)."""
     import tensorflow as tf
 
@@ -142,7 +148,7 @@ def fine_tuning_stage(method):
     from tfhand.models import pose_prior
     from tfhand.training import fine_tuning, stages
 
-    network_options, _, options, weights = networks.settings(METHODS[method])
+    network_options, _, options, weights = networks.settings(METHODS[method], precision)
     spec = networks.crop_spec(network_options)
     recording = make_recording(RECORDED_SAMPLES, spec)
     network = stages.build_network(network_options)
@@ -164,9 +170,9 @@ def fine_tuning_stage(method):
     return network, crop.normalize(depth_mm, spec.cube_mm), make_model, make_batch
 
 
-def build_fine_tuning(method):
+def build_fine_tuning(method, precision):
     """Returns the functions of fine-tuning by a method."""
-    return functions_of_stage(*fine_tuning_stage(method))
+    return functions_of_stage(*fine_tuning_stage(method, precision))
 
 
 def build_prior(hands_a_step):
@@ -221,24 +227,25 @@ def main(options):
     from tfhand.training import options as train_options
 
     report = measure.Report(__file__, "Train steps")
-    rounds = options.rounds
+    rounds, precision = options.rounds, options.precision
     # Several calls a turn: what one version draws ahead must not load the turn of the next.
     compare = functools.partial(measure.compare, rounds=rounds, calls=CALLS)
     images = networks.settings(METHODS["fit"])[1].batch
-    cases = compare(build_init)
-    report.cases(f"Synthetic step, {images} images", cases, relative_to=BASELINE)
+    cases = compare(build_init, precision)
+    report.cases(f"Synthetic step, {images} images, {precision}", cases, relative_to=BASELINE)
     report.target("synthetic step / network alone", ratio(cases), most=TARGET_SYNTHETIC)
     for method, flagfile in METHODS.items():
         tuning = networks.settings(flagfile)[2]
         images = f"{tuning.batch} x 3 recorded and {tuning.synthetic_batch} synthetic images"
-        cases = compare(build_fine_tuning, method)
-        title = f"Self-supervised step of {flagfile}, {images}"
+        cases = compare(build_fine_tuning, method, precision)
+        title = f"Self-supervised step of {flagfile}, {images}, {precision}"
         report.cases(title, cases, relative_to=BASELINE)
         text = f"self-supervised step ({flagfile}) / network alone"
         report.target(text, ratio(cases), most=TARGET_RECORDED)
-    waits = [("initialization", *measure_waiting(init_stage(), CALLS * rounds))]
+    waits = [("initialization", *measure_waiting(init_stage(precision), CALLS * rounds))]
     for method, flagfile in METHODS.items():
-        waits.append((flagfile, *measure_waiting(fine_tuning_stage(method), CALLS * rounds)))
+        stage = fine_tuning_stage(method, precision)
+        waits.append((flagfile, *measure_waiting(stage, CALLS * rounds)))
     report.table("Waiting for input", ["step", "ms", "of these waiting"], waits)
     hands = train_options.PriorOptions().batch
     report.cases(f"Step of the prior, {hands} hands", compare(build_prior, hands))
