@@ -7,15 +7,15 @@ from tfhand import files
 
 __all__ = ["write"]
 
-_PAPER, _HERE, _RUN_AT = "# The paper, on NYU: ", "# Here: ", "# Run at "
+_PAPER, _HERE, _RUN_AT = "# The paper, on NYU: ", "# Here, in mm: ", "# Run at "
 
 
 def write(results, folder):
-    """Replaces the lines with numbers in the headers of flag files.
+    """Replaces the lines with numbers in the headers of flag files, above the first flag.
 
     Args:
         results: `pathlib.Path` of the folder with the results, `ROW/seed-N.json`.
-        folder: `pathlib.Path` of the flag files, `ROW.flags`.
+        folder: `pathlib.Path` of the flag files, `ROW.flags`; one that is missing is left out.
 
     Raises:
         ValueError: If there is no result.
@@ -23,13 +23,17 @@ def write(results, folder):
     found = experiment_results.read(results)
     for name, row in ROWS.items():
         path = folder / f"{name}.flags"
-        old = path.read_text().splitlines()
-        lines = [line for line in old if not line.startswith((_PAPER, _HERE, _RUN_AT))]
-        first_flag = next(i for i, line in enumerate(lines) if line.startswith("--"))
+        if not path.exists():
+            continue
+        text = path.read_text()
+        lines = text.splitlines()
+        first_flag = next((i for i, line in enumerate(lines) if line.startswith("--")), len(lines))
+        kept = [x for x in lines[:first_flag] if not x.startswith((_PAPER, _HERE, _RUN_AT))]
         paper = [] if row.paper_mm is None else [f"{_PAPER}{row.paper_mm:.2f} mm."]
         here = _measured(found[name]) if name in found else []
-        lines[first_flag:first_flag] = [*paper, *here]
-        files.write_text(path, "\n".join([*lines, ""]))
+        changed = "\n".join([*kept, *paper, *here, *lines[first_flag:], ""])
+        if changed != text:
+            files.write_text(path, changed)
 
 
 def _measured(runs):
@@ -37,7 +41,7 @@ def _measured(runs):
     machine = runs[0]["environment"]
     changed = "" if experiment_results.is_of_today(runs[0]) else " Changed since."
     return [
-        f"{_HERE}{experiment_results.error_mm(runs)} mm on the embedded recording{size}.",
+        f"{_HERE}{experiment_results.error_mm(runs)}, embedded recording{size}.",
         f"{_RUN_AT}{experiment_results.commits(runs)} in {experiment_results.minutes(runs)} min "
-        f"on {machine['cores']} cores of an {machine['cpu']}.{changed}",
+        f"on {machine['cores']} cores ({machine['cpu']}).{changed}",
     ]

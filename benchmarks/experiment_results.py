@@ -68,8 +68,8 @@ def minutes(runs):
 
 
 def commits(runs):
-    """Returns the commits of a row as text."""
-    return ", ".join(sorted({run["commit"] for run in runs}))
+    """Returns the commits of the starts and runs of a row as text, in the order of the seeds."""
+    return "; ".join(dict.fromkeys(run["commit"] for run in runs))
 
 
 def mean_and_spread(values):

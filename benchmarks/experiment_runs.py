@@ -14,7 +14,7 @@ import measure
 from absl import flags
 
 from tfhand import commands, files, train
-from tfhand.training import options, preemption, provenance
+from tfhand.training import options, precision, preemption, provenance
 
 __all__ = ["Experiment", "are_equal", "flags_of", "parse", "run_row", "stoppable"]
 
@@ -124,9 +124,12 @@ def parse(flag_files):
     before = os.getcwd()
     os.chdir(ROOT)
     try:
-        return commands.parse(train.define_flags, ["", *_named(flag_files), "--workdir=unused"])
+        values = commands.parse(train.define_flags, ["", *_named(flag_files), "--workdir=unused"])
     finally:
         os.chdir(before)
+    # What this machine takes is another run than what another one would.
+    values.precision = precision.resolve(values.precision)
+    return values
 
 
 def _named(flag_files):
@@ -142,19 +145,15 @@ def run_row(experiment, workdir, results):
         results: `pathlib.Path` of the folder of results.
 
     Raises:
-        ValueError: If the result there is one of other records, or a training failed.
+        ValueError: If a result there is one of other records, or a training failed.
         SystemExit: With the status of a training that was stopped, to be gone on with.
     """
     what = f"{experiment.name}, seed {experiment.seed}"
     made_of = experiment.made_of()
+    _check_records(results, made_of["data"], experiment.data_dir)
     output = results / experiment.name / f"seed-{experiment.seed}.json"
     if output.exists():
         found = files.read_json(output)
-        if found.get("data") != made_of["data"]:
-            raise ValueError(
-                f"Expected in {output} a result of the records in {experiment.data_dir}, found one "
-                "of others: give another --results and --page."
-            )
         if are_equal(found["flags"], made_of["flags"]):
             print(f"{what}: its result is there, made at commit {found['commit']}.", flush=True)
             return
@@ -186,6 +185,16 @@ def run_row(experiment, workdir, results):
             "metrics": files.read_json(run / "report" / "metrics.json"),
         },
     )
+
+
+def _check_records(results, data, data_dir):
+    """Checks that all results in a folder are of the same records."""
+    for path in sorted(results.glob("*/seed-*.json")):
+        if files.read_json(path).get("data") != data:
+            raise ValueError(
+                f"Expected in {path} a result of the records in {data_dir}, found one of others: "
+                "give another --results and --page."
+            )
 
 
 def _start_key(experiment):

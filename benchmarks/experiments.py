@@ -8,6 +8,7 @@ on the embedded recording, which is made first, or on records with `--data_dir`.
 `docs/experiments/` as JSON, and their numbers also in the headers of the flag files. One made of
 the same flags and records is not made again: what was stopped goes on with the same command.
 Another size, as `configs/nyu.flags`, or other records need other `--results` and another `--page`.
+`--only=` runs nothing, and writes page and headers of the results that are there.
 A row that fails is named at the end; the others run. Exit status 75: stopped by SIGTERM, the same
 command goes on.
 """
@@ -64,11 +65,10 @@ def _run(values, workdir):
             experiment = experiment_runs.Experiment(name, seed, flag_files, data_dir)
             try:
                 experiment_runs.run_row(experiment, workdir, results)
+                _write_numbers(results, pathlib.Path(values.page))
             except (flags.Error, ValueError, OSError) as error:
                 failed.append(f"{name}, seed {seed}: {error}")
                 print(failed[-1], flush=True)
-                continue
-            _write_numbers(results, pathlib.Path(values.page))
     if failed:
         raise ValueError(f"Expected all rows to run, {len(failed)} did not: {'; '.join(failed)}")
     _write_numbers(results, pathlib.Path(values.page))

@@ -79,9 +79,8 @@ def test_table_and_curves(tmp_path):
 
 def test_seeds_of_other_flags_are_not_averaged(tmp_path):
     results, page = tmp_path / "experiments", tmp_path / "experiments.md"
-    for seed, error_mm, steps in ((1, 10.0, 7), (2, 12.0, 4000), (3, 13.0, 4000)):
-        metrics = {"self_supervised": scores(error_mm)}
-        write_result(results, "best", seed, metrics, tune_steps=steps)
+    for seed, error_mm, changed in ((1, 10.0, {"tune_steps": 7}), (2, 12.0, {}), (3, 13.0, {})):
+        write_result(results, "best", seed, {"self_supervised": scores(error_mm)}, **changed)
     experiments_page.write(results, page)
     assert "| 12.50 ± 0.71 (2 seeds) |" in page.read_text()
     assert "changed since" not in page.read_text()
@@ -96,7 +95,7 @@ def test_headers_of_flag_files(tmp_path):
     results, configs = tmp_path / "experiments", tmp_path / "configs"
     shutil.copytree(ROOT / "configs" / "experiments", configs)
     for path in configs.glob("*.flags"):
-        path.write_text(f"# Kept.\n{path.read_text()}--seed=3\n")
+        path.write_text(f"# Kept.\n{path.read_text()}# Here, in mm: mine.\n--seed=3\n")
     for seed, error_mm in ((1, 10.0), (2, 11.0)):
         write_result(results, "multi_view_100", seed, {"self_supervised": scores(error_mm)})
     for _ in range(2):
@@ -106,18 +105,40 @@ def test_headers_of_flag_files(tmp_path):
             "# Kept.",
             "# Table 1, ours (100% multiple view): the paper's terms over three views.",
             "# The paper, on NYU: 12.62 mm.",
-            "# Here: 10.50 ± 0.71 (2 seeds) mm on the embedded recording.",
-            "# Run at abc in 15 min on 2 cores of an AMD EPYC.",
+            "# Here, in mm: 10.50 ± 0.71 (2 seeds), embedded recording.",
+            "# Run at abc in 15 min on 2 cores (AMD EPYC).",
         ]
         assert lines[5:] == [
             "--flagfile=configs/base.flags",
             "--flagfile=configs/paper.flags",
             "--init_from=none",
+            "# Here, in mm: mine.",
             "--seed=3",
         ]
         # Neither in the paper nor measured.
-        assert "Here" not in (configs / "best.flags").read_text()
+        assert (configs / "best.flags").read_text().count("Here, in mm") == 1
         assert "on NYU" not in (configs / "best.flags").read_text()
+
+
+def test_headers_of_files_that_were_changed_or_are_missing(tmp_path):
+    results, configs = tmp_path / "experiments", tmp_path / "configs"
+    configs.mkdir()
+    write_result(results, "best", 1, {"self_supervised": scores(10.0)}, tune_steps=7)
+    path = results / "best" / "seed-1.json"
+    made = json.loads(path.read_text())
+    made["flag_files"].append("configs/overnight.flags")
+    path.write_text(json.dumps(made))
+    (configs / "best.flags").write_text("# Without a flag.\n")
+    experiment_headers.write(results, configs)
+    assert (configs / "best.flags").read_text().splitlines() == [
+        "# Without a flag.",
+        "# Here, in mm: 10.00, embedded recording with configs/overnight.flags.",
+        "# Run at abc in 15 min on 2 cores (AMD EPYC). Changed since.",
+    ]
+    before = (configs / "best.flags").stat().st_mtime_ns
+    experiment_headers.write(results, configs)
+    assert (configs / "best.flags").stat().st_mtime_ns == before
+    assert [path.name for path in configs.iterdir()] == ["best.flags"]
 
 
 def test_headers_and_page_are_those_of_the_results(tmp_path):
@@ -126,11 +147,12 @@ def test_headers_and_page_are_those_of_the_results(tmp_path):
     shutil.copytree(configs, tmp_path / "configs")
     shutil.copy(ROOT / "docs" / "experiments.md", tmp_path)
     experiment_headers.write(tmp_path / "experiments", tmp_path / "configs")
+    remedy = "python benchmarks/experiments.py --only= writes the numbers of docs/experiments"
     for path in configs.glob("*.flags"):
-        assert (tmp_path / "configs" / path.name).read_text() == path.read_text()
+        assert (tmp_path / "configs" / path.name).read_text() == path.read_text(), remedy
     experiments_page.write(tmp_path / "experiments", tmp_path / "experiments.md")
     text = (ROOT / "docs" / "experiments.md").read_text()
-    assert (tmp_path / "experiments.md").read_text() == text
+    assert (tmp_path / "experiments.md").read_text() == text, remedy
 
 
 def test_a_file_that_is_gone_and_records_without_labels(tmp_path):

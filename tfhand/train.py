@@ -183,7 +183,8 @@ def _run(values, held):
         keras.utils.set_random_seed(values.seed)
         tf.config.experimental.enable_op_determinism()
     # Before flags are compared and written: another machine may be better at another one.
-    values.precision = precision.resolve(values.precision)
+    begun = stage_folders.Workdir(values.workdir, writes=False).setting("precision")
+    values.precision = precision.resolve(values.precision, begun)
     network_options = options.from_flags(options.NetworkOptions, values)
     init_options = options.from_flags(options.InitOptions, values)
     tune_options = options.from_flags(options.FineTuneOptions, values)

@@ -28,7 +28,7 @@ SMALL = (
     "--recording_samples=24", "--image_size=32", "--features=16", "--growth=8", "--prior_steps=4",
     "--prior_batch=16", "--init_steps=4", "--init_batch=8", "--tune_steps=4", "--tune_batch=4",
     "--tune_synthetic_batch=4", "--tune_fit_steps=3", "--tune_rounds=1", "--checkpoint_steps=3",
-    "--init_from=none", "--notest_fit",
+    "--init_from=none", "--notest_fit", "--precision=float32",
 )  # fmt: skip
 
 

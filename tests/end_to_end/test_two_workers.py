@@ -12,6 +12,7 @@ SMALL = (
     "--prior_steps=2", "--prior_batch=16", "--init_steps=2", "--init_batch=4", "--tune_steps=2",
     "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=2", "--tune_rounds=1",
     "--worker_timeout=400", "--distribution=multi_worker", "--init_from=none",
+    "--precision=float32",
 )  # fmt: skip
 
 

@@ -31,6 +31,14 @@ def test_what_is_given_stays(machine, given):
     assert precision.resolve(given) == given
 
 
+@pytest.mark.parametrize("begun", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("cpuinfo", ["flags : avx512_bf16", ""])
+def test_a_run_that_was_begun_keeps_its_precision(machine, cpuinfo, begun):
+    machine(cpuinfo)
+    assert precision.resolve("auto", begun) == begun
+    assert precision.resolve("float32", begun) == "float32"
+
+
 @pytest.mark.parametrize(
     ("cpuinfo", "expected"),
     [

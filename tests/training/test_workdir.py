@@ -58,6 +58,14 @@ def test_a_killed_stage_is_not_done(run):
         run.is_done("init", {"steps": 4})
 
 
+def test_a_setting_that_stages_share(run):
+    assert run.setting("precision") is None
+    with run.working("prior", SETTINGS):
+        assert run.setting("precision") is None
+    with run.working("tune", SETTINGS | {"precision": "float32"}):
+        assert run.setting("precision") == "float32"
+
+
 def test_some_settings_are_checked_by_themselves(folder):
     run = workdir.Workdir(folder)
     run.check("prior", {"rate": 0.5})

@@ -15,11 +15,12 @@ _OF_CPU = ("avx512_bf16", "amx_bf16")
 _LEAST_CAPABILITY = (8, 0)
 
 
-def resolve(precision):
+def resolve(precision, begun=None):
     """Returns a precision as it is, or in the place of "auto" the faster one of this machine.
 
     Args:
         precision: "float32", "mixed_bfloat16" or "auto".
+        begun: Precision of a run that "auto" goes on with, on whatever machine; None: a new run.
 
     Returns:
         "mixed_bfloat16" where all GPUs, or without any the processor, have bfloat16 in hardware;
@@ -27,6 +28,8 @@ def resolve(precision):
     """
     if precision != AUTO:
         return precision
+    if begun is not None:
+        return begun
     gpus = tf.config.list_physical_devices("GPU")
     has_bfloat16 = all(map(_gpu_has_bfloat16, gpus)) if gpus else _cpu_has_bfloat16()
     return "mixed_bfloat16" if has_bfloat16 else "float32"

@@ -59,6 +59,16 @@ class Workdir:
             shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
         return done
 
+    def setting(self, key):
+        """Returns a setting that the stages begun so far share, None if none has it.
+
+        Raises:
+            ValueError: If the settings of a stage cannot be read.
+        """
+        names = sorted(path.parent.name for path in self.path.glob(f"*/{_SETTINGS}"))
+        found = (self._read_settings(name).get(key) for name in names)
+        return next((value for value in found if value is not None), None)
+
     def check(self, name, settings):
         """Checks some of the settings that a stage was started with, if it is there.
 
