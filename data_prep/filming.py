@@ -100,7 +100,7 @@ def render_views(subject_points, joints_mm, view_from_ref, rng):
     return sensor.disparity_noise(image, rng), intrinsics, joints
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def film(points, joints, view_from_ref, rng, spec):
     """Renders, faults, finds centers and crops.
 
@@ -133,7 +133,7 @@ def film(points, joints, view_from_ref, rng, spec):
     }
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def pose_hand(features, angles, shape, turn, position):
     """Poses a person's hand before the first camera.
 

@@ -94,7 +94,7 @@ def _concrete(function, *shapes):
     """Traces a function of pictures and float32 tensors; called so, it costs the least."""
     specs = [tf.TensorSpec([nyu_source.NUM_VIEWS, *shape]) for shape in shapes]
     pictures = tf.TensorSpec([nyu_source.NUM_VIEWS], tf.string)
-    return tf.function(function).get_concrete_function(pictures, *specs)
+    return tf.function(function, autograph=False).get_concrete_function(pictures, *specs)
 
 
 def _made_once(make):
@@ -112,7 +112,7 @@ def _made_once(make):
 # One pass over the pictures, in a fifth of the time. The search for the hand is not compiled: it
 # lists pixels, and the compiler, which does not know how many, takes twice as long for all that
 # there may be. There is a graph for each layout of pictures.
-_compiled_depth_of = tf.function(_depth_of, jit_compile=True)
+_compiled_depth_of = tf.function(_depth_of, jit_compile=True, autograph=False)
 
 
 @_made_once

@@ -160,7 +160,7 @@ def estimate_hands(
 
 @functools.lru_cache(maxsize=8)
 def _compile(network, spec, refinements):
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def run(depth_mm, intrinsics, center_mm):
         return frame_model.estimate_frames(
             network, depth_mm, intrinsics, center_mm, spec, refinements

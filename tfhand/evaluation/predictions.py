@@ -116,7 +116,7 @@ def predict_dataset(
     """
     _check_image_size(model, dataset)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def predict(depth_mm):
         num_views = depth_mm.shape[1]
         outputs = model(crop.normalize(views.fold_views(depth_mm), cube_mm), training=False)

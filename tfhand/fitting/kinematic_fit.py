@@ -7,6 +7,7 @@ than the network that started them (see `docs/experiments.md`).
 """
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -195,9 +196,10 @@ class Fitter:
         hands = self._hands
         self._variables = [hands.angles, hands.turn, hands.shift, hands.shape]
         self._optimizer.build(self._variables)
-        self._align_step = tf.function(lambda fit_shape: self._descend(False, fit_shape))
-        self._depth_step = tf.function(lambda fit_shape: self._descend(True, fit_shape))
-        self._measure = tf.function(self._residual)
+        compiled = functools.partial(tf.function, autograph=False)
+        self._align_step = compiled(lambda fit_shape: self._descend(False, fit_shape))
+        self._depth_step = compiled(lambda fit_shape: self._descend(True, fit_shape))
+        self._measure = compiled(self._residual)
 
     def fit(self, estimate_mm, depth_mm, ref_from_crop, group, shape, fit_shape):
         """Fits hands to depth maps, starting from estimates.

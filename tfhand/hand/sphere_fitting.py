@@ -137,7 +137,7 @@ def surface_distance_mm(skin, centers, radii):
 def _minimize(variables, centers_and_radii, skin, directions):
     optimizer = tf.keras.optimizers.Adam(_LEARNING_RATE_MM)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             forward, backward = _both_distances(skin, *centers_and_radii(), directions)

@@ -37,7 +37,7 @@ def sample_spheres(rng, batch, shape_scale=1.0):
 def _hands():
     rng = tf.random.Generator.from_seed(_SEED)
     # Somewhat wider than the synthetic stage: a term that flags a real subject does harm.
-    return tf.function(sample_spheres)(rng, _SUBJECTS_AND_POSES, 1.25).numpy()
+    return tf.function(sample_spheres, autograph=False)(rng, _SUBJECTS_AND_POSES, 1.25).numpy()
 
 
 def _distances(pairs):

@@ -126,7 +126,7 @@ def export_pose(inference_network, directory, cube_mm):
 def _serve_crops(network, spec):
     shape = (None, spec.image_size, spec.image_size)
 
-    @tf.function(input_signature=[_input("depth_mm")])
+    @tf.function(autograph=False, input_signature=[_input("depth_mm")])
     def serve(depth_mm):
         depth_mm = _shaped("depth_mm", depth_mm, shape)
         conditions = [
@@ -153,7 +153,8 @@ def _serve_frames(network, spec, dtype, *, strict):
     shapes = {"depth_mm": (None, None, None), "intrinsics": (None, 4), "center_mm": (None, 3)}
 
     @tf.function(
-        input_signature=[_input("depth_mm", dtype), _input("intrinsics"), _input("center_mm")]
+        autograph=False,
+        input_signature=[_input("depth_mm", dtype), _input("intrinsics"), _input("center_mm")],
     )
     def serve(depth_mm, intrinsics, center_mm=tf.constant(_FIND_CENTER)):  # noqa: B008
         depth_mm = _shaped("depth_mm", depth_mm, shapes["depth_mm"])
@@ -218,15 +219,15 @@ def export_prior(prior, directory):
         with tf.control_dependencies(conditions):
             return tf.identity(spheres_mm)
 
-    @tf.function(input_signature=[_input("spheres_mm")])
+    @tf.function(autograph=False, input_signature=[_input("spheres_mm")])
     def elbo(spheres_mm):
         return {"elbo": -prior.negative_elbo(checked(spheres_mm), sample=True)}
 
-    @tf.function(input_signature=[_input("spheres_mm")])
+    @tf.function(autograph=False, input_signature=[_input("spheres_mm")])
     def reconstruct(spheres_mm):
         return {"spheres_mm": prior.reconstruct(checked(spheres_mm))}
 
-    @tf.function(input_signature=[_input("num_hands", tf.int32)])
+    @tf.function(autograph=False, input_signature=[_input("num_hands", tf.int32)])
     def sample(num_hands):
         num_hands = _shaped("num_hands", num_hands, ())
         message = ["num_hands: expected 1 to", _MOST_HANDS, ", received", num_hands]
