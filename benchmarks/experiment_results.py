@@ -85,8 +85,10 @@ def _read_seeds(folder):
 
 
 def _with_equal_flags(runs):
-    of_today = [run for run in runs if is_of_today(run)]
-    return of_today or [run for run in runs if run["flags"] == runs[0]["flags"]]
+    compared = [run for run in runs if is_of_today(run)] or runs
+    return [
+        run for run in compared if experiment_runs.are_equal(run["flags"], compared[0]["flags"])
+    ]
 
 
 def _method(run):

@@ -13,6 +13,7 @@ import sys
 import measure
 from absl import flags
 
+from data_prep import records
 from tfhand import commands, files, train
 from tfhand.training import options, precision, preemption, provenance
 
@@ -59,8 +60,7 @@ class Experiment:
 
     def made_of(self):
         """Returns what decides the result beside the seed and the code: flags, and the records."""
-        data = provenance.data_checksums(self.data_dir)
-        return {"flags": flags_of(self.flag_files), "data": _hash(data)}
+        return {"flags": flags_of(self.flag_files), "data": _hash(records_of(self.data_dir))}
 
 
 @contextlib.contextmanager
@@ -111,6 +111,18 @@ def flags_of(flag_files):
     return wanted
 
 
+def records_of(data_dir):
+    """Returns what records are, but for their bytes: other machines render other last bits.
+
+    Args:
+        data_dir: Folder of the records.
+    """
+    info = dataclasses.asdict(records.read_info(data_dir))
+    for split in info["splits"].values():
+        del split["shards"]
+    return info
+
+
 def parse(flag_files):
     """Returns the absl `FlagValues` of `tfhand.train` that flag files give.
 
@@ -145,12 +157,13 @@ def run_row(experiment, workdir, results):
         results: `pathlib.Path` of the folder of results.
 
     Raises:
-        ValueError: If a result there is one of other records, or a training failed.
+        ValueError: If a result there is one of other records or of another size, or a training
+            failed.
         SystemExit: With the status of a training that was stopped, to be gone on with.
     """
     what = f"{experiment.name}, seed {experiment.seed}"
     made_of = experiment.made_of()
-    _check_records(results, made_of["data"], experiment.data_dir)
+    _check_results(results, made_of["data"], experiment)
     output = results / experiment.name / f"seed-{experiment.seed}.json"
     if output.exists():
         found = files.read_json(output)
@@ -187,13 +200,20 @@ def run_row(experiment, workdir, results):
     )
 
 
-def _check_records(results, data, data_dir):
-    """Checks that all results in a folder are of the same records."""
+def _check_results(results, data, experiment):
+    """Checks that all results in a folder are of the same records and size."""
+    size = list(experiment.flag_files[1:])
     for path in sorted(results.glob("*/seed-*.json")):
-        if files.read_json(path).get("data") != data:
+        found, remedy = files.read_json(path), "give another --results and --page"
+        if found.get("data") != data:
             raise ValueError(
-                f"Expected in {path} a result of the records in {data_dir}, found one of others: "
-                "give another --results and --page."
+                f"Expected in {path} a result of the records in {experiment.data_dir}, found one "
+                f"of others: {remedy}."
+            )
+        if found["flag_files"][1:] != size:
+            raise ValueError(
+                f"Expected in {path} a result with {size} after the row's flag file, found one "
+                f"with {found['flag_files'][1:]}: {remedy}."
             )
 
 

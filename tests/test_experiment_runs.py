@@ -10,7 +10,9 @@ import time
 
 import pytest
 
+from data_prep import dataset_info
 from tfhand import commands, files
+from tfhand.geometry import crop
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -51,9 +53,7 @@ def trainings(monkeypatch):
         return 0
 
     monkeypatch.setattr(experiment_runs, "_call", call)
-    monkeypatch.setattr(
-        experiment_runs.provenance, "data_checksums", lambda path: path.joinpath("d").read_text()
-    )
+    monkeypatch.setattr(experiment_runs, "records_of", lambda path: path.joinpath("d").read_text())
     call.called, call.statuses = called, statuses
     return call
 
@@ -101,12 +101,36 @@ def test_rows_share_their_start_and_are_made_once(trainings, run, tmp_path, caps
 
 
 def test_other_flags_are_another_result(trainings, run, tmp_path):
+    size = tmp_path / "size.flags"
+    for steps in (6, 7):
+        size.write_text(f"--tune_steps={steps}\n")
+        run("best", f"--size_flags={size}")
+        assert result(tmp_path, "best")["flags"]["tune_steps"] == steps
+    assert trainings.called == ["start", "best", "best"]
+
+
+def test_another_size_needs_another_folder(trainings, run, tmp_path):
     run("best")
+    before = result(tmp_path, "best")
     size = tmp_path / "size.flags"
     size.write_text("--tune_steps=7\n")
-    run("best", f"--size_flags={size}")
+    with pytest.raises(ValueError, match=r"size.flags.* found one with \[\]: give another --res"):
+        run("best", f"--size_flags={size}")
+    assert result(tmp_path, "best") == before
+    run("best", f"--size_flags={size}", f"--results={tmp_path / 'more'}")
     assert trainings.called == ["start", "best", "best"]
-    assert result(tmp_path, "best")["flags"]["tune_steps"] == 7
+
+
+def test_records_are_the_same_whatever_their_bytes(tmp_path, monkeypatch):
+    def info(checksum, source="embedded recording, seed 1"):
+        shard = dataset_info.ShardInfo("train-0", 4, 10, checksum)
+        split = dataset_info.SplitInfo(source, 4, 4, {"a": 4}, (shard,), {}, {})
+        return dataset_info.DatasetInfo(crop.CropSpec(64, 300.0), 3, {"train": split})
+
+    infos = {"here": info("1"), "there": info("2"), "other": info("1", "seed 7")}
+    monkeypatch.setattr(experiment_runs.records, "read_info", infos.__getitem__)
+    here, there, other = map(experiment_runs.records_of, infos)
+    assert here == there != other
 
 
 def test_a_result_of_other_records_is_not_taken_and_not_lost(trainings, run, tmp_path, data_dir):
