@@ -49,21 +49,21 @@ ROWS = {
 # The curves of the paper's figures, ours beside them.
 FIGURES = {
     "figure5": (
-        "Impact of training data",
+        "Figure 5: impact of training data",
         (
             "synth_on_synth", "synth", "synth_noise", "train_on_test", "multi_view_100",
             "train_on_test_and_train",
         ),
     ),
     "figure6": (
-        "Impact of multi-view supervision",
+        "Figure 6: impact of multi-view supervision",
         (
             "synth_noise", "single_view_100", "multi_view_50", "multi_view_50_single_view_50",
             "multi_view_100",
         ),
     ),
     "figure7": (
-        "Impact of prior terms",
+        "Figure 7: impact of prior terms",
         (
             "synth_noise", "without_vae", "without_bone_length", "without_collision",
             "without_priors", "multi_view_100",

@@ -3,6 +3,7 @@
 import dataclasses
 
 import experiment_results
+import matplotlib
 import numpy as np
 from experiment_results import scores_of
 from experiment_rows import FIGURES, ROWS
@@ -35,9 +36,11 @@ def write(results, page):
     found = experiment_results.read(results)
     drawn = []
     for name, (title, rows) in FIGURES.items():
-        scores = {ROWS[row].label: _mean_scores(found[row]) for row in rows if row in found}
+        shown = {_curve_name(row, found[row]): row for row in rows if row in found}
+        scores = {label: _mean_scores(found[row]) for label, row in shown.items()}
+        styles = {label: _style(row) for label, row in shown.items()}
         if len(scores) > 1:
-            figures.draw_success_curves(scores, results / f"{name}.png", title)
+            figures.draw_success_curves(scores, results / f"{name}.png", title, styles)
             drawn.append(f"![{title}]({_relative(results, page)}/{name}.png)")
     text = "\n".join([BEGIN, "", *_table(found), "", *drawn, "", END])
     old = page.read_text() if page.exists() else f"{BEGIN}{END}\n"
@@ -45,6 +48,17 @@ def write(results, page):
         raise ValueError(f"Expected one {BEGIN} and one {END} in {page}.")
     before, after = old.split(BEGIN)[0], old.split(END)[1]
     files.write_text(page, before + text + after)
+
+
+def _curve_name(row, runs):
+    return ROWS[row].label + (f", {len(runs)} seeds" if len(runs) > 1 else "")
+
+
+def _style(row):
+    """Returns how a row is drawn, alike in all figures."""
+    rows = list(dict.fromkeys(row for _, rows in FIGURES.values() for row in rows))
+    line = "--" if row == "synth_on_synth" else "-"
+    return {"color": matplotlib.colormaps["tab20"](rows.index(row) % 20), "linestyle": line}
 
 
 def _mean_scores(runs):
