@@ -37,11 +37,13 @@ def write(results, folder):
 
 
 def _measured(runs):
-    size = "".join(f" with {path}" for path in runs[0]["flag_files"][1:])
-    machine = runs[0]["environment"]
-    changed = "" if experiment_results.is_of_today(runs[0]) else " Changed since."
+    run, machine = runs[0], runs[0]["environment"]
+    size = "".join(f" with {path}" for path in run["flag_files"][1:])
+    error_mm = experiment_results.scores_of(run).mean_joint_error_mm
+    seeds = f"; {experiment_results.mean_and_spread(runs)}" if len(runs) > 1 else ""
+    changed = "" if experiment_results.is_of_today(run) else " Changed since."
     return [
-        f"{_HERE}{experiment_results.error_mm(runs)}, embedded recording{size}.",
-        f"{_RUN_AT}{experiment_results.commits(runs)} in {experiment_results.minutes(runs)} min "
+        f"{_HERE}{error_mm:.2f}{seeds}, embedded recording{size}.",
+        f"{_RUN_AT}{run['commit']} in {experiment_results.minutes(run)} min "
         f"on {machine['cores']} cores ({machine['cpu']}).{changed}",
     ]

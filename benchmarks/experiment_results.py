@@ -8,7 +8,7 @@ from experiment_rows import ROWS
 from tfhand import files
 from tfhand.evaluation.metrics import Scores
 
-__all__ = ["commits", "error_mm", "is_of_today", "mean_and_spread", "minutes", "read", "scores_of"]
+__all__ = ["is_of_today", "mean_and_spread", "minutes", "read", "scores_of"]
 
 _METHODS = ("with_labels", "self_supervised", "synthetic_only")
 
@@ -57,26 +57,15 @@ def scores_of(run, suffix=""):
     return scores and Scores.from_dict(scores)
 
 
-def error_mm(runs):
-    """Returns the mean joint error of a row as text."""
-    return mean_and_spread([scores_of(run).mean_joint_error_mm for run in runs])
+def mean_and_spread(runs):
+    """Returns mean and standard deviation of a row's mean joint error over its seeds, as text."""
+    errors_mm = [scores_of(run).mean_joint_error_mm for run in runs]
+    return f"{np.mean(errors_mm):.2f} ± {np.std(errors_mm, ddof=1):.2f} ({len(runs)} seeds)"
 
 
-def minutes(runs):
-    """Returns how long the stages of a row took, as text; the mean of its seeds."""
-    return f"{np.mean([sum(run['minutes'].values()) for run in runs]):.0f}"
-
-
-def commits(runs):
-    """Returns the commits of the starts and runs of a row as text, in the order of the seeds."""
-    return "; ".join(dict.fromkeys(run["commit"] for run in runs))
-
-
-def mean_and_spread(values):
-    """Returns a value, or the mean and standard deviation of several, as text."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} ({len(values)} seeds)"
+def minutes(run):
+    """Returns how long the stages of a run took, as text."""
+    return f"{sum(run['minutes'].values()):.0f}"
 
 
 def _read_seeds(folder):

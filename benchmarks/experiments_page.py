@@ -1,10 +1,7 @@
 """Writes the table and the curves of `experiments.py` into a page, between two marks."""
 
-import dataclasses
-
 import experiment_results
 import matplotlib
-import numpy as np
 from experiment_results import scores_of
 from experiment_rows import FIGURES, ROWS
 
@@ -15,16 +12,17 @@ __all__ = ["write"]
 
 BEGIN, END = "<!-- experiments: begin -->", "<!-- experiments: end -->"
 _COLUMNS = (
-    "experiment", "paper, mm", "ours, mm", "median", "within 20 mm", "within 40 mm",
-    "fitted to the view, mm", "minutes", "commit", "flag file",
+    "experiment", "paper, mm", "ours, mm", "over seeds, mm", "median", "within 20 mm",
+    "within 40 mm", "fitted to the view, mm", "minutes", "commit", "flag file",
 )  # fmt: skip
 
 
 def write(results, page):
     """Replaces what is between the marks of a page, and draws the figures beside the results.
 
-    Seeds of equal flags are averaged, also in the curves. A row without a result of the flags that
-    its file has now says that the file was changed since.
+    Rows and curves show the first seed of a row, so that rows of one seed can be compared; where
+    there are more with equal flags, a column has their mean and standard deviation. A row without
+    a result of the flags that its file has now says that the file was changed since.
 
     Args:
         results: `pathlib.Path` of the folder with the results, `ROW/seed-N.json`.
@@ -36,9 +34,8 @@ def write(results, page):
     found = experiment_results.read(results)
     drawn = []
     for name, (title, rows) in FIGURES.items():
-        shown = {_curve_name(row, found[row]): row for row in rows if row in found}
-        scores = {label: _mean_scores(found[row]) for label, row in shown.items()}
-        styles = {label: _style(row) for label, row in shown.items()}
+        scores = {ROWS[row].label: scores_of(found[row][0]) for row in rows if row in found}
+        styles = {ROWS[row].label: _style(row) for row in rows}
         if len(scores) > 1:
             figures.draw_success_curves(scores, results / f"{name}.png", title, styles)
             drawn.append(f"![{title}]({_relative(results, page)}/{name}.png)")
@@ -50,10 +47,6 @@ def write(results, page):
     files.write_text(page, before + text + after)
 
 
-def _curve_name(row, runs):
-    return ROWS[row].label + (f", {len(runs)} seeds" if len(runs) > 1 else "")
-
-
 def _style(row):
     """Returns how a row is drawn, alike in all figures."""
     rows = list(dict.fromkeys(row for _, rows in FIGURES.values() for row in rows))
@@ -61,45 +54,26 @@ def _style(row):
     return {"color": matplotlib.colormaps["tab20"](rows.index(row) % 20), "linestyle": line}
 
 
-def _mean_scores(runs):
-    """Returns the scores of the first run with the means of all in what the figures show."""
-    scores = [scores_of(run) for run in runs]
-    return dataclasses.replace(
-        scores[0],
-        success_rate={
-            t: np.mean([s.success_rate[t] for s in scores]) for t in scores[0].success_rate
-        },
-        mean_joint_error_mm=np.mean([s.mean_joint_error_mm for s in scores]),
-        auc=np.mean([s.auc for s in scores]),
-    )
-
-
 def _table(found):
     yield "| " + " | ".join(_COLUMNS) + " |"
     yield "|---" + "|---:" * (len(_COLUMNS) - 3) + "|---|---|"
     for name, runs in found.items():
-        scores = [scores_of(run) for run in runs]
+        run, scores, fitted = runs[0], scores_of(runs[0]), scores_of(runs[0], "_fitted")
         paper = ROWS[name].paper_mm
-        flag_file = f"`{runs[0]['flag_files'][0].rsplit('/', 1)[-1]}`"
+        flag_file = f"`{run['flag_files'][0].rsplit('/', 1)[-1]}`"
         cells = [
             ROWS[name].label,
             "" if paper is None else f"{paper:.2f}",
-            experiment_results.error_mm(runs),
-            f"{np.mean([score.median_joint_error_mm for score in scores]):.2f}",
-            *(f"{100 * np.mean([s.success_rate[t] for s in scores]):.1f} %" for t in (20, 40)),
-            _fitted(runs),
-            experiment_results.minutes(runs),
-            experiment_results.commits(runs),
-            flag_file if experiment_results.is_of_today(runs[0]) else f"{flag_file}, changed since",
+            f"{scores.mean_joint_error_mm:.2f}",
+            experiment_results.mean_and_spread(runs) if len(runs) > 1 else "",
+            f"{scores.median_joint_error_mm:.2f}",
+            *(f"{100 * scores.success_rate[t]:.1f} %" for t in (20, 40)),
+            f"{fitted.mean_joint_error_mm:.2f}" if fitted else "",
+            experiment_results.minutes(run),
+            run["commit"],
+            flag_file + ("" if experiment_results.is_of_today(run) else ", changed since"),
         ]
         yield "| " + " | ".join(cells) + " |"
-
-
-def _fitted(runs):
-    """Returns the mean error of hands fitted to the first view, as far as it was measured."""
-    found = [scores for run in runs if (scores := scores_of(run, "_fitted"))]
-    fitted = [scores.mean_joint_error_mm for scores in found]
-    return experiment_results.mean_and_spread(fitted) if fitted else ""
 
 
 def _relative(results, page):
