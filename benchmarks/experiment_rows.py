@@ -44,6 +44,10 @@ ROWS = {
     "best_two_rounds": Row("fits, two rounds"),
     "best_teacher": Row("fits, two rounds, the second from averaged weights"),
     "best_normalized_decoder": Row("fits, heatmaps divided by their sum"),
+    "best_without_margin": Row("fits, radii not enlarged"),
+    "best_without_near_fits": Row("fits, synthetic samples not near them"),
+    "best_without_augmentation": Row("fits, recorded crops as they are"),
+    "best_without_gate": Row("fits, all of them"),
     "best_with_terms": Row("fits and the gradient of the data terms"),
 }
 

@@ -76,6 +76,10 @@ DIFFERENCES = {
     "best_two_rounds": ("best", {"tune_rounds": 2}),
     "best_teacher": ("best_averaged", {"tune_rounds": 2}),
     "best_normalized_decoder": ("best", {"decoder": "normalized"}),
+    "best_without_margin": ("best", {"tune_margin_px": 0.0}),
+    "best_without_near_fits": ("best", {"tune_near_fits": 0.0}),
+    "best_without_augmentation": ("best", {"tune_augment": False}),
+    "best_without_gate": ("best", {"tune_keep_share": 1.0}),
     "best_with_terms": ("best", {"weight_model_to_data": 1.0, "weight_data_to_model": 1.0}),
     "best_single_view": (
         "best_kept_parts",
