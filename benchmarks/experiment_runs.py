@@ -17,7 +17,9 @@ from data_prep import records
 from tfhand import commands, files, train
 from tfhand.training import options, precision, preemption, provenance
 
-__all__ = ["Experiment", "are_equal", "flags_of", "parse", "run_row", "stoppable"]
+__all__ = [
+    "Experiment", "are_equal", "flags_of", "parse", "records_of", "run_row", "stoppable",
+]  # fmt: skip
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Of what a run is made from, not part of what it is.
@@ -116,6 +118,13 @@ def records_of(data_dir):
 
     Args:
         data_dir: Folder of the records.
+
+    Returns:
+        Dict of JSON values: `dataset_info.json` without its shards.
+
+    Raises:
+        FileNotFoundError: If there are no records.
+        ValueError: If their description is damaged.
     """
     info = dataclasses.asdict(records.read_info(data_dir))
     for split in info["splits"].values():

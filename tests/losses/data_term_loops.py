@@ -1,4 +1,4 @@
-"""Equations 5 to 11 as float64 loops over pixels and points, and small problems for them."""
+"""Equations 5 to 11 as float64 loops over pixels and points, and a small problem for the terms."""
 
 import numpy as np
 
@@ -16,60 +16,59 @@ VALUE_TOLERANCE_MM = 1e-3
 GRADIENT_TOLERANCE = 5e-3
 
 
-def render(centers, radii):
+def oracle_render(centers, radii):
     """Equations 6-8 in float64 for one set of spheres."""
-    q = radii**2 - (centers[:, :1] - RAYS_MM)[:, None, :] ** 2
-    q = q[..., :] - ((centers[:, 1:2] - RAYS_MM) ** 2)[:, :, None] if q.ndim == 3 else q
+    q = np.asarray(radii)[:, None, None] ** 2 - (centers[:, :1] - RAYS_MM)[:, None, :] ** 2
+    q = q - ((centers[:, 1:2] - RAYS_MM) ** 2)[:, :, None]
     depth = centers[:, 2, None, None] - np.sqrt(np.maximum(q, 0.0))
     return np.minimum(np.where(q >= 0, depth, FAR_MM).min(0), FAR_MM)
 
 
-def oracle_render(centers, radii):
-    return render(centers, np.asarray(radii)[:, None, None])
-
-
-def oracle_m2d(projected, radii, depth, clamp=50.0, weights=None, mask=None):
-    batch, vi, vj = projected.shape[:3]
+def mean_over_pairs(shape, weights, value_of_pair):
+    """Weighted means of `value_of_pair(b, i, j)`, `[B]`; a pair whose value is None is left out."""
+    batch, vi, vj = shape[:3]
     weights = np.ones([batch, vi, vj]) if weights is None else weights
     result = np.zeros(batch)
     for b in range(batch):
         values, used = [], []
         for i, j in np.ndindex(vi, vj):
-            surface = depth[b, j] < FAR_MM - 0.05
-            rendered = oracle_render(projected[b, i, j], radii)
-            drawn = rendered < FAR_MM - 0.05
-            if mask is not None:
-                left_out = surface & ~mask[b, i, j].reshape(SIZE, SIZE)
-                surface, drawn = surface & ~left_out, drawn & ~left_out
-            if not surface.any():
-                continue
-            total = np.minimum(np.abs(rendered - depth[b, j]), clamp)[drawn & surface].sum()
-            total += clamp * (drawn != surface).sum()
-            values.append(total / (drawn | surface).sum())
-            used.append(weights[b, i, j])
-        result[b] = np.average(values, weights=used) if np.sum(used) > 0 else 0.0
-    return result
-
-
-def oracle_d2m(projected, radii, depth, clamp=50.0, weights=None, mask=None):
-    batch, vi, vj = projected.shape[:3]
-    weights = np.ones([batch, vi, vj]) if weights is None else weights
-    result = np.zeros(batch)
-    for b in range(batch):
-        values, used = [], []
-        for i, j in np.ndindex(vi, vj):
-            distances = []
-            for row, column in np.argwhere(depth[b, j] < FAR_MM - 0.05):
-                if mask is not None and not mask[b, i, j, row * SIZE + column]:
-                    continue
-                p = np.array([RAYS_MM[column], RAYS_MM[row], depth[b, j, row, column]])
-                lengths = np.linalg.norm(p - projected[b, i, j], axis=-1)
-                distances.append(min(np.abs(lengths - radii).min(), clamp))
-            if distances:
-                values.append(np.mean(distances))
+            value = value_of_pair(b, i, j)
+            if value is not None:
+                values.append(value)
                 used.append(weights[b, i, j])
         result[b] = np.average(values, weights=used) if np.sum(used) > 0 else 0.0
     return result
+
+
+def oracle_m2d(projected, radii, depth, clamp=50.0, weights=None, mask=None):
+    def value_of_pair(b, i, j):
+        surface = depth[b, j] < FAR_MM - 0.05
+        rendered = oracle_render(projected[b, i, j], radii)
+        drawn = rendered < FAR_MM - 0.05
+        if mask is not None:
+            left_out = surface & ~mask[b, i, j].reshape(SIZE, SIZE)
+            surface, drawn = surface & ~left_out, drawn & ~left_out
+        if not surface.any():
+            return None
+        total = np.minimum(np.abs(rendered - depth[b, j]), clamp)[drawn & surface].sum()
+        total += clamp * (drawn != surface).sum()
+        return total / (drawn | surface).sum()
+
+    return mean_over_pairs(projected.shape, weights, value_of_pair)
+
+
+def oracle_d2m(projected, radii, depth, clamp=50.0, weights=None, mask=None):
+    def value_of_pair(b, i, j):
+        distances = []
+        for row, column in np.argwhere(depth[b, j] < FAR_MM - 0.05):
+            if mask is not None and not mask[b, i, j, row * SIZE + column]:
+                continue
+            p = np.array([RAYS_MM[column], RAYS_MM[row], depth[b, j, row, column]])
+            lengths = np.linalg.norm(p - projected[b, i, j], axis=-1)
+            distances.append(min(np.abs(lengths - radii).min(), clamp))
+        return np.mean(distances) if distances else None
+
+    return mean_over_pairs(projected.shape, weights, value_of_pair)
 
 
 def loop_gradients(projected, radii, depth, clamp):
