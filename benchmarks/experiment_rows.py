@@ -22,6 +22,7 @@ ROWS = {
     "synth_on_synth": Row("synth (test on synth)", 6.76),
     "synth": Row("synth", 27.85),
     "synth_noise": Row("synth (aug. with noise)", 22.65),
+    "synth_gaussian": Row("synth, the public code's noise"),
     "multi_view_100": Row("ours (100% multiple view)", 12.62),
     "single_view_100": Row("100% single view", 17.79),
     "multi_view_50": Row("50% multi-view", 13.77),
@@ -48,6 +49,10 @@ ROWS = {
     "best_without_near_fits": Row("fits, synthetic samples not near them"),
     "best_without_augmentation": Row("fits, recorded crops as they are"),
     "best_without_gate": Row("fits, all of them"),
+    "best_mean_thickness": Row("fits, all hands of mean thickness"),
+    "best_mean_hand": Row("fits, the mean hand for all subjects"),
+    "best_low_rate": Row("fits, half the learning rate"),
+    "best_high_rate": Row("fits, twice the learning rate"),
     "best_with_terms": Row("fits and the gradient of the data terms"),
 }
 

@@ -37,7 +37,7 @@ def build(image_size, batch):
         draw = tf.function(lambda: samples.sample_batch(rng, batch, spec, config), autograph=False)
         return lambda: draw()["depth_mm"].numpy()
 
-    return {CLEAN: make(False), FAULTY: make(True)}
+    return {CLEAN: make("none"), FAULTY: make("sensor")}
 
 
 def main(options):

@@ -159,7 +159,7 @@ def poses_picture(seed=7):
 def crops_picture(seed=3, columns=12):
     """Synthetic crops: clean ones, and the same with the sensor's faults, in pairs of rows."""
     rng, spec = tf.random.Generator.from_seed(seed), crop.CropSpec()
-    config = samples.SyntheticConfig(noise=False)
+    config = samples.SyntheticConfig(noise="none")
     batch = samples.sample_batch(rng, 3 * columns, spec, config)
     clean = batch["depth_mm"]
     noisy = samples.noisy_depth(clean, rng, spec, rng.uniform([3 * columns], 500.0, 1100.0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfhand.fitting import kinematic_fit
-from tfhand.hand import skeleton, spheres
+from tfhand.hand import skeleton, spheres, template
 
 # Per axis; 12.6 mm from the truth on average.
 START_NOISE_MM = 8.0
@@ -61,6 +61,20 @@ def test_without_the_margin_of_a_pixel_fits_are_worse(fitted, seen, spec, start)
     without = fit(kinematic_fit.Fitter(len(seen.group), 3, 2, spec, config), seen, start)
     error = seen.errors_mm(without.spheres_mm).mean()
     assert error > seen.errors_mm(fitted.spheres_mm).mean() + 0.3
+
+
+@pytest.mark.parametrize("subject", ["lengths", "none"])
+def test_what_is_not_unknown_stays_that_of_the_mean_hand(subject, fitted, seen, spec, start):
+    config = kinematic_fit.FitConfig(subject=subject)
+    fitter = kinematic_fit.Fitter(len(seen.group), 3, 2, spec, config)
+    result = fit(fitter, seen, start)
+    is_thickness = np.array(["THICKNESS" in name for name in template.SHAPE_NAMES])
+    still = is_thickness if subject == "lengths" else np.full_like(is_thickness, True)
+    np.testing.assert_array_equal(result.shape[:, still], 0.0)
+    assert (result.shape[:, ~still] != 0.0).all()
+    if subject == "none":
+        # Thickness alone makes no difference that these two hands would show.
+        assert result.residual_mm.mean() > 1.05 * fitted.residual_mm.mean()
 
 
 def test_samples_of_a_subject_share_a_shape(fitted, seen):

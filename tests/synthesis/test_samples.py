@@ -9,9 +9,10 @@ from tfhand.hand import skeleton, spheres
 from tfhand.synthesis import samples
 
 SPEC = crop.CropSpec(image_size=32)
-CLEAN_64 = samples.SyntheticConfig(noise=False)
-CLEAN = samples.SyntheticConfig(points=4000, noise=False)
+CLEAN_64 = samples.SyntheticConfig(noise="none")
+CLEAN = samples.SyntheticConfig(points=4000, noise="none")
 NOISY = samples.SyntheticConfig(points=4000)
+GAUSSIAN = samples.SyntheticConfig(points=4000, noise="gaussian")
 
 
 def generator(seed=4):
@@ -127,9 +128,20 @@ def test_faults_keep_most_of_the_surface_where_it_was(clean):
     assert ((moved > 20.0).mean()) < 0.1, "edges alone move far"
 
 
-def test_noise_makes_samples_of_the_same_hands_differ():
+def test_gaussian_noise_moves_readings_along_the_axis_and_edges_beside_it(clean):
+    depth_mm = clean["depth_mm"]
+    noisy = samples.gaussian_depth(depth_mm, generator(), SPEC).numpy()
+    before, after = (np.asarray(crop.foreground_mask(d, SPEC.cube_mm)) for d in (depth_mm, noisy))
+    assert (noisy[~after] == SPEC.far_mm).all() and (noisy >= -SPEC.far_mm).all()
+    assert 0.8 < (before & after).sum() / before.sum() < 0.98
+    # Inside a surface half of the readings move by 0.67 deviations, and a little by the jitter.
+    assert 3.0 < np.median(np.abs(noisy - depth_mm)[before & after]) < 6.5
+
+
+@pytest.mark.parametrize("config", [NOISY, GAUSSIAN], ids=["sensor", "gaussian"])
+def test_noise_makes_samples_of_the_same_hands_differ(config):
     a = samples.sample_batch(generator(), 8, SPEC, CLEAN)
-    b = samples.sample_batch(generator(), 8, SPEC, NOISY)
+    b = samples.sample_batch(generator(), 8, SPEC, config)
     np.testing.assert_allclose(a["spheres_mm"], b["spheres_mm"], atol=1e-3)
     assert (a["depth_mm"].numpy() != b["depth_mm"].numpy()).any()
 

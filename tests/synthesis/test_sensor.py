@@ -22,6 +22,7 @@ def plane(depth_mm, shape=(2, 40, 50)):
 # Every fault that draws, as a function of (depth, generator, empty).
 FAULTS = {
     "disparity_noise": sensor.disparity_noise,
+    "gaussian_noise": sensor.gaussian_noise,
     "edge_jitter": lambda depth, rng, empty: sensor.edge_jitter(depth, rng),
     "missing_blobs": lambda depth, rng, empty: sensor.missing_blobs(depth, rng, empty, 0.2),
     "grazing_dropout": lambda depth, rng, empty: sensor.grazing_dropout(
@@ -58,7 +59,7 @@ def test_samples_do_not_see_each_other(name, rng):
     assert (before[0] != after[0]).any()
 
 
-@pytest.mark.parametrize("name", ["disparity_noise", "edge_jitter", "missing_blobs"])
+@pytest.mark.parametrize("name", ["disparity_noise", "gaussian_noise", "edge_jitter", "missing_blobs"])
 def test_samples_draw_their_own_noise(name, rng):
     depth_mm = np.repeat(rng.uniform(700, 900, (1, 32, 40)).astype(np.float32), 2, axis=0)
     faulty = FAULTS[name](depth_mm, generator(), 0.0).numpy()
@@ -95,6 +96,15 @@ def test_disparity_noise_has_the_wished_deviation(noise_px):
         plane(800.0, (2, 200, 200)), generator(), step_px=1e-3, noise_px=noise_px
     ).numpy()
     np.testing.assert_allclose(faulty.std(), 0.2 * 800.0**2 / FB, rtol=0.03)
+
+
+def test_gaussian_noise_has_the_wished_deviation():
+    depth_mm = plane(800.0, (2, 100, 100))
+    sigma_mm = np.array([2.0, 5.0], np.float32)[:, None, None]
+    noise = sensor.gaussian_noise(depth_mm, generator(), sigma_mm=sigma_mm).numpy() - depth_mm
+    # 10,000 draws know a deviation to 0.7 %, a mean to 1 % of it.
+    np.testing.assert_allclose(noise.std(axis=(1, 2)), sigma_mm[:, 0, 0], rtol=0.03)
+    np.testing.assert_allclose(noise.mean(axis=(1, 2)), 0.0, atol=0.2)
 
 
 def test_no_disparity_is_ever_zero():

@@ -56,7 +56,7 @@ def test_damaged_starts_are_refused(tmp_path, content):
 def test_resolved_flags_mean_the_same_in_any_folder(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    values = parse("--workdir=a b", "--data_dir=../data", "--noinit_noise", "--tune_steps=7")
+    values = parse("--workdir=a b", "--data_dir=../data", "--init_noise=none", "--tune_steps=7")
     before = values.flag_values_dict()
     (tmp_path / "resolved.flags").write_text(run_flags.into_string(values))
     assert values.flag_values_dict() == before

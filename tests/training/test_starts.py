@@ -146,16 +146,16 @@ def test_the_shipped_network_estimates_hands():
     network = inference.load_network("shipped")
     cube_mm = pose_network.cube_mm_of(network)
     spec = crop.CropSpec(network.input_shape[1], cube_mm)
-    dataset = synthetic_test.synthetic_dataset(spec, noise=True, count=200)
+    dataset = synthetic_test.synthetic_dataset(spec, noise="sensor", count=200)
     predicted = predictions.predict_dataset(network, dataset, cube_mm=cube_mm, description="")
     assert predicted.score().mean_joint_error_mm < 15.0
 
 
 def test_synthetic_samples_to_score_on():
     spec = crop.CropSpec(32, 300.0)
-    dataset = synthetic_test.synthetic_dataset(spec, noise=False, count=100)
+    dataset = synthetic_test.synthetic_dataset(spec, noise="none", count=100)
     rows = list(dataset.as_numpy_iterator())
-    again = list(synthetic_test.synthetic_dataset(spec, noise=False, count=100).as_numpy_iterator())
+    again = list(synthetic_test.synthetic_dataset(spec, noise="none", count=100).as_numpy_iterator())
     assert len(rows) == 100
     for row, same in zip(rows, again, strict=True):
         assert row["depth_mm"].shape == (1, 32, 32)

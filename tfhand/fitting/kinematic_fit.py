@@ -24,6 +24,12 @@ __all__ = ["FitConfig", "FitResult", "Fitter"]
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
 _TRANSLATION_UNIT_MM = 33.0
 
+_IS_FREE = {
+    "all": np.full(len(template.SHAPE_NAMES), True),
+    "lengths": np.array(["THICKNESS" not in name for name in template.SHAPE_NAMES]),
+    "none": np.full(len(template.SHAPE_NAMES), False),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
@@ -43,6 +49,8 @@ class FitConfig:
         clamp_mm: Largest difference that counts.
         margin_px: How much larger the data terms take the dense spheres' radii, see
             `data_terms.grow_radii`.
+        subject: What of a subject's hand is unknown, where its shape is: `"all"`; `"lengths"`, its
+            thickness being that of the mean hand; or `"none"`.
     """
 
     align_steps: int = 40
@@ -57,6 +65,7 @@ class FitConfig:
     stride: int = 2
     clamp_mm: float = 40.0
     margin_px: float = 0.5
+    subject: str = "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +203,8 @@ class Fitter:
         self._crop_from_ref = tf.Variable(tf.eye(4, batch_shape=[batch, num_views]))
         self._optimizer = keras.optimizers.Adam(config.learning_rate, beta_2=0.99)
         hands = self._hands
+        # Which shape parameters are unknowns, float32 [14].
+        self._free_shape = tf.constant(_IS_FREE[config.subject], tf.float32)
         self._variables = [hands.angles, hands.turn, hands.shift, hands.shape]
         self._optimizer.build(self._variables)
         compiled = functools.partial(tf.function, autograph=False)
@@ -279,4 +290,5 @@ class Fitter:
             loss = self._loss(use_depth)
         *gradients, of_shape = tape.gradient(loss, self._variables)
         # The mean over samples gives each 1 / B of its own gradient, which Adam takes out again.
-        self._optimizer.apply([*gradients, of_shape * fit_shape], self._variables)
+        free_shape = fit_shape * self._free_shape
+        self._optimizer.apply([*gradients, of_shape * free_shape], self._variables)

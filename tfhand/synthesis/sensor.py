@@ -15,6 +15,7 @@ __all__ = [
     "add_background",
     "disparity_noise",
     "edge_jitter",
+    "gaussian_noise",
     "grazing_dropout",
     "missing_blobs",
     "shadow_holes",
@@ -66,6 +67,23 @@ def edge_jitter(depth_mm, rng, sigma_px=0.7):
     flat = tf.reshape(depth_mm, [batch, height * width])
     index = tf.reshape(v * width + u, [batch, height * width])
     return tf.reshape(tf.gather(flat, index, batch_dims=1), shape)
+
+
+def gaussian_noise(depth_mm, rng, empty=0.0, sigma_mm=5.0):
+    """Adds independent noise to every reading.
+
+    No sensor of structured light has it; the public code of the paper's first author does.
+
+    Args:
+        depth_mm: float32 [B, H, W].
+        rng: `tf.random.Generator`.
+        empty: Value of pixels without a reading.
+        sigma_mm: Standard deviation, float or [B, 1, 1].
+
+    Returns:
+        float32 [B, H, W].
+    """
+    return tf.where(depth_mm != empty, depth_mm + sigma_mm * rng.normal(tf.shape(depth_mm)), empty)
 
 
 def _running_max(x):

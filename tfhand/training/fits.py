@@ -117,7 +117,11 @@ def _read_or_fit(path, network, part, options, spec, shape, writes):
             part.ref_from_crop,
             part.group,
             spec,
-            kinematic_fit.FitConfig(steps=options.fit_steps, margin_px=options.margin_px),
+            kinematic_fit.FitConfig(
+                steps=options.fit_steps,
+                margin_px=options.margin_px,
+                subject=options.fit_subject,
+            ),
             options.keep_share,
             options.keep_parts_share,
             shape,

@@ -64,7 +64,12 @@ class InitOptions:
         "What labels supervise: L1 of coordinates, or maps (equation 3).",
         ("coordinates", "maps"),
     )
-    noise: bool = _field(True, "Add a sensor's faults to synthetic samples.")
+    noise: str = _field(
+        "sensor",
+        "Noise of synthetic samples: the faults of a structured-light sensor; gaussian: a pixel of "
+        "jitter and 5 mm along the axis, as in the paper's public code; none.",
+        ("sensor", "gaussian", "none"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +102,12 @@ class FineTuneOptions:
         1.0, "Share of the fingers and palms of the kept fits to learn from.", high=1.0
     )
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
+    fit_subject: str = _field(
+        "all",
+        "What of each subject's hand is fitted: all, lengths (thickness is that of the mean hand), "
+        "or none (the mean hand).",
+        ("all", "lengths", "none"),
+    )
     clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
     stride: int = _field(2, "The data terms use every stride-th row and column.")
     splits: str = _field(
