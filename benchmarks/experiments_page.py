@@ -49,9 +49,13 @@ def write(results, page):
 
 def _style(row):
     """Returns how a row is drawn, alike in all figures."""
-    rows = list(dict.fromkeys(row for _, rows in FIGURES.values() for row in rows))
+    # The recipes first: those of the ten strong colors, which are followed by their light ones.
+    names = sorted(FIGURES, key=lambda name: name != "recipes")
+    rows = list(dict.fromkeys(row for name in names for row in FIGURES[name][1]))
+    index = rows.index(row)
     line = "--" if row == "synth_on_synth" else "-"
-    return {"color": matplotlib.colormaps["tab20"](rows.index(row) % 20), "linestyle": line}
+    color = matplotlib.colormaps["tab20"](2 * (index % 10) + index // 10 % 2)
+    return {"color": color, "linestyle": line}
 
 
 def _table(found):

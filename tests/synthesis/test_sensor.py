@@ -59,7 +59,9 @@ def test_samples_do_not_see_each_other(name, rng):
     assert (before[0] != after[0]).any()
 
 
-@pytest.mark.parametrize("name", ["disparity_noise", "gaussian_noise", "edge_jitter", "missing_blobs"])
+@pytest.mark.parametrize(
+    "name", ["disparity_noise", "gaussian_noise", "edge_jitter", "missing_blobs"]
+)
 def test_samples_draw_their_own_noise(name, rng):
     depth_mm = np.repeat(rng.uniform(700, 900, (1, 32, 40)).astype(np.float32), 2, axis=0)
     faulty = FAULTS[name](depth_mm, generator(), 0.0).numpy()

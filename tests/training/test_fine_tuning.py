@@ -25,11 +25,12 @@ def workdir(tmp_path):
 @pytest.fixture
 def tuned(workdir, make_network, recording, monkeypatch):
     """Runs `fine_tune` with fitting and training replaced by notes of what they were asked."""
-    notes, stop_at, known_poses = [], set(), []
+    notes, stop_at, known_poses, fit_configs = [], set(), [], []
 
     def make_pseudo_labels(network, depth, ref_from_crop, group, spec, config, *shares_and_shape):
         shape = shares_and_shape[-1]
         notes.append(("fit", round(float(np.asarray(shape)[0, 0]), 3)))
+        fit_configs.append(config)
         return pseudo_labels.PseudoLabels(
             np.zeros([len(group), 41, 3], np.float32),
             np.zeros([len(group), 23], np.float32),
@@ -75,7 +76,9 @@ def tuned(workdir, make_network, recording, monkeypatch):
         )
         return notes, result
 
-    run.notes, run.stop_at, run.known_poses = notes, stop_at, known_poses
+    run.notes, run.stop_at, run.known_poses, run.fit_configs = (
+        notes, stop_at, known_poses, fit_configs,
+    )  # fmt: skip
     return run
 
 
@@ -99,6 +102,12 @@ def test_rounds_share_the_shape_and_the_steps(tuned, make_network, workdir):
     _, again = tuned()
     assert notes == []
     assert first_weight(again) == first_weight(network)
+
+
+def test_fits_are_made_as_the_options_say(tuned):
+    tuned(rounds=1, fit_steps=7, margin_px=0.25, fit_subject="lengths")
+    (config,) = tuned.fit_configs
+    assert (config.steps, config.margin_px, config.subject) == (7, 0.25, "lengths")
 
 
 def test_synthetic_samples_are_drawn_near_the_fits_that_were_kept(tuned, recording):

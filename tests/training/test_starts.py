@@ -155,7 +155,9 @@ def test_synthetic_samples_to_score_on():
     spec = crop.CropSpec(32, 300.0)
     dataset = synthetic_test.synthetic_dataset(spec, noise="none", count=100)
     rows = list(dataset.as_numpy_iterator())
-    again = list(synthetic_test.synthetic_dataset(spec, noise="none", count=100).as_numpy_iterator())
+    again = list(
+        synthetic_test.synthetic_dataset(spec, noise="none", count=100).as_numpy_iterator()
+    )
     assert len(rows) == 100
     for row, same in zip(rows, again, strict=True):
         assert row["depth_mm"].shape == (1, 32, 32)

@@ -78,7 +78,6 @@ def noisy_depth(depth_mm, rng, spec, distance_mm):
     def strength(low, high):
         return rng.uniform([batch, 1, 1], low, high)
 
-    far = spec.far_mm
     # A pixel of the crop averages several of the sensor: its jitter is a fraction of a pixel.
     noisy = sensor.edge_jitter(depth_mm, rng, strength(0.0, 0.45))
     distance = distance_mm[:, None, None]
