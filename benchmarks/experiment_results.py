@@ -8,7 +8,15 @@ from experiment_rows import ROWS
 from tfhand import files
 from tfhand.evaluation.metrics import Scores
 
-__all__ = ["is_of_today", "mean_and_spread", "minutes", "read", "scores_of"]
+__all__ = [
+    "changed_flags",
+    "is_of_today",
+    "mean_and_spread",
+    "mean_difference",
+    "minutes",
+    "read",
+    "scores_of",
+]
 
 _METHODS = ("with_labels", "self_supervised", "synthetic_only")
 
@@ -61,6 +69,30 @@ def mean_and_spread(runs):
     """Returns mean and standard deviation of a row's mean joint error over its seeds, as text."""
     errors_mm = [scores_of(run).mean_joint_error_mm for run in runs]
     return f"{np.mean(errors_mm):.2f} ± {np.std(errors_mm, ddof=1):.2f} ({len(runs)} seeds)"
+
+
+def mean_difference(pairs):
+    """Returns how much larger the mean joint error of the first of a pair is, as text.
+
+    Args:
+        pairs: Two results of one seed each, for every seed.
+    """
+    errors_mm = [[scores_of(run).mean_joint_error_mm for run in pair] for pair in pairs]
+    larger = [first - second for first, second in errors_mm]
+    spread = f" ± {np.std(larger, ddof=1):.2f} ({len(larger)} seeds)" if len(larger) > 1 else ""
+    return f"{np.mean(larger):+.2f}{spread}"
+
+
+def changed_flags(run, other):
+    """Returns the flags in which a run differs from another one, with its values.
+
+    Those that only score more, or that change no result, are left out.
+    """
+    return {
+        k: str(v).lower() if isinstance(v, bool) else v
+        for k, v in experiment_runs.changed_flags(run["flags"], other["flags"]).items()
+        if k != "test_fit"
+    }
 
 
 def minutes(run):

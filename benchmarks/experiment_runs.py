@@ -18,7 +18,8 @@ from tfhand import commands, files, train
 from tfhand.training import options, precision, preemption, provenance
 
 __all__ = [
-    "Experiment", "are_equal", "flags_of", "parse", "records_of", "run_row", "stoppable",
+    "Experiment", "are_equal", "changed_flags", "flags_of", "parse", "records_of", "run_row",
+    "stoppable",
 ]  # fmt: skip
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -89,13 +90,19 @@ def stoppable():
 
 
 def are_equal(found, wanted):
-    """Whether the flags of a result are those of `flags_of`, but for those without an effect.
+    """Whether the flags of a result are those of `flags_of`, but for those without an effect."""
+    return not changed_flags(wanted, found)
 
-    A flag that is newer than the result had the value that is now its default.
+
+def changed_flags(wanted, found):
+    """Returns those of `wanted` that `found` has with another value, but for those without effect.
+
+    A flag that is newer than a result had the value that is now its default.
     """
     defaults = flags_of(())
-    compared = set(wanted) - _NO_EFFECT
-    return all(found.get(k, defaults[k]) == wanted[k] for k in compared)
+    names = sorted({*wanted, *defaults} - _NO_EFFECT)
+    values = {k: wanted.get(k, defaults.get(k)) for k in names}
+    return {k: v for k, v in values.items() if found.get(k, defaults.get(k)) != v}
 
 
 def flags_of(flag_files):

@@ -15,6 +15,9 @@ _COLUMNS = (
     "experiment", "paper, mm", "ours, mm", "over seeds, mm", "median", "within 20 mm",
     "within 40 mm", "fitted to the view, mm", "minutes", "commit", "flag file",
 )  # fmt: skip
+_DIFFERENCE_COLUMNS = (
+    "experiment", "compared with", "changed", "difference, mm", "in the paper, mm",
+)  # fmt: skip
 
 
 def write(results, page):
@@ -22,7 +25,8 @@ def write(results, page):
 
     Rows and curves show the first seed of a row, so that rows of one seed can be compared; where
     there are more with equal flags, a column has their mean and standard deviation. A row without
-    a result of the flags that its file has now says that the file was changed since.
+    a result of the flags that its file has now says that the file was changed since. A second table
+    has what each row changes of another one, over the seeds that both have.
 
     Args:
         results: `pathlib.Path` of the folder with the results, `ROW/seed-N.json`.
@@ -39,7 +43,8 @@ def write(results, page):
         if len(scores) > 1:
             figures.draw_success_curves(scores, results / f"{name}.png", title, styles)
             drawn.append(f"![{title}]({_relative(results, page)}/{name}.png)")
-    text = "\n".join([BEGIN, "", *_table(found), "", *drawn, "", END])
+    tables = [*_table(found), "", *_differences(found)]
+    text = "\n".join([BEGIN, "", *tables, "", *drawn, "", END])
     old = page.read_text() if page.exists() else f"{BEGIN}{END}\n"
     if old.count(BEGIN) != 1 or old.count(END) != 1:
         raise ValueError(f"Expected one {BEGIN} and one {END} in {page}.")
@@ -76,6 +81,28 @@ def _table(found):
             experiment_results.minutes(run),
             run["commit"],
             flag_file + ("" if experiment_results.is_of_today(run) else ", changed since"),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _differences(found):
+    yield "| " + " | ".join(_DIFFERENCE_COLUMNS) + " |"
+    yield "|---|---|---|---:|---:|"
+    for name, runs in found.items():
+        other = ROWS[name].compared_with
+        by_seed = {run["seed"]: run for run in found.get(other, ())}
+        pairs = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
+        if not pairs:
+            continue
+        flags = experiment_results.changed_flags(*pairs[0])
+        papers_mm = [ROWS[row].paper_mm for row in (name, other)]
+        cells = [
+            ROWS[name].label,
+            ROWS[other].label,
+            # A row that changes more than a few is a recipe of its own.
+            ", ".join(f"`--{k}={v}`" for k, v in flags.items()) if len(flags) < 4 else "",
+            experiment_results.mean_difference(pairs),
+            "" if None in papers_mm else f"{papers_mm[0] - papers_mm[1]:+.2f}",
         ]
         yield "| " + " | ".join(cells) + " |"
 

@@ -37,6 +37,7 @@ def write_result(folder, row, seed, metrics, **changed):
     path.parent.mkdir(parents=True, exist_ok=True)
     flag_files = [f"configs/experiments/{row}.flags"]
     result = {
+        "seed": seed,
         "flag_files": flag_files,
         "flags": experiment_runs.flags_of(flag_files) | changed,
         "commit": "abc",
@@ -75,6 +76,36 @@ def test_table_and_curves(tmp_path):
     # Once more gives the same.
     experiments_page.write(results, page)
     assert page.read_text() == text
+
+
+def test_what_a_row_changes_is_told_over_the_seeds_that_both_have(tmp_path):
+    results, page = tmp_path / "experiments", tmp_path / "experiments.md"
+    measured = {
+        "synth_noise": (14.0,),
+        "best": (10.0, 11.0, 12.0),
+        "best_without_gate": (10.5, 11.1),
+        "best_without_augmentation": (9.0,),
+        "best_teacher": (13.0,),
+        "multi_view_100": (13.0,),
+        "single_view_100": (13.5,),
+    }
+    for row, errors_mm in measured.items():
+        for seed, error_mm in enumerate(errors_mm, start=1):
+            write_result(results, row, seed, {"self_supervised": scores(error_mm)})
+    experiments_page.write(results, page)
+    labels = {name: row.label for name, row in experiment_rows.ROWS.items()}
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
+    found = {row[0]: row[1:] for row in rows if len(row) in (4, 5)}
+    best = labels["best"]
+    gate = [best, "`--tune_keep_share=1.0`", "+0.30 ± 0.28 (2 seeds)"]
+    assert found[labels["best_without_gate"]][:3] == gate
+    augmentation = [best, "`--tune_augment=false`", "-1.00"]
+    assert found[labels["best_without_augmentation"]][:3] == augmentation
+    assert found[labels["single_view_100"]][2:] == ["+0.50", "+5.17"]
+    # A recipe of its own, not a few flags.
+    assert found[best][:3] == [labels["synth_noise"], "", "-4.00"]
+    # What it is compared with has not been run.
+    assert labels["best_teacher"] not in found
 
 
 def test_seeds_of_other_flags_are_not_averaged(tmp_path):
