@@ -9,6 +9,8 @@ __all__ = ["write"]
 
 _PAPER, _HERE, _RUN_AT = "# The paper, on NYU: ", "# Here, in mm: ", "# Run at "
 
+_SCORED_ON = {"recording": "embedded recording", "synthetic": "synthetic hands"}
+
 
 def write(results, folder):
     """Replaces the lines with numbers in the headers of flag files, above the first flag.
@@ -18,7 +20,7 @@ def write(results, folder):
         folder: `pathlib.Path` of the flag files, `ROW.flags`; one that is missing is left out.
 
     Raises:
-        ValueError: If there is no result.
+        NoScoresError: If there is no result with a score.
     """
     found = experiment_results.read(results)
     for name, row in ROWS.items():
@@ -42,8 +44,9 @@ def _measured(runs):
     error_mm = experiment_results.scores_of(run).mean_joint_error_mm
     seeds = f"; {experiment_results.mean_and_spread(runs)}" if len(runs) > 1 else ""
     changed = "" if experiment_results.is_of_today(run) else " Changed since."
+    scored_on = _SCORED_ON[run["flags"]["test_on"]]
     return [
-        f"{_HERE}{error_mm:.2f}{seeds}, embedded recording{size}.",
+        f"{_HERE}{error_mm:.2f}{seeds}, {scored_on}{size}.",
         f"{_RUN_AT}{run['commit']} in {experiment_results.minutes(run)} min "
         f"on {machine['cores']} cores ({machine['cpu']}).{changed}",
     ]

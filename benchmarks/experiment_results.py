@@ -9,6 +9,7 @@ from tfhand import files
 from tfhand.evaluation.metrics import Scores
 
 __all__ = [
+    "NoScoresError",
     "changed_flags",
     "is_of_today",
     "mean_and_spread",
@@ -19,6 +20,10 @@ __all__ = [
 ]
 
 _METHODS = ("with_labels", "self_supervised", "synthetic_only")
+
+
+class NoScoresError(ValueError):
+    """There is no result, or none of records that have labels."""
 
 
 def read(results):
@@ -34,14 +39,14 @@ def read(results):
         Dict from row to its results, by seed.
 
     Raises:
-        ValueError: If there is no result.
+        NoScoresError: If there is no result with a score.
     """
     found = {name: _with_equal_flags(_read_seeds(results / name)) for name in ROWS}
     # Records without labels give no score.
     found = {name: [run for run in runs if _method(run)] for name, runs in found.items()}
     found = {name: runs for name, runs in found.items() if runs}
     if not found:
-        raise ValueError(f"Expected results in {results}, found none.")
+        raise NoScoresError(f"Expected results of labeled records in {results}, found none.")
     return found
 
 

@@ -12,14 +12,15 @@ import sys
 
 import measure
 from absl import flags
+from experiment_rows import ROWS
 
 from data_prep import records
 from tfhand import commands, files, train
 from tfhand.training import options, precision, preemption, provenance
 
 __all__ = [
-    "Experiment", "are_equal", "changed_flags", "flags_of", "parse", "records_of", "run_row",
-    "stoppable",
+    "Experiment", "are_equal", "changed_flags", "check_results", "flags_of", "parse", "records_of",
+    "run_row", "stoppable",
 ]  # fmt: skip
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -43,14 +44,19 @@ class Experiment:
     Attributes:
         name: Of the row.
         seed: Seed of its trainings.
-        flag_files: Its flag files, later ones win.
+        size: Flag files that come after the row's.
         data_dir: `pathlib.Path` of the records.
     """
 
     name: str
-    seed: str
-    flag_files: tuple[str, ...]
+    seed: int
+    size: tuple[str, ...]
     data_dir: pathlib.Path
+
+    @property
+    def flag_files(self):
+        """Paths from the root of the checkout, later ones win."""
+        return (f"configs/experiments/{self.name}.flags", *self.size)
 
     @property
     def arguments(self):
@@ -173,13 +179,17 @@ def run_row(experiment, workdir, results):
         results: `pathlib.Path` of the folder of results.
 
     Raises:
-        ValueError: If a result there is one of other records or of another size, or a training
-            failed.
+        ValueError: If a training failed.
         SystemExit: With the status of a training that was stopped, to be gone on with.
     """
     what = f"{experiment.name}, seed {experiment.seed}"
     made_of = experiment.made_of()
-    _check_results(results, made_of["data"], experiment)
+    other = ROWS[experiment.name].compared_with
+    if other is not None:
+        flag_files = dataclasses.replace(experiment, name=other).flag_files
+        if are_equal(made_of["flags"], flags_of(flag_files)):
+            print(f"{what}: at this size it is {other}, and left out.", flush=True)
+            return
     output = results / experiment.name / f"seed-{experiment.seed}.json"
     if output.exists():
         found = files.read_json(output)
@@ -201,7 +211,7 @@ def run_row(experiment, workdir, results):
         output,
         {
             "row": experiment.name,
-            "seed": int(experiment.seed),
+            "seed": experiment.seed,
             "flag_files": list(experiment.flag_files),
             **made_of,
             "commit": _commits(places),
@@ -216,19 +226,28 @@ def run_row(experiment, workdir, results):
     )
 
 
-def _check_results(results, data, experiment):
-    """Checks that all results in a folder are of the same records and size."""
-    size = list(experiment.flag_files[1:])
+def check_results(results, data_dir, size):
+    """Checks that all results in a folder are of some records and size.
+
+    Args:
+        results: `pathlib.Path` of the folder of results.
+        data_dir: `pathlib.Path` of the records.
+        size: Flag files that come after those of the rows.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    data = _hash(records_of(data_dir))
     for path in sorted(results.glob("*/seed-*.json")):
         found, remedy = files.read_json(path), "give another --results and --page"
         if found.get("data") != data:
             raise ValueError(
-                f"Expected in {path} a result of the records in {experiment.data_dir}, found one "
+                f"Expected in {path} a result of the records in {data_dir}, found one "
                 f"of others: {remedy}."
             )
-        if found["flag_files"][1:] != size:
+        if found["flag_files"][1:] != list(size):
             raise ValueError(
-                f"Expected in {path} a result with {size} after the row's flag file, found one "
+                f"Expected in {path} a result with {list(size)} after the row's flag file, found one "
                 f"with {found['flag_files'][1:]}: {remedy}."
             )
 

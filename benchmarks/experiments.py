@@ -13,9 +13,11 @@ A row that fails is named at the end; the others run. Exit status 75: stopped by
 command goes on.
 """
 
+import contextlib
 import pathlib
 
 import experiment_headers
+import experiment_results
 import experiment_runs
 import experiments_page
 from absl import flags
@@ -38,7 +40,7 @@ def define_flags(flag_values):
     define(flags.DEFINE_string, "data_dir", None, "Records; none: the embedded recording.")
     define(flags.DEFINE_string, "size_flags", None, "A flag file that comes after each row's.")
     define(flags.DEFINE_list, "only", list(ROWS), "Rows to run.")
-    define(flags.DEFINE_list, "seeds", ["1"], "Seeds of the trainings.")
+    define(flags.DEFINE_list, "seeds", ["1"], "Seeds of the trainings, integers.")
     define(flags.DEFINE_string, "results", str(RESULTS), "Folder of JSON.")
     define(flags.DEFINE_string, "page", str(ROOT / "docs" / "experiments.md"), "Page to write.")
 
@@ -47,6 +49,9 @@ def main(values):
     unknown = sorted(set(values.only) - {*ROWS, ""})
     if unknown:
         raise ValueError(f"--only: expected some of {list(ROWS)}, received {unknown}.")
+    for seed in values.seeds:
+        if not seed.isdecimal():
+            raise ValueError(f"--seeds: expected integers, received {seed!r}.")
     workdir = pathlib.Path(values.workdir).resolve()
     with experiment_runs.stoppable(), files.alone_in(workdir, "running experiments", ".lock"):
         _run(values, workdir)
@@ -59,16 +64,17 @@ def _run(values, workdir):
     failed = []
     if rows:
         data_dir = pathlib.Path(values.data_dir or _embedded_recording(workdir, size))
-    for seed in values.seeds:
+        experiment_runs.check_results(results, data_dir, size)
+    for seed in map(int, values.seeds):
         for name in rows:
-            flag_files = (f"configs/experiments/{name}.flags", *size)
-            experiment = experiment_runs.Experiment(name, seed, flag_files, data_dir)
+            experiment = experiment_runs.Experiment(name, seed, size, data_dir)
             try:
                 experiment_runs.run_row(experiment, workdir, results)
-                _write_numbers(results, pathlib.Path(values.page))
             except (flags.Error, ValueError, OSError) as error:
                 failed.append(f"{name}, seed {seed}: {error}")
                 print(failed[-1], flush=True)
+            with contextlib.suppress(experiment_results.NoScoresError):
+                _write_numbers(results, pathlib.Path(values.page))
     if failed:
         raise ValueError(f"Expected all rows to run, {len(failed)} did not: {'; '.join(failed)}")
     _write_numbers(results, pathlib.Path(values.page))

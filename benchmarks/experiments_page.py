@@ -33,7 +33,8 @@ def write(results, page):
         page: `pathlib.Path` of the Markdown page; made if missing.
 
     Raises:
-        ValueError: If there is no result, or the page has no marks.
+        NoScoresError: If there is no result with a score.
+        ValueError: If the page has no marks.
     """
     found = experiment_results.read(results)
     drawn = []

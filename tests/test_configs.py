@@ -133,6 +133,8 @@ def test_a_row_differs_from_another_by_what_it_is_about(row, size):
         expected = {k: v for k, v in expected.items() if k not in OF_LENGTH}
     changed = {k: v for k, v in found.items() if v != base[k] and k != "flagfile"}
     assert changed == expected
+    # What the driver leaves out.
+    assert changed or (row, size) == ("multi_view_50_alone", "nyu")
 
 
 def test_recipes_side_by_side_have_the_same_length():

@@ -16,6 +16,7 @@ from tfhand.geometry import crop
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import experiment_results  # noqa: E402
 import experiment_runs  # noqa: E402
 import experiments  # noqa: E402
 
@@ -46,7 +47,7 @@ def trainings(monkeypatch):
         for path, content in (
             ("provenance.json", [{"commit": commit}]),
             ("tune/done.json", {"seconds": 90.0}),
-            ("report/metrics.json", {"self_supervised": SCORES}),
+            ("report/metrics.json", {"self_supervised": SCORES} if SCORES else {}),
         ):
             (workdir / path).parent.mkdir(parents=True, exist_ok=True)
             (workdir / path).write_text(json.dumps(content))
@@ -142,6 +143,40 @@ def test_a_result_of_other_records_is_not_taken_and_not_lost(trainings, run, tmp
     assert result(tmp_path, "best") == before
     run("best", f"--results={tmp_path / 'more'}")
     assert trainings.called == ["start", "best", "best"]
+
+
+def test_results_of_other_records_are_told_once(trainings, run, data_dir):
+    run("best")
+    (data_dir / "d").write_text("others")
+    with pytest.raises(ValueError, match="found one of others") as raised:
+        run("best,with_labels,synth_noise")
+    assert str(raised.value).count("found one of others") == 1
+
+
+def test_rows_that_a_size_makes_alike_are_left_out(trainings, run, tmp_path, capsys):
+    size = tmp_path / "size.flags"
+    size.write_text("--tune_batch=24\n")
+    run("multi_view_50,multi_view_50_alone", f"--size_flags={size}")
+    assert trainings.called == ["start", "multi_view_50"]
+    assert "at this size it is multi_view_50, and left out" in capsys.readouterr().out
+    run("multi_view_50_alone", f"--results={tmp_path / 'more'}")
+    assert trainings.called[2:] == ["multi_view_50_alone"]
+
+
+def test_records_without_labels_run_and_have_no_page(trainings, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "SCORES", None)
+    with pytest.raises(experiment_results.NoScoresError, match="labeled records"):
+        run("best,with_labels")
+    assert trainings.called == ["start", "best", "with_labels"]
+    assert "metrics" in result(tmp_path, "with_labels")
+    assert not (tmp_path / "page.md").exists()
+
+
+@pytest.mark.parametrize("seeds", ["one", "1,", "1.5", "-1"])
+def test_seeds_that_are_none(trainings, run, seeds):
+    with pytest.raises(ValueError, match="--seeds: expected integers"):
+        run("best", f"--seeds={seeds}")
+    assert trainings.called == []
 
 
 def test_a_row_that_fails_does_not_stop_the_others(trainings, run, tmp_path):

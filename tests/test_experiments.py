@@ -151,6 +151,17 @@ def test_headers_of_flag_files(tmp_path):
         assert "on NYU" not in (configs / "best.flags").read_text()
 
 
+def test_a_header_says_what_was_scored_on(tmp_path):
+    results, configs = tmp_path / "experiments", tmp_path / "configs"
+    configs.mkdir()
+    write_result(results, "synth_on_synth", 1, {"synthetic_only": scores(12.0)})
+    (configs / "synth_on_synth.flags").write_text("# Kept.\n--seed=3\n")
+    experiment_headers.write(results, configs)
+    assert "# Here, in mm: 12.00, synthetic hands.\n" in (
+        (configs / "synth_on_synth.flags").read_text()
+    )
+
+
 def test_headers_of_files_that_were_changed_or_are_missing(tmp_path):
     results, configs = tmp_path / "experiments", tmp_path / "configs"
     configs.mkdir()

@@ -42,6 +42,14 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "Replace estimates by a hand fitted to the depth of --view, or of all views of a sample.",
         flag_values=flag_values,
     )
+    flags.DEFINE_enum(
+        "fit_shape",
+        "subject",
+        ("subject", "sample"),
+        "Whether those hands have one shape for all samples of a subject, or each its own, as "
+        "where a person has been seen in one frame.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_string("labels", None, "Text file of labels.", flag_values=flag_values)
     flags.DEFINE_list("predictions", [], "Text files of predictions.", flag_values=flag_values)
     flags.DEFINE_string("output", None, "JSON file for the scores.", flag_values=flag_values)
@@ -102,7 +110,10 @@ def _score_model(options):
     )
     if options.fit != "none":
         view = options.view if options.fit == "view" else None
-        predicted = fitted.fit_predictions(predicted, dataset, info.spec, view=view)
+        share_shape = options.fit_shape == "subject"
+        predicted = fitted.fit_predictions(
+            predicted, dataset, info.spec, view=view, share_shape=share_shape
+        )
     skipped = info.splits[options.split].skipped
     if skipped:
         reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in skipped.items())

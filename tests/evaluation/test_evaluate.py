@@ -179,7 +179,7 @@ def moved_fits(monkeypatch):
     notes = []
 
     def fit_samples(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
-        notes.append((depth_mm.shape[:2], group.tolist()))
+        notes.append((depth_mm.shape[:2], None if group is None else group.tolist()))
         moved = estimate_mm + np.float32([0.0, 6.0, 0.0])
         return kinematic_fit.FitResult(moved, *[None] * 7)
 
@@ -207,6 +207,12 @@ def test_a_fit_to_all_views_is_one_hand(constant_model, data_dir, tmp_path, move
     assert moved_fits == [((5, 2), [0] * 5)]
     scores = report.read_metrics(output)
     assert np.isfinite(scores["n"].mean_joint_error_mm)
+
+
+def test_fits_with_a_shape_for_each_sample(constant_model, data_dir, moved_fits):
+    path = f"--model={constant_model[0]}"
+    assert run(path, f"--data_dir={data_dir}", "--fit=view", "--fit_shape=sample") == 0
+    assert moved_fits == [((5, 1), None)]
 
 
 def test_a_fit_that_is_no_number_leaves_the_estimate(monkeypatch):

@@ -14,14 +14,9 @@ INTRINSICS = np.float32([588.04, 587.08, 320.0, 240.0])
 CENTER = np.float32([20.0, -10.0, 800.0])
 
 
-@pytest.fixture(scope="module")
-def frame():
-    """A camera frame of the spheres of a right hand at rest, and their centers."""
-    model = spheres.load()
-    truth = (model.centers_mm - model.centers_mm.mean(axis=0)).astype(np.float32)
-    # Fingers up in the image, the palm toward the camera.
-    truth = truth @ np.float32([[1, 0, 0], [0, -1, 0], [0, 0, -1]]).T
-    dense, radii = spheres.dense_spheres(tf.constant(truth[None]), tf.constant(model.radii_mm))
+def see(centers_mm, radii_mm):
+    """Draws spheres around CENTER as a camera sees them, [480, 640]."""
+    dense, radii = spheres.dense_spheres(tf.constant(centers_mm[None]), tf.constant(radii_mm))
     depth = rendering.render_depth(dense, radii, image_size=480, cube_mm=480.0).numpy()[0]
     # One mm a pixel: an orthographic picture, put where the camera sees about that.
     picture = np.zeros([480, 640], np.float32)
@@ -34,7 +29,17 @@ def frame():
     u = np.rint(x / z * INTRINSICS[0] + INTRINSICS[2]).astype(int)
     v = np.rint(y / z * INTRINSICS[1] + INTRINSICS[3]).astype(int)
     picture[v, u] = z
-    return picture, truth + CENTER
+    return picture
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """A camera frame of the spheres of a right hand at rest, and their centers."""
+    model = spheres.load()
+    truth = (model.centers_mm - model.centers_mm.mean(axis=0)).astype(np.float32)
+    # Fingers up in the image, the palm toward the camera.
+    truth = truth @ np.float32([[1, 0, 0], [0, -1, 0], [0, 0, -1]]).T
+    return see(truth, model.radii_mm), truth + CENTER
 
 
 def error_mm(found, truth):
@@ -109,8 +114,28 @@ def test_the_shape_that_was_learned_is_used(fits, frame, estimates, monkeypatch)
     monkeypatch.setattr(kinematic_fit.Fitter, "fit", fit)
     config = kinematic_fit.FitConfig(align_steps=3, steps=3)
     learning = frame_fits.FrameFits(SPEC, config=config)
+    assert learning.shape is None
     learning.learn_shape(*arguments(picture, estimates))
     assert np.abs(learning.shape).max() > 0.0
     learning(*arguments(picture, estimates))
-    assert [fit_shape for fit_shape, _ in seen] == [True, False]
-    np.testing.assert_array_equal(seen[1][1], learning.shape[None])
+    learned, used = seen
+    assert (learned[0], used[0]) == (True, False)
+    assert learned[1].shape[0] == 1
+    np.testing.assert_array_equal(used[1], np.tile(learning.shape, (frame_fits._BATCH, 1)))
+
+
+def test_until_a_shape_is_learned_every_frame_has_its_own(fits, frame, estimates):
+    picture, truth = frame
+    # The same pose of a larger hand, between two pictures of the first.
+    larger = 1.15 * (truth - CENTER)
+    pictures = np.stack([picture, see(larger, 1.15 * spheres.load().radii_mm), picture])
+    starts = np.stack([estimates[0], estimates[1] - truth + larger + CENTER, estimates[0]])
+    _, intrinsics, center, _ = arguments(picture, starts)
+    found = fits(pictures, intrinsics, center, starts)
+    np.testing.assert_array_equal(found[0], found[2])
+    own = error_mm(found[1:2], larger + CENTER)
+    of_mean_hand = frame_fits.FrameFits(SPEC)
+    of_mean_hand._fitters = fits._fitters
+    of_mean_hand.shape = np.zeros(14, np.float32)
+    other = of_mean_hand(pictures, intrinsics, center, starts)
+    assert own < 0.7 * error_mm(other[1:2], larger + CENTER)

@@ -22,13 +22,14 @@ class Bookkeeper:
         del spec, config
         type(self).made = self
         self.batch, self.num_views, self.num_groups = batch, num_views, num_groups
-        self.calls = []
+        self.calls, self.found_from = [], []
 
     def fit(self, estimate_mm, depth_mm, ref_from_crop, group, shape, fit_shape):
         assert len(estimate_mm) == len(depth_mm) == len(ref_from_crop) == len(group) == self.batch
         self.calls.append((fit_shape, depth_mm[:, 0, 0, 0].copy(), np.array(shape)))
         if fit_shape:
             counts = np.bincount(group, minlength=self.num_groups)
+            self.found_from.append(counts)
             shape = np.tile(counts[:, None], (1, 14)).astype(np.float32)
         number = depth_mm[:, 0, 0, 0]
         angles = np.tile(number[:, None], (1, 23))
@@ -181,3 +182,14 @@ def test_estimates_are_the_median_in_the_reference_frame():
     found = pseudo_labels.estimate_in_ref(network, depth, ref_from_crop.numpy(), 300.0)
     # Two right views enclose the median, coordinate by coordinate.
     np.testing.assert_allclose(found, truth, atol=FLOAT_MM)
+
+
+def test_without_groups_no_two_samples_of_a_batch_share_a_shape(inputs):
+    number, (_, depth, ref_from_crop, _, *rest) = inputs
+    estimate = np.tile(number[:, None, None], (1, 41, 3))
+    found = batched_fits.fit_samples(estimate, depth, ref_from_crop, None, *rest)
+    np.testing.assert_allclose(found.spheres_mm[:, 0, 0], number + 1.0, atol=FLOAT_MM)
+    assert Bookkeeper.made.num_groups == 6 and found.shape.shape == (0, 14)
+    assert [fit_shape for fit_shape, _, _ in Bookkeeper.made.calls] == [True, True, True]
+    for shapes in Bookkeeper.made.found_from[:2]:
+        np.testing.assert_array_equal(shapes, np.ones(6))

@@ -22,9 +22,10 @@ def fit_predictions(
     spec: crop.CropSpec,
     *,
     view: int | None = None,
+    share_shape: bool = True,
     config: kinematic_fit.FitConfig | None = None,
 ) -> Predictions:
-    """Fits one hand to each sample, with one shape for all samples of a subject.
+    """Fits one hand to each sample.
 
     Labels take no part.
 
@@ -34,6 +35,8 @@ def fit_predictions(
         spec: Crops of the data set.
         view: Fits to what this view sees alone, and leaves the others; None: to all views of the
             sample together.
+        share_shape: Whether all samples of a subject have one shape; otherwise each has its own, as
+            where a person has been seen in one frame.
         config: Settings of the fits; None: the default ones.
 
     Returns:
@@ -45,7 +48,7 @@ def fit_predictions(
     rows = list(dataset.as_numpy_iterator())
     depth_mm = np.stack([row["depth_mm"] for row in rows])
     subjects = [row["subject"] for row in rows]
-    group = np.unique(subjects, return_inverse=True)[1]
+    group = np.unique(subjects, return_inverse=True)[1] if share_shape else None
     ref_from_view = np.stack([row["ref_from_view"] for row in rows])
     ref_from_crop = rigid.ref_from_crop(ref_from_view, predicted.center_mm).numpy()
     if view is not None and not 0 <= view < depth_mm.shape[1]:

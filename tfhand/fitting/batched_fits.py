@@ -18,29 +18,37 @@ _SHAPE_SAMPLES = 36
 def fit_samples(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
     """Fits one hand to all views of each sample: first shapes, from some samples, then the rest.
 
+    Without groups, every sample has a shape of its own, found with its pose.
+
     Args:
         estimate_mm: float32 [n, 41, 3], reference frame, from which the fits start.
         depth_mm: float32 [n, V, S, S], crop depth.
         ref_from_crop: float32 [n, V, 4, 4].
-        group: int [n], samples of one subject share a number from 0.
+        group: int [n], samples of one subject share a number from 0; or None.
         spec: `crop.CropSpec`.
         config: `kinematic_fit.FitConfig`.
         shape: Optional float32 [G, 14] to start from.
 
     Returns:
-        `kinematic_fit.FitResult` of n samples and G shapes.
+        `kinematic_fit.FitResult` of n samples and G shapes; without groups none.
     """
+    is_grouped = group is not None
+    if not is_grouped:
+        # As many as a batch has samples, of which no two share one.
+        group = np.arange(len(depth_mm), dtype=np.int32) % _batch_size(depth_mm)
     samples = (estimate_mm, depth_mm, ref_from_crop, group)
-    batches = _Batches(samples, _start_shape(group, shape), spec, config)
-    shape = batches.find_shape()
+    shape = _start_shape(group, shape)
+    batches = _Batches(samples, shape, spec, config)
+    if is_grouped:
+        shape = batches.find_shape()
     parts = []
     starts = range(0, len(depth_mm), batches.size)
     for start in tqdm(starts, desc="fitting hands", unit="batch"):
         rows = np.arange(start, min(start + batches.size, len(depth_mm)))
-        found = vars(batches.fit(rows, shape, False))
+        found = vars(batches.fit(rows, shape, not is_grouped))
         parts.append({k: v[: len(rows)] for k, v in found.items() if k != "shape"})
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return kinematic_fit.FitResult(**columns, shape=shape)
+    return kinematic_fit.FitResult(**columns, shape=shape if is_grouped else shape[:0])
 
 
 def find_shapes(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
@@ -69,7 +77,8 @@ def refine(spheres_mm, depth_mm, ref_from_crop, group, spec, config, shape=None)
         spheres_mm: float32 [n, V, 41, 3], estimates in the crop frames.
         depth_mm: float32 [n, V, S, S], crop depth.
         ref_from_crop: float32 [n, V, 4, 4].
-        group: int [n], samples of one subject share a number from 0, and their shape.
+        group: int [n], samples of one subject share a number from 0, and their shape; or None, as
+            for `fit_samples`.
         spec: `crop.CropSpec`.
         config: `kinematic_fit.FitConfig`.
         shape: As for `fit_samples`.
@@ -90,7 +99,7 @@ class _Batches:
     def __init__(self, samples, shape, spec, config):
         self._samples, self._shape = samples, shape
         _, depth_mm, _, self._group = samples
-        self.size = min(_BATCH, max(len(depth_mm), 1))
+        self.size = _batch_size(depth_mm)
         self._fitter = kinematic_fit.Fitter(self.size, depth_mm.shape[1], len(shape), spec, config)
 
     def fit(self, rows, shape, fit_shape):
@@ -106,6 +115,10 @@ class _Batches:
             members = np.flatnonzero(self._group == g)
             chosen.append(members[np.linspace(0, len(members) - 1, count).astype(int)])
         return self.fit(np.unique(np.concatenate(chosen)), self._shape, True).shape
+
+
+def _batch_size(depth_mm):
+    return min(_BATCH, max(len(depth_mm), 1))
 
 
 def _start_shape(group, shape):

@@ -1,4 +1,8 @@
-"""Hands fitted to single depth frames of one person, starting from estimates. Not in the paper."""
+"""Hands fitted to single depth frames of one person, starting from estimates. Not in the paper.
+
+Until the person's shape is known, each frame has its own, which is far nearer to the truth than
+the mean hand (docs/experiments.md).
+"""
 
 import numpy as np
 
@@ -16,8 +20,8 @@ class FrameFits:
     """Fits the kinematic hand to what one camera sees, with the shape of one person.
 
     Attributes:
-        shape: float32 [14], see `hand.template.SHAPE_NAMES`: that of the mean hand until
-            `learn_shape` finds another.
+        shape: float32 [14], see `hand.template.SHAPE_NAMES`; None, and one a frame, until
+            `learn_shape` finds it.
     """
 
     def __init__(self, spec, is_left=False, config=None):
@@ -31,7 +35,7 @@ class FrameFits:
         self._spec, self._is_left = spec, is_left
         self._config = config or kinematic_fit.FitConfig()
         self._fitters = {}
-        self.shape = np.zeros([len(template.SHAPE_NAMES)], np.float32)
+        self.shape = None
 
     def __call__(self, depth_mm, intrinsics, center_mm, spheres_mm):
         """Fits a hand to each frame.
@@ -47,13 +51,15 @@ class FrameFits:
         """
         crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
         batch = 1 if len(crops) == 1 else _BATCH
+        each = np.arange(batch, dtype=np.int32)
+        mean_hand = np.zeros([len(template.SHAPE_NAMES)], np.float32)
+        shape = np.tile(mean_hand if self.shape is None else self.shape, (batch, 1))
         found = []
         for first in range(0, len(crops), batch):
             rows = np.resize(np.arange(first, min(first + batch, len(crops))), batch)
             still = np.tile(np.eye(4, dtype=np.float32), (batch, 1, 1, 1))
-            nobody = np.zeros([batch], np.int32)
             fit = self._fitter(batch).fit(
-                start[rows], crops[rows, None], still, nobody, self.shape[None], False
+                start[rows], crops[rows, None], still, each, shape, self.shape is None
             )
             found.append(fit.spheres_mm)
         found = np.concatenate(found)[: len(crops)]
@@ -89,6 +95,6 @@ class FrameFits:
     def _fitter(self, batch):
         """Returns the fitter for a size of batch; compiling one takes seconds."""
         if batch not in self._fitters:
-            made = kinematic_fit.Fitter(batch, 1, 1, self._spec, self._config)
+            made = kinematic_fit.Fitter(batch, 1, batch, self._spec, self._config)
             self._fitters[batch] = made
         return self._fitters[batch]

@@ -67,6 +67,12 @@ class FitConfig:
     margin_px: float = 0.5
     subject: str = "all"
 
+    def __post_init__(self):
+        if self.subject not in _IS_FREE:
+            raise ValueError(
+                f"Expected subject to be one of {tuple(_IS_FREE)}, received {self.subject!r}."
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:

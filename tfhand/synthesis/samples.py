@@ -16,6 +16,8 @@ __all__ = ["KnownPoses", "SyntheticConfig", "gaussian_depth", "noisy_depth", "sa
 ARM_MM = 150.0
 _IS_WRIST = np.array([name.startswith("WRIST_") for name in template.ANGLE_NAMES])
 
+NOISES = ("sensor", "gaussian", "none")
+
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig:
@@ -35,6 +37,10 @@ class SyntheticConfig:
     center_stddev_mm: float = 14.0
     distance_mm: tuple[float, float] = (500.0, 1100.0)
     noise: str = "sensor"
+
+    def __post_init__(self):
+        if self.noise not in NOISES:
+            raise ValueError(f"Expected noise to be one of {NOISES}, received {self.noise!r}.")
 
 
 @dataclasses.dataclass(frozen=True)

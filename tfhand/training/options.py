@@ -66,8 +66,9 @@ class InitOptions:
     )
     noise: str = _field(
         "sensor",
-        "Noise of synthetic samples: the faults of a structured-light sensor; gaussian: a pixel of "
-        "jitter and 5 mm along the axis, as in the paper's public code; none.",
+        "Noise of the initialization's samples: the faults of a structured-light sensor; "
+        "gaussian: a pixel of jitter and 5 mm along the axis, as in the paper's public code; none. "
+        "Fine-tuning draws the first.",
         ("sensor", "gaussian", "none"),
     )
 
@@ -108,8 +109,12 @@ class FineTuneOptions:
         "or none (the mean hand).",
         ("all", "lengths", "none"),
     )
-    clamp_mm: float = _field(50.0, "Largest difference that counts in the data terms, mm.")
-    stride: int = _field(2, "The data terms use every stride-th row and column.")
+    clamp_mm: float = _field(
+        50.0, "Largest difference that counts in the data terms, mm; not those of fits."
+    )
+    stride: int = _field(
+        2, "The data terms, but those of fits, use every stride-th row and column."
+    )
     splits: str = _field(
         "train",
         "Splits of the records to fine-tune on.",

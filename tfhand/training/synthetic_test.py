@@ -20,7 +20,7 @@ def synthetic_dataset(spec, noise, count=_SAMPLES):
 
     Args:
         spec: `crop.CropSpec`.
-        noise: Whether they have a sensor's faults.
+        noise: As of `samples.SyntheticConfig`.
         count: Number of samples n, each of one view; a multiple of 100.
 
     Returns:
