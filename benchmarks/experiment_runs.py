@@ -247,8 +247,8 @@ def check_results(results, data_dir, size):
             )
         if found["flag_files"][1:] != list(size):
             raise ValueError(
-                f"Expected in {path} a result with {list(size)} after the row's flag file, found one "
-                f"with {found['flag_files'][1:]}: {remedy}."
+                f"Expected in {path} a result with {list(size)} after the row's flag file, found "
+                f"one with {found['flag_files'][1:]}: {remedy}."
             )
 
 

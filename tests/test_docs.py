@@ -233,6 +233,13 @@ def test_flags_outside_of_commands_are_there(page):
     assert not {name for name in unknown if not any(one.startswith(name) for one in known)}
 
 
+def test_every_flag_of_training_is_in_its_page():
+    own = flags.FlagValues()
+    importlib.import_module("tfhand.train").define_flags(own)
+    text = (ROOT / "docs" / "training.md").read_text()
+    assert {name for name in own if f"`--{name}`" not in text} == set()
+
+
 @of_pages
 def test_targets_and_variables_of_make_are_there(page):
     makefile = (ROOT / "Makefile").read_text()

@@ -25,7 +25,12 @@ __all__ = ["define_flags", "main"]
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
-    flags.DEFINE_string("model", None, "A pose.keras file.", flag_values=flag_values)
+    flags.DEFINE_string(
+        "model",
+        None,
+        "A pose.keras file; shipped: the network of the package.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_string("data_dir", None, "Folder of shards to score on.", flag_values=flag_values)
     flags.DEFINE_string("split", "test", "Split of --data_dir.", flag_values=flag_values)
     flags.DEFINE_string("name", None, "The model's name; its file's.", flag_values=flag_values)
@@ -90,7 +95,7 @@ def _are_given(options, *names):
 
 def _score_model(options):
     """Returns the scores of one view and of all views; draws pictures for a report."""
-    if not os.path.isfile(options.model):
+    if options.model != "shipped" and not os.path.isfile(options.model):
         raise FileNotFoundError(f"Expected a model, found no file {options.model}.")
     # Text files are scored without TensorFlow, which takes seconds to import.
     from data_prep import records

@@ -54,6 +54,14 @@ def test_none_is_no_start():
     assert starts.find_start("none", given()) is None
 
 
+def test_settings_of_the_weights_of_the_package_may_be_given_again():
+    for stage, prefix in (("init", "init_"), ("prior", "prior_")):
+        settings = files.read_json(pretrained.FOLDER / stage / "settings.json")
+        names = vars(options.InitOptions() if stage == "init" else options.PriorOptions())
+        again = [f"--{prefix}{name}={settings[name]}" for name in names]
+        assert starts.find_start("shipped", given(*again)) == pretrained.FOLDER
+
+
 def test_the_start_of_a_run(run):
     start = starts.find_start(str(run), given(*SMALL))
     found = starts.network_options_of(start)
