@@ -46,6 +46,15 @@ ROWS = {
         "without vae, bone length and collision loss", compared_with="multi_view_100"
     ),
     "without_synthetic": Row("without synthetic samples", compared_with="multi_view_100"),
+    "without_synthetic_and_vae": Row(
+        "without synthetic samples and vae loss", compared_with="without_synthetic"
+    ),
+    "without_synthetic_and_bone_length": Row(
+        "without synthetic samples and bone length loss", compared_with="without_synthetic"
+    ),
+    "without_synthetic_and_collision": Row(
+        "without synthetic samples and collision loss", compared_with="without_synthetic"
+    ),
     "without_synthetic_and_priors": Row(
         "without synthetic samples and the three priors", compared_with="without_synthetic"
     ),

@@ -70,6 +70,9 @@ DIFFERENCES = {
         {"weight_pose_prior": 0.0, "weight_bone_length": 0.0, "weight_collision": 0.0},
     ),
     "without_synthetic": ("multi_view_100", {"tune_synthetic_weight": 0.0}),
+    "without_synthetic_and_vae": ("without_synthetic", {"weight_pose_prior": 0.0}),
+    "without_synthetic_and_bone_length": ("without_synthetic", {"weight_bone_length": 0.0}),
+    "without_synthetic_and_collision": ("without_synthetic", {"weight_collision": 0.0}),
     "without_synthetic_and_priors": (
         "without_synthetic",
         {"weight_pose_prior": 0.0, "weight_bone_length": 0.0, "weight_collision": 0.0},
