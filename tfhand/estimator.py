@@ -43,7 +43,8 @@ class PoseEstimator:
             refine: Whether a crop is moved to the middle of the estimate and estimated once more:
                 twice the time, and more accurate.
             fit: Whether a hand is fitted to the depth, starting from the estimate: more accurate
-                still, in half a second a frame instead of milliseconds. See `learn_shape`.
+                still, in half a second a frame instead of milliseconds. Every frame has a hand
+                shape of its own until `learn_shape` finds the person's.
 
         Raises:
             ValueError: If `hand` is neither, or the model is no pose network.

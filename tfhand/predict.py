@@ -63,7 +63,8 @@ def define_flags(flag_values):
         "fit",
         False,
         "Fit a hand to the depth, starting from the estimate: slower, more accurate. A folder "
-        "shows one person, whose shape is found first.",
+        "shows one person, whose shape is found first; with fewer than 8 images every hand has its "
+        "own.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
