@@ -254,7 +254,14 @@ def _run(values, held):
                 served = stages.in_float32(begin.network, network_options)
                 outcome.export(workdir, served, begin.prior, spec)
                 outcome.write_report(
-                    workdir, start or workdir.path, scores, predicted, served, test, spec
+                    workdir,
+                    start or workdir.path,
+                    scores,
+                    predicted,
+                    served,
+                    test,
+                    spec,
+                    values.test_fit,
                 )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfhand.evaluation import published, real_frame
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import pose_network
+from tfhand.models import pose_network, pretrained
 
 LABELS = "nyu_test_groundtruth_label.txt"
 SPEC = crop.CropSpec(image_size=64, cube_mm=300.0)
@@ -76,6 +76,14 @@ def test_the_label_scores_zero(folder, tmp_path):
     errors = np.array(list(score["per_joint_error_mm"].values()))
     assert errors.max() < 80.0
     np.testing.assert_allclose(errors, errors[0], atol=0.01)
+
+
+def test_a_fitted_hand_is_nearer_than_the_estimate(folder, tmp_path):
+    network = pretrained.load_pose_network()
+    score = real_frame.score_real_frame(network, folder, SPEC, tmp_path / "frame.png", True)
+    check(score, tmp_path / "frame.png")
+    # 10.0 and 8.0 mm; with the mean hand's shape 11.9.
+    assert score["fitted_mean_joint_error_mm"] < score["mean_joint_error_mm"] < 12.0
 
 
 def test_damaged_frame_is_an_error(folder, tmp_path):

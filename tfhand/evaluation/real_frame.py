@@ -7,6 +7,7 @@ import numpy as np
 
 from tfhand import inference
 from tfhand.evaluation import published, qualitative, sheets
+from tfhand.fitting import frame_fits
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
 
@@ -25,7 +26,7 @@ def find_folder():
     return folder if (folder / _FRAME).is_file() and (folder / _LABELS).is_file() else None
 
 
-def score_real_frame(network, folder, spec, picture):
+def score_real_frame(network, folder, spec, picture, with_fit=False):
     """Estimates the first test frame of NYU's first camera and compares it with its label.
 
     The crop's center is found in the depth, see `inference.estimate_hands`.
@@ -35,9 +36,11 @@ def score_real_frame(network, folder, spec, picture):
         folder: Folder of `find_folder`.
         spec: `crop.CropSpec`.
         picture: File to draw input, rendered spheres and overlay to.
+        with_fit: Whether a hand fitted to the frame is scored too, see `fitting.frame_fits`.
 
     Returns:
-        Dict for `metrics.json`: the error of each evaluation joint and their mean, mm.
+        Dict for `metrics.json`: the error of each evaluation joint and their mean, mm, and the mean
+        of the fitted hand.
     """
     depth_mm = depth_image.read_depth(folder / _FRAME)[None]
     intrinsics = np.array([camera.NYU_INTRINSICS], np.float32)
@@ -64,10 +67,16 @@ def score_real_frame(network, folder, spec, picture):
         cube_mm=spec.cube_mm,
         title=f"NYU test frame 1, camera 1: mean error {error.mean():.1f} mm",
     )
-    return {
+    score = {
         "found_hand": True,
         "mean_joint_error_mm": float(error.mean()),
         "per_joint_error_mm": dict(
             zip(skeleton.EVALUATION_JOINT_NAMES, map(float, error), strict=True)
         ),
     }
+    if with_fit:
+        fits = frame_fits.FrameFits(spec)
+        fitted = fits(depth_mm, intrinsics, hands.center_mm, hands.spheres_mm)[0]
+        away = fitted[skeleton.EVALUATION_SPHERES] - hands.center_mm[0] - truth
+        score["fitted_mean_joint_error_mm"] = float(np.linalg.norm(away, axis=-1).mean())
+    return score

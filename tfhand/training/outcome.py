@@ -57,7 +57,7 @@ def export(workdir, network, prior, spec):
     exporting.export_prior(prior, str(workdir.path / "export" / "prior" / "1"))
 
 
-def write_report(workdir, start, scores, predicted, network, test, spec):
+def write_report(workdir, start, scores, predicted, network, test, spec, with_fit):
     """Writes the folder `report` and prints its table.
 
     Args:
@@ -68,6 +68,7 @@ def write_report(workdir, start, scores, predicted, network, test, spec):
         network: That network in float32.
         test: As for `predict_and_score`.
         spec: `crop.CropSpec`.
+        with_fit: Whether a hand fitted to the real frame is scored too.
     """
     folder = workdir.path / "report"
     extra = {"versions": provenance.versions()}
@@ -75,7 +76,7 @@ def write_report(workdir, start, scores, predicted, network, test, spec):
     if nyu is not None:
         folder.mkdir(parents=True, exist_ok=True)
         extra["nyu_real_frame"] = real_frame.score_real_frame(
-            network, nyu, spec, folder / "nyu_real_frame.png"
+            network, nyu, spec, folder / "nyu_real_frame.png", with_fit
         )
     for where, stage, name in ((start, "prior", "reconstruction"), (workdir.path, "tune", "fits")):
         path = where / stage / f"{name}.json"
