@@ -1,6 +1,6 @@
 """Results of `experiments.py` as they are kept, and those of a row that may be averaged."""
 
-import experiment_runs
+import experiment_flags
 import numpy as np
 from absl import flags
 from experiment_rows import ROWS
@@ -53,10 +53,11 @@ def read(results):
 def is_of_today(run):
     """Whether the flags of a run are those that its flag files have now."""
     try:
-        return experiment_runs.are_equal(run["flags"], experiment_runs.flags_of(run["flag_files"]))
+        flags_now = experiment_flags.flags_of(run["flag_files"])
     except flags.Error:
         # One of its files is there no more.
         return False
+    return experiment_flags.are_equal(run["flags"], flags_now)
 
 
 def scores_of(run, suffix=""):
@@ -95,7 +96,7 @@ def changed_flags(run, other):
     """
     return {
         k: str(v).lower() if isinstance(v, bool) else v
-        for k, v in experiment_runs.changed_flags(run["flags"], other["flags"]).items()
+        for k, v in experiment_flags.changed_flags(run["flags"], other["flags"]).items()
         if k != "test_fit"
     }
 
@@ -113,7 +114,7 @@ def _read_seeds(folder):
 def _with_equal_flags(runs):
     compared = [run for run in runs if is_of_today(run)] or runs
     return [
-        run for run in compared if experiment_runs.are_equal(run["flags"], compared[0]["flags"])
+        run for run in compared if experiment_flags.are_equal(run["flags"], compared[0]["flags"])
     ]
 
 

@@ -4,35 +4,22 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import signal
 import subprocess
 import sys
 
+import experiment_flags
 import measure
-from absl import flags
 from experiment_rows import ROWS
 
 from data_prep import records
-from tfhand import commands, files, train
-from tfhand.training import options, precision, preemption, provenance
+from tfhand import files
+from tfhand.training import options, preemption, provenance
 
-__all__ = [
-    "Experiment", "are_equal", "changed_flags", "check_results", "flags_of", "parse", "records_of",
-    "run_row", "stoppable",
-]  # fmt: skip
+__all__ = ["Experiment", "check_results", "records_of", "run_row", "stoppable"]
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Of what a run is made from, not part of what it is.
-_PLACES = ("workdir", "data_dir", "flagfile", "seed")
-_NO_PLACES = ("none", "shipped")
-# Flags that change no result, but for the records, which are compared by themselves.
-_NO_EFFECT = {
-    "recording_samples",
-    "worker_timeout",
-    *(field.name for field in dataclasses.fields(options.RunOptions)),
-}
 # The training under way, and whether SIGTERM came.
 _now = {"child": None, "starting": False, "stopped": False}
 
@@ -62,14 +49,17 @@ class Experiment:
     def arguments(self):
         """Arguments of `tfhand.train` but for the place."""
         return [
-            *_named(self.flag_files),
+            *experiment_flags.named(self.flag_files),
             f"--seed={self.seed}",
             f"--data_dir={self.data_dir.resolve()}",
         ]
 
     def made_of(self):
         """Returns what decides the result beside the seed and the code: flags, and the records."""
-        return {"flags": flags_of(self.flag_files), "data": _hash(records_of(self.data_dir))}
+        return {
+            "flags": experiment_flags.flags_of(self.flag_files),
+            "data": _hash(records_of(self.data_dir)),
+        }
 
 
 @contextlib.contextmanager
@@ -95,37 +85,6 @@ def stoppable():
         signal.signal(signal.SIGTERM, before)
 
 
-def are_equal(found, wanted):
-    """Whether the flags of a result are those of `flags_of`, but for those without an effect."""
-    return not changed_flags(wanted, found)
-
-
-def changed_flags(wanted, found):
-    """Returns those of `wanted` that `found` has with another value, but for those without effect.
-
-    A flag that is newer than a result had the value that is now its default.
-    """
-    defaults = flags_of(())
-    names = sorted({*wanted, *defaults} - _NO_EFFECT)
-    values = {k: wanted.get(k, defaults.get(k)) for k in names}
-    return {k: v for k, v in values.items() if found.get(k, defaults.get(k)) != v}
-
-
-def flags_of(flag_files):
-    """Returns the flags of `tfhand.train` that flag files give, without places and seed.
-
-    Args:
-        flag_files: Paths from the root of the checkout, later ones win.
-    """
-    own = flags.FlagValues()
-    train.define_flags(own)
-    values = parse(flag_files).flag_values_dict()
-    wanted = {k: v for k, v in sorted(values.items()) if k in set(own) - set(_PLACES)}
-    if wanted["init_from"] not in _NO_PLACES:
-        wanted["init_from"] = "another run"
-    return wanted
-
-
 def records_of(data_dir):
     """Returns what records are, but for their bytes: other machines render other last bits.
 
@@ -145,31 +104,6 @@ def records_of(data_dir):
     return info
 
 
-def parse(flag_files):
-    """Returns the absl `FlagValues` of `tfhand.train` that flag files give.
-
-    Args:
-        flag_files: As for `flags_of`.
-
-    Raises:
-        absl.flags.Error: If a file cannot be read or has a flag that is none.
-    """
-    # Flag files name others from the root of the checkout.
-    before = os.getcwd()
-    os.chdir(ROOT)
-    try:
-        values = commands.parse(train.define_flags, ["", *_named(flag_files), "--workdir=unused"])
-    finally:
-        os.chdir(before)
-    # What this machine takes is another run than what another one would.
-    values.precision = precision.resolve(values.precision)
-    return values
-
-
-def _named(flag_files):
-    return [f"--flagfile={path}" for path in flag_files]
-
-
 def run_row(experiment, workdir, results):
     """Runs a row with a seed, unless its result is there.
 
@@ -187,18 +121,18 @@ def run_row(experiment, workdir, results):
     other = ROWS[experiment.name].compared_with
     if other is not None:
         flag_files = dataclasses.replace(experiment, name=other).flag_files
-        if are_equal(made_of["flags"], flags_of(flag_files)):
+        if experiment_flags.are_equal(made_of["flags"], experiment_flags.flags_of(flag_files)):
             print(f"{what}: at this size it is {other}, and left out.", flush=True)
             return
     output = results / experiment.name / f"seed-{experiment.seed}.json"
     if output.exists():
         found = files.read_json(output)
-        if are_equal(found["flags"], made_of["flags"]):
+        if experiment_flags.are_equal(found["flags"], made_of["flags"]):
             print(f"{what}: its result is there, made at commit {found['commit']}.", flush=True)
             return
     print(what, flush=True)
     places = []
-    start = parse(experiment.flag_files).init_from
+    start = experiment_flags.parse(experiment.flag_files).init_from
     if start == "none":
         start = workdir / "starts" / f"{_start_key(experiment)}-seed-{experiment.seed}"
         _train([*experiment.arguments, "--tune_method=none", "--test_on=recording"], start)
@@ -254,7 +188,7 @@ def check_results(results, data_dir, size):
 
 def _start_key(experiment):
     """Returns a short name of the settings that the start of a row depends on."""
-    parsed = parse(experiment.flag_files)
+    parsed = experiment_flags.parse(experiment.flag_files)
     made_with = [
         dataclasses.asdict(options.from_flags(kind, parsed))
         for kind in (options.NetworkOptions, options.PriorOptions, options.InitOptions)

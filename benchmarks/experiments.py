@@ -16,6 +16,7 @@ command goes on.
 import contextlib
 import pathlib
 
+import experiment_flags
 import experiment_headers
 import experiment_results
 import experiment_runs
@@ -96,7 +97,7 @@ def _from_root(path):
 
 def _embedded_recording(workdir, size):
     """Makes the recording that `tfhand.train` makes without --data_dir, once for all rows."""
-    parsed = experiment_runs.parse(size)
+    parsed = experiment_flags.parse(size)
     return embedded.make_recording(
         stage_folders.Workdir(workdir),
         parsed.recording_samples,

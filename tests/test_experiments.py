@@ -12,9 +12,9 @@ from tfhand import commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import experiment_flags  # noqa: E402
 import experiment_headers  # noqa: E402
 import experiment_rows  # noqa: E402
-import experiment_runs  # noqa: E402
 import experiments_page  # noqa: E402
 import reference_log  # noqa: E402
 
@@ -39,7 +39,7 @@ def write_result(folder, row, seed, metrics, **changed):
     result = {
         "seed": seed,
         "flag_files": flag_files,
-        "flags": experiment_runs.flags_of(flag_files) | changed,
+        "flags": experiment_flags.flags_of(flag_files) | changed,
         "commit": "abc",
         "environment": {"cores": 2, "cpu": "AMD EPYC"},
         "minutes": {"init": 10.0, "tune": 5.4},
