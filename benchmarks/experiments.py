@@ -71,11 +71,11 @@ def _run(values, workdir):
             experiment = experiment_runs.Experiment(name, seed, size, data_dir)
             try:
                 experiment_runs.run_row(experiment, workdir, results)
+                with contextlib.suppress(experiment_results.NoScoresError):
+                    _write_numbers(results, pathlib.Path(values.page))
             except (flags.Error, ValueError, OSError) as error:
                 failed.append(f"{name}, seed {seed}: {error}")
                 print(failed[-1], flush=True)
-            with contextlib.suppress(experiment_results.NoScoresError):
-                _write_numbers(results, pathlib.Path(values.page))
     if failed:
         raise ValueError(f"Expected all rows to run, {len(failed)} did not: {'; '.join(failed)}")
     _write_numbers(results, pathlib.Path(values.page))

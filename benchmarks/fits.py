@@ -5,8 +5,8 @@ Run as
     python benchmarks/fits.py --data_dir=runs/selfsup/recording --output=fits.json
 
 It takes an initialized network and samples of a recording, fits one hand to all views of each, then
-one to each view alone, with the given margins on the spheres' radii (`data_terms.grow_radii`), and
-measures the mean error over the 14 evaluation joints, of all fits, of those kept, and of their kept
+one to each view alone, with the given margins on the spheres' radii (`data_terms.grow_radii`) and
+what is fitted of a subject's shape, and measures the mean error over the 14 evaluation joints, of all fits, of those kept, and of their kept
 parts, a share of all. Labels measure, nothing more.
 """
 
@@ -36,6 +36,12 @@ def define_flags(flag_values):
     flags.DEFINE_string("split", "train", "Split of the records.", flag_values=flag_values)
     flags.DEFINE_integer("samples", 300, "Samples, evenly spaced.", 1, flag_values=flag_values)
     flags.DEFINE_list("margins", ["0", "0.25", "0.5", "0.75"], "Pixels.", flag_values=flag_values)
+    flags.DEFINE_list(
+        "free_shapes",
+        ["all"],
+        "What of a subject's shape is fitted, see `kinematic_fit.FitConfig`.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
 
 
@@ -44,12 +50,16 @@ def main(options):
         options.init_from, options.data_dir, options.split, options.samples
     )
     rows = []
-    margins = [float(margin) for margin in options.margins]
+    configs = [
+        kinematic_fit.FitConfig(margin_px=float(margin), free_shape=free_shape)
+        for margin in options.margins
+        for free_shape in options.free_shapes
+    ]
     for name, recording in (
         (f"{together.num_views} views", together),
         ("one view", recordings.one_view_each(together)),
     ):
-        rows += _rows(name, recording, network, spec, margins)
+        rows += _rows(name, recording, network, spec, configs)
     print(f"{len(together)} samples of {options.data_dir}, {options.split}")
     print(("{:<34}" + "{:>10}" * len(COLUMNS)).format("", *COLUMNS))
     for row in rows:
@@ -59,13 +69,12 @@ def main(options):
         pathlib.Path(options.output).write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def _rows(name, recording, network, spec, margins):
+def _rows(name, recording, network, spec, configs):
     """Measures the network and its fits on samples of a number of views."""
     seen = (recording.depth_mm, recording.ref_from_crop)
     estimate = pseudo_labels.estimate_in_ref(network, *seen, spec.cube_mm)
     yield {"what": f"{name}: network", "all": _errors(recording, estimate).mean()}
-    for margin in margins:
-        config = kinematic_fit.FitConfig(margin_px=margin)
+    for config in configs:
         start = time.perf_counter()
         fits = pseudo_labels.make_pseudo_labels(
             network, *seen, recording.group, spec, config, KEPT, PARTS_KEPT
@@ -74,7 +83,7 @@ def _rows(name, recording, network, spec, margins):
         errors = _errors(recording, fits.spheres_ref_mm)
         parts = fits.parts_kept[:, part_residuals.PART_OF_SPHERE][:, skeleton.EVALUATION_SPHERES]
         yield {
-            "what": f"{name}: fits, margin {margin:g} px",
+            "what": f"{name}: fits, {config.margin_px:g} px, shape {config.free_shape}",
             "all": errors.mean(),
             "kept": errors[fits.kept].mean(),
             "of parts": errors[parts].mean(),

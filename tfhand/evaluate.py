@@ -22,6 +22,8 @@ from tfhand.evaluation import published, report
 
 __all__ = ["define_flags", "main"]
 
+_FREE_SHAPE = {"subject": "all", "sample": "all", "mean": "none"}
+
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
@@ -50,9 +52,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "fit_shape",
         "subject",
-        ("subject", "sample"),
-        "Whether those hands have one shape for all samples of a subject, or each its own, as "
-        "where a person has been seen in one frame.",
+        ("subject", "sample", "mean"),
+        "Shape of those hands: one for all samples of a subject; for each sample its own, as where "
+        "a person has been seen in one frame; or that of the mean hand.",
         flag_values=flag_values,
     )
     flags.DEFINE_string("labels", None, "Text file of labels.", flag_values=flag_values)
@@ -70,6 +72,8 @@ def main(options: flags.FlagValues) -> None:
     with_files = _are_given(options, "labels", "predictions")
     if not with_model and not with_files:
         raise ValueError("Expected --model and --data_dir, or --labels and --predictions, or both.")
+    if options["fit_shape"].present and options.fit == "none":
+        raise ValueError("Expected --fit=view or --fit=views beside --fit_shape.")
     if options.predictions_output and not with_model:
         raise ValueError("Expected --model and --data_dir beside --predictions_output.")
     scores = _score_model(options) if with_model else {}
@@ -101,6 +105,7 @@ def _score_model(options):
     from data_prep import records
     from tfhand import inference
     from tfhand.evaluation import fitted, predictions, qualitative
+    from tfhand.fitting import kinematic_fit
 
     info = records.read_info(options.data_dir)
     cube_mm = info.spec.cube_mm
@@ -115,9 +120,10 @@ def _score_model(options):
     )
     if options.fit != "none":
         view = options.view if options.fit == "view" else None
-        share_shape = options.fit_shape == "subject"
+        config = kinematic_fit.FitConfig(free_shape=_FREE_SHAPE[options.fit_shape])
+        share_shape = options.fit_shape != "sample"
         predicted = fitted.fit_predictions(
-            predicted, dataset, info.spec, view=view, share_shape=share_shape
+            predicted, dataset, info.spec, view=view, share_shape=share_shape, config=config
         )
     skipped = info.splits[options.split].skipped
     if skipped:

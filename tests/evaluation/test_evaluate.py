@@ -173,12 +173,21 @@ def test_bad_input_gives_one_line(arguments, expected, constant_model, data_dir,
     assert expected in line
 
 
+class Notes(list):
+    """What was fitted, and how."""
+
+    def __init__(self):
+        super().__init__()
+        self.configs = []
+
+
 @pytest.fixture
 def moved_fits(monkeypatch):
     """Fits that are their start moved by 6 mm along y, and notes of what was fitted."""
-    notes = []
+    notes = Notes()
 
     def fit_samples(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
+        notes.configs.append(config)
         notes.append((depth_mm.shape[:2], None if group is None else group.tolist()))
         moved = estimate_mm + np.float32([0.0, 6.0, 0.0])
         return kinematic_fit.FitResult(moved, *[None] * 7)
@@ -209,10 +218,21 @@ def test_a_fit_to_all_views_is_one_hand(constant_model, data_dir, tmp_path, move
     assert np.isfinite(scores["n"].mean_joint_error_mm)
 
 
-def test_fits_with_a_shape_for_each_sample(constant_model, data_dir, moved_fits):
-    path = f"--model={constant_model[0]}"
-    assert run(path, f"--data_dir={data_dir}", "--fit=view", "--fit_shape=sample") == 0
-    assert moved_fits == [((5, 1), None)]
+@pytest.mark.parametrize(
+    ("fit_shape", "group", "free"),
+    [("subject", [0] * 5, "all"), ("sample", None, "all"), ("mean", [0] * 5, "none")],
+)
+def test_whose_shape_fits_have(constant_model, data_dir, moved_fits, fit_shape, group, free):
+    arguments = (f"--model={constant_model[0]}", f"--data_dir={data_dir}")
+    assert run(*arguments, "--fit=view", f"--fit_shape={fit_shape}") == 0
+    assert moved_fits == [((5, 1), group)]
+    assert moved_fits.configs[0].free_shape == free
+
+
+def test_a_shape_without_a_fit_is_refused(constant_model, data_dir, capsys):
+    arguments = (f"--model={constant_model[0]}", f"--data_dir={data_dir}")
+    assert run(*arguments, "--fit_shape=sample") == 1
+    assert "beside --fit_shape" in capsys.readouterr().err
 
 
 def test_a_fit_that_is_no_number_leaves_the_estimate(monkeypatch):

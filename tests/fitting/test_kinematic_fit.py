@@ -63,16 +63,16 @@ def test_without_the_margin_of_a_pixel_fits_are_worse(fitted, seen, spec, start)
     assert error > seen.errors_mm(fitted.spheres_mm).mean() + 0.3
 
 
-@pytest.mark.parametrize("subject", ["lengths", "none"])
-def test_what_is_not_unknown_stays_that_of_the_mean_hand(subject, fitted, seen, spec, start):
-    config = kinematic_fit.FitConfig(subject=subject)
+@pytest.mark.parametrize("free_shape", ["lengths", "none"])
+def test_what_is_not_unknown_stays_that_of_the_mean_hand(free_shape, fitted, seen, spec, start):
+    config = kinematic_fit.FitConfig(free_shape=free_shape)
     fitter = kinematic_fit.Fitter(len(seen.group), 3, 2, spec, config)
     result = fit(fitter, seen, start)
     is_thickness = np.array(["THICKNESS" in name for name in template.SHAPE_NAMES])
-    still = is_thickness if subject == "lengths" else np.full_like(is_thickness, True)
+    still = is_thickness if free_shape == "lengths" else np.full_like(is_thickness, True)
     np.testing.assert_array_equal(result.shape[:, still], 0.0)
     assert (result.shape[:, ~still] != 0.0).all()
-    if subject == "none":
+    if free_shape == "none":
         # Thickness alone makes no difference that these two hands would show.
         assert result.residual_mm.mean() > 1.05 * fitted.residual_mm.mean()
 
@@ -127,3 +127,8 @@ def test_a_bad_fit_has_a_large_residual(fitter, fitted, seen, start):
     bad = errors > 3 * LARGEST_ERROR_MM
     assert bad.any()
     assert result.residual_mm[bad].min() > np.median(fitted.residual_mm)
+
+
+def test_an_unknown_choice_of_shape_parameters_is_named():
+    with pytest.raises(ValueError, match="'length'"):
+        kinematic_fit.FitConfig(free_shape="length")

@@ -191,5 +191,9 @@ def test_without_groups_no_two_samples_of_a_batch_share_a_shape(inputs):
     np.testing.assert_allclose(found.spheres_mm[:, 0, 0], number + 1.0, atol=FLOAT_MM)
     assert Bookkeeper.made.num_groups == 6 and found.shape.shape == (0, 14)
     assert [fit_shape for fit_shape, _, _ in Bookkeeper.made.calls] == [True, True, True]
-    for shapes in Bookkeeper.made.found_from[:2]:
-        np.testing.assert_array_equal(shapes, np.ones(6))
+    # Also in the last batch, which is filled up.
+    np.testing.assert_array_equal(Bookkeeper.made.found_from, np.ones([3, 6]))
+    with pytest.raises(ValueError, match="Expected groups"):
+        batched_fits.fit_samples(
+            estimate, depth, ref_from_crop, None, *rest, np.zeros([COUNT, 14], np.float32)
+        )

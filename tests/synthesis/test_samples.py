@@ -171,3 +171,9 @@ def test_no_finger_is_left_behind(clean):
         chain = centers[:, skeleton.FINGER_SPHERES[finger]]
         bone = np.linalg.norm(np.diff(chain, axis=1), axis=-1)
         assert (bone > 5.0).all() and (bone < 45.0).all()
+
+
+@pytest.mark.parametrize("noise", ["sensors", True, None])
+def test_a_noise_that_is_none_of_them_is_named(noise):
+    with pytest.raises(ValueError, match=f"received {noise!r}"):
+        samples.SyntheticConfig(noise=noise)

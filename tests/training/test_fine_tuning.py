@@ -107,7 +107,7 @@ def test_rounds_share_the_shape_and_the_steps(tuned, make_network, workdir):
 def test_fits_are_made_as_the_options_say(tuned):
     tuned(rounds=1, fit_steps=7, margin_px=0.25, fit_subject="lengths")
     (config,) = tuned.fit_configs
-    assert (config.steps, config.margin_px, config.subject) == (7, 0.25, "lengths")
+    assert (config.steps, config.margin_px, config.free_shape) == (7, 0.25, "lengths")
 
 
 def test_synthetic_samples_are_drawn_near_the_fits_that_were_kept(tuned, recording):

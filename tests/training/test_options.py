@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 from absl import flags
 
+from tfhand.fitting import kinematic_fit
 from tfhand.losses import terms
 from tfhand.models import pose_network
+from tfhand.synthesis import samples
 from tfhand.training import options
 
 CLASSES = (*options.PREFIXES,)
@@ -83,3 +85,11 @@ def test_bad_values(argument):
 
 def test_an_hourglass_need_not_grow():
     assert options.from_flags(options.NetworkOptions, parse("--growth=0")).growth == 0
+
+
+def test_choices_are_those_that_are_understood():
+    by_name = {field.name: field for cls in CLASSES for field in dataclasses.fields(cls)}
+    for noise in by_name["noise"].metadata["choices"]:
+        samples.SyntheticConfig(noise=noise)
+    for free_shape in by_name["fit_subject"].metadata["choices"]:
+        kinematic_fit.FitConfig(free_shape=free_shape)

@@ -31,24 +31,22 @@ def fit_samples(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape
 
     Returns:
         `kinematic_fit.FitResult` of n samples and G shapes; without groups none.
+
+    Raises:
+        ValueError: If there are shapes to start from, but no groups.
     """
-    is_grouped = group is not None
-    if not is_grouped:
-        # As many as a batch has samples, of which no two share one.
-        group = np.arange(len(depth_mm), dtype=np.int32) % _batch_size(depth_mm)
-    samples = (estimate_mm, depth_mm, ref_from_crop, group)
-    shape = _start_shape(group, shape)
-    batches = _Batches(samples, shape, spec, config)
-    if is_grouped:
-        shape = batches.find_shape()
+    if group is None and shape is not None:
+        raise ValueError("Expected groups beside shapes to start from, found none.")
+    batches = _Batches((estimate_mm, depth_mm, ref_from_crop), group, shape, spec, config)
+    shape = batches.shape if group is None else batches.find_shape()
     parts = []
     starts = range(0, len(depth_mm), batches.size)
     for start in tqdm(starts, desc="fitting hands", unit="batch"):
         rows = np.arange(start, min(start + batches.size, len(depth_mm)))
-        found = vars(batches.fit(rows, shape, not is_grouped))
+        found = vars(batches.fit(rows, shape, group is None))
         parts.append({k: v[: len(rows)] for k, v in found.items() if k != "shape"})
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return kinematic_fit.FitResult(**columns, shape=shape if is_grouped else shape[:0])
+    return kinematic_fit.FitResult(**columns, shape=shape[:0] if group is None else shape)
 
 
 def find_shapes(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
@@ -58,7 +56,7 @@ def find_shapes(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape
         estimate_mm: As for `fit_samples`.
         depth_mm: As for `fit_samples`.
         ref_from_crop: As for `fit_samples`.
-        group: As for `fit_samples`.
+        group: int [n], samples of one subject share a number from 0.
         spec: As for `fit_samples`.
         config: As for `fit_samples`.
         shape: As for `fit_samples`.
@@ -66,8 +64,8 @@ def find_shapes(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape
     Returns:
         float32 [G, 14].
     """
-    samples = (estimate_mm, depth_mm, ref_from_crop, group)
-    return _Batches(samples, _start_shape(group, shape), spec, config).find_shape()
+    samples = (estimate_mm, depth_mm, ref_from_crop)
+    return _Batches(samples, group, shape, spec, config).find_shape()
 
 
 def refine(spheres_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
@@ -94,34 +92,37 @@ def refine(spheres_mm, depth_mm, ref_from_crop, group, spec, config, shape=None)
 
 
 class _Batches:
-    """Batches of one size of some samples, all fitted by one `kinematic_fit.Fitter`."""
+    """Batches of one size of some samples, all fitted by one `kinematic_fit.Fitter`.
 
-    def __init__(self, samples, shape, spec, config):
-        self._samples, self._shape = samples, shape
-        _, depth_mm, _, self._group = samples
-        self.size = _batch_size(depth_mm)
-        self._fitter = kinematic_fit.Fitter(self.size, depth_mm.shape[1], len(shape), spec, config)
+    Attributes:
+        size: Samples a batch.
+        shape: float32 [G, 14] to start from; without groups one for every place in a batch.
+    """
+
+    def __init__(self, samples, group, shape, spec, config):
+        self._samples, self._group = samples, group
+        _, depth_mm, _ = samples
+        self.size = min(_BATCH, max(len(depth_mm), 1))
+        if shape is None:
+            num_groups = self.size if group is None else int(group.max()) + 1
+            shape = np.zeros([num_groups, len(template.SHAPE_NAMES)])
+        self.shape = np.asarray(shape, np.float32)
+        self._fitter = kinematic_fit.Fitter(
+            self.size, depth_mm.shape[1], len(self.shape), spec, config
+        )
 
     def fit(self, rows, shape, fit_shape):
         # Every batch has the same size: the last one is filled up with its first samples.
         filled = np.resize(rows, self.size)
-        return self._fitter.fit(*(values[filled] for values in self._samples), shape, fit_shape)
+        group = np.arange(self.size) if self._group is None else self._group[filled]
+        found = (values[filled] for values in self._samples)
+        return self._fitter.fit(*found, group, shape, fit_shape)
 
     def find_shape(self):
         """Returns the shape of each subject, found from some samples of each."""
-        count = max(min(_SHAPE_SAMPLES, self.size // len(self._shape)), 1)
+        count = max(min(_SHAPE_SAMPLES, self.size // len(self.shape)), 1)
         chosen = []
         for g in np.unique(self._group):
             members = np.flatnonzero(self._group == g)
             chosen.append(members[np.linspace(0, len(members) - 1, count).astype(int)])
-        return self.fit(np.unique(np.concatenate(chosen)), self._shape, True).shape
-
-
-def _batch_size(depth_mm):
-    return min(_BATCH, max(len(depth_mm), 1))
-
-
-def _start_shape(group, shape):
-    if shape is None:
-        shape = np.zeros([int(group.max()) + 1, len(template.SHAPE_NAMES)], np.float32)
-    return np.asarray(shape, np.float32)
+        return self.fit(np.unique(np.concatenate(chosen)), self.shape, True).shape

@@ -49,8 +49,8 @@ class FitConfig:
         clamp_mm: Largest difference that counts.
         margin_px: How much larger the data terms take the dense spheres' radii, see
             `data_terms.grow_radii`.
-        subject: What of a subject's hand is unknown, where its shape is: `"all"`; `"lengths"`, its
-            thickness being that of the mean hand; or `"none"`.
+        free_shape: Which shape parameters are unknowns, where a shape is: `"all"`; `"lengths"`, not
+            those of thickness; or `"none"`. The others stay where they start.
     """
 
     align_steps: int = 40
@@ -65,12 +65,12 @@ class FitConfig:
     stride: int = 2
     clamp_mm: float = 40.0
     margin_px: float = 0.5
-    subject: str = "all"
+    free_shape: str = "all"
 
     def __post_init__(self):
-        if self.subject not in _IS_FREE:
+        if self.free_shape not in _IS_FREE:
             raise ValueError(
-                f"Expected subject to be one of {tuple(_IS_FREE)}, received {self.subject!r}."
+                f"Expected free_shape to be one of {tuple(_IS_FREE)}, received {self.free_shape!r}."
             )
 
 
@@ -209,8 +209,7 @@ class Fitter:
         self._crop_from_ref = tf.Variable(tf.eye(4, batch_shape=[batch, num_views]))
         self._optimizer = keras.optimizers.Adam(config.learning_rate, beta_2=0.99)
         hands = self._hands
-        # Which shape parameters are unknowns, float32 [14].
-        self._free_shape = tf.constant(_IS_FREE[config.subject], tf.float32)
+        self._free_shape = tf.constant(_IS_FREE[config.free_shape], tf.float32)
         self._variables = [hands.angles, hands.turn, hands.shift, hands.shape]
         self._optimizer.build(self._variables)
         compiled = functools.partial(tf.function, autograph=False)
@@ -296,5 +295,5 @@ class Fitter:
             loss = self._loss(use_depth)
         *gradients, of_shape = tape.gradient(loss, self._variables)
         # The mean over samples gives each 1 / B of its own gradient, which Adam takes out again.
-        free_shape = fit_shape * self._free_shape
-        self._optimizer.apply([*gradients, of_shape * free_shape], self._variables)
+        of_shape *= fit_shape * self._free_shape
+        self._optimizer.apply([*gradients, of_shape], self._variables)

@@ -110,7 +110,7 @@ def gaussian_depth(depth_mm, rng, spec):
         spec: `crop.CropSpec`.
 
     Returns:
-        float32 [B, S, S], crop depth.
+        float32 [B, S, S], crop depth; background stays background.
     """
     jittered = sensor.edge_jitter(depth_mm, rng, 0.7)
     noisy = sensor.gaussian_noise(jittered, rng, empty=spec.far_mm, sigma_mm=5.0)

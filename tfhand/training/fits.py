@@ -120,7 +120,7 @@ def _read_or_fit(path, network, part, options, spec, shape, writes):
             kinematic_fit.FitConfig(
                 steps=options.fit_steps,
                 margin_px=options.margin_px,
-                subject=options.fit_subject,
+                free_shape=options.fit_subject,
             ),
             options.keep_share,
             options.keep_parts_share,
