@@ -28,7 +28,7 @@ ROWS = {
     "synthetic_alone": Row(
         "as many steps of synthetic samples alone", compared_with="multi_view_100"
     ),
-    "multi_view_100": Row("ours (100% multiple view)", 12.62, compared_with="multi_view_100"),
+    "multi_view_100": Row("ours (100% multiple view)", 12.62, compared_with="synth_noise"),
     "single_view_100": Row("100% single view", 17.79, compared_with="multi_view_100"),
     "multi_view_50": Row("50% multi-view", 13.77, compared_with="multi_view_100"),
     "multi_view_50_single_view_50": Row(

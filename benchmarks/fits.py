@@ -6,8 +6,8 @@ Run as
 
 It takes an initialized network and samples of a recording, fits one hand to all views of each, then
 one to each view alone, with the given margins on the spheres' radii (`data_terms.grow_radii`) and
-what is fitted of a subject's shape, and measures the mean error over the 14 evaluation joints, of all fits, of those kept, and of their kept
-parts, a share of all. Labels measure, nothing more.
+what is fitted of a subject's shape, and measures the mean error over the 14 evaluation joints, of
+all fits, of those kept, and of their kept parts, a share of all. Labels measure, nothing more.
 """
 
 import json
