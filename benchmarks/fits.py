@@ -61,10 +61,10 @@ def main(options):
     ):
         rows += _rows(name, recording, network, spec, configs)
     print(f"{len(together)} samples of {options.data_dir}, {options.split}")
-    print(("{:<34}" + "{:>10}" * len(COLUMNS)).format("", *COLUMNS))
+    print(("{:<42}" + "{:>10}" * len(COLUMNS)).format("", *COLUMNS))
     for row in rows:
         cells = ["" if row.get(k) is None else f"{row[k]:.2f}" for k in COLUMNS]
-        print(("{:<34}" + "{:>10}" * len(COLUMNS)).format(row["what"], *cells))
+        print(("{:<42}" + "{:>10}" * len(COLUMNS)).format(row["what"], *cells))
     if options.output:
         pathlib.Path(options.output).write_text(json.dumps(rows, indent=2) + "\n")
 
