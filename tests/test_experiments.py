@@ -183,18 +183,23 @@ def test_headers_of_files_that_were_changed_or_are_missing(tmp_path):
     assert [path.name for path in configs.iterdir()] == ["best.flags"]
 
 
-def test_headers_and_page_are_those_of_the_results(tmp_path):
+REMEDY = "python benchmarks/experiments.py --only= writes the numbers of docs/experiments"
+
+
+def test_headers_are_those_of_the_results(tmp_path):
     results, configs = ROOT / "docs" / "experiments", ROOT / "configs" / "experiments"
-    shutil.copytree(results, tmp_path / "experiments")
     shutil.copytree(configs, tmp_path / "configs")
-    shutil.copy(ROOT / "docs" / "experiments.md", tmp_path)
-    experiment_headers.write(tmp_path / "experiments", tmp_path / "configs")
-    remedy = "python benchmarks/experiments.py --only= writes the numbers of docs/experiments"
+    experiment_headers.write(results, tmp_path / "configs")
     for path in configs.glob("*.flags"):
-        assert (tmp_path / "configs" / path.name).read_text() == path.read_text(), remedy
-    experiments_page.write(tmp_path / "experiments", tmp_path / "experiments.md")
-    text = (ROOT / "docs" / "experiments.md").read_text()
-    assert (tmp_path / "experiments.md").read_text() == text, remedy
+        assert (tmp_path / "configs" / path.name).read_text() == path.read_text(), REMEDY
+
+
+@pytest.mark.parametrize("name", ["experiments", "other_recording"])
+def test_pages_are_those_of_the_results(tmp_path, name):
+    shutil.copytree(ROOT / "docs" / name, tmp_path / name)
+    page = shutil.copy(ROOT / "docs" / f"{name}.md", tmp_path)
+    experiments_page.write(tmp_path / name, pathlib.Path(page))
+    assert pathlib.Path(page).read_text() == (ROOT / "docs" / f"{name}.md").read_text(), REMEDY
 
 
 def test_a_file_that_is_gone_and_records_without_labels(tmp_path):
