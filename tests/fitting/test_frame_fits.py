@@ -114,6 +114,8 @@ def test_the_shape_that_was_learned_is_used(fits, frame, estimates, monkeypatch)
     monkeypatch.setattr(kinematic_fit.Fitter, "fit", fit)
     config = kinematic_fit.FitConfig(align_steps=3, steps=3)
     learning = frame_fits.FrameFits(SPEC, config=config)
+    # Compiling another takes seconds.
+    learning._fitters = fits._fitters
     assert learning.shape is None
     learning.learn_shape(*arguments(picture, estimates))
     assert np.abs(learning.shape).max() > 0.0
