@@ -10,7 +10,7 @@ from tfhand.evaluation.metrics import Scores
 
 __all__ = [
     "NoScoresError",
-    "changed_flags",
+    "changes_of",
     "is_of_today",
     "mean_and_spread",
     "mean_difference",
@@ -89,7 +89,7 @@ def mean_difference(pairs):
     return f"{np.mean(larger):+.2f}{spread}"
 
 
-def changed_flags(run, other):
+def changes_of(run, other):
     """Returns the flags in which a run differs from another one, with its values.
 
     Those that only score more, or that change no result, are left out.

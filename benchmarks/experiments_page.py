@@ -95,7 +95,7 @@ def _differences(found):
         pairs = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
         if not pairs:
             continue
-        flags = experiment_results.changed_flags(*pairs[0])
+        flags = experiment_results.changes_of(*pairs[0])
         papers_mm = [ROWS[row].paper_mm for row in (name, other)]
         cells = [
             ROWS[name].label,

@@ -83,6 +83,9 @@ def refine(spheres_mm, depth_mm, ref_from_crop, group, spec, config, shape=None)
 
     Returns:
         float32 [n, V, 41, 3], crop frames; estimates stay where a fit is not finite.
+
+    Raises:
+        ValueError: As `fit_samples`.
     """
     start = multi_view.median_over_views(rigid.apply(ref_from_crop, spheres_mm)).numpy()
     fitted = fit_samples(start, depth_mm, ref_from_crop, group, spec, config, shape).spheres_mm

@@ -18,17 +18,19 @@ from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, template
 from tfhand.losses import data_terms, forearm, silhouette
 
-__all__ = ["FitConfig", "FitResult", "Fitter"]
+__all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter"]
 
 # Adam moves every parameter by about its learning rate a step. These units make one step of
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
 _TRANSLATION_UNIT_MM = 33.0
 
+# Which shape parameters are unknowns, bool [14].
 _IS_FREE = {
     "all": np.full(len(template.SHAPE_NAMES), True),
     "lengths": np.array(["THICKNESS" not in name for name in template.SHAPE_NAMES]),
     "none": np.full(len(template.SHAPE_NAMES), False),
 }
+FREE_SHAPES = tuple(_IS_FREE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,9 @@ class FitConfig:
             `data_terms.grow_radii`.
         free_shape: Which shape parameters are unknowns, where a shape is: `"all"`; `"lengths"`, not
             those of thickness; or `"none"`. The others stay where they start.
+
+    Raises:
+        ValueError: If `free_shape` is none of them.
     """
 
     align_steps: int = 40
@@ -68,9 +73,9 @@ class FitConfig:
     free_shape: str = "all"
 
     def __post_init__(self):
-        if self.free_shape not in _IS_FREE:
+        if self.free_shape not in FREE_SHAPES:
             raise ValueError(
-                f"Expected free_shape to be one of {tuple(_IS_FREE)}, received {self.free_shape!r}."
+                f"Expected free_shape to be one of {FREE_SHAPES}, received {self.free_shape!r}."
             )
 
 

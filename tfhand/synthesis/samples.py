@@ -9,13 +9,19 @@ from tfhand.geometry import crop, rigid
 from tfhand.hand import pose_sampling, spheres, surface, template
 from tfhand.synthesis import depth, sensor
 
-__all__ = ["KnownPoses", "SyntheticConfig", "gaussian_depth", "noisy_depth", "sample_batch"]
-
+__all__ = [
+    "NOISES",
+    "KnownPoses",
+    "SyntheticConfig",
+    "gaussian_depth",
+    "noisy_depth",
+    "sample_batch",
+]
 
 # The longest forearm that reaches into a crop around the hand, mm.
 ARM_MM = 150.0
 _IS_WRIST = np.array([name.startswith("WRIST_") for name in template.ANGLE_NAMES])
-
+# What may be added to synthetic crops.
 NOISES = ("sensor", "gaussian", "none")
 
 
@@ -30,6 +36,9 @@ class SyntheticConfig:
         distance_mm: Lowest and highest distance from the camera, for the disparity noise.
         noise: What is added ("synth, aug. with noise" of Table 1): `"sensor"`, see `noisy_depth`;
             `"gaussian"`, see `gaussian_depth`; or `"none"`.
+
+    Raises:
+        ValueError: If `noise` is none of them.
     """
 
     points: int = 9000
