@@ -15,7 +15,8 @@ from experiment_rows import ROWS
 
 from data_prep import records
 from tfhand import files
-from tfhand.training import options, preemption, provenance
+from tfhand.runs import preemption, provenance
+from tfhand.training import options
 
 __all__ = ["Experiment", "check_results", "records_of", "run_row", "stoppable"]
 

@@ -26,8 +26,8 @@ from experiment_rows import ROWS
 
 from tfhand import commands, files
 from tfhand.geometry import crop
-from tfhand.training import embedded
-from tfhand.training import workdir as stage_folders
+from tfhand.runs import embedded
+from tfhand.runs import workdir as stage_folders
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "experiments"

@@ -19,9 +19,9 @@ import started
 from absl import flags
 
 from tfhand import commands
+from tfhand.data import batches, recordings
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton
-from tfhand.training import pipeline, recordings
 
 # Shares of the fits, and of their parts, that are kept.
 KEPT, PARTS_KEPT = 0.85, 0.85
@@ -95,7 +95,7 @@ def _rows(name, recording, network, spec, configs):
 
 def _errors(recording, spheres_ref_mm):
     """Returns the error of each evaluation joint, mean over the views, [n, 14], mm."""
-    found = pipeline.targets_in_views(spheres_ref_mm, recording.ref_from_crop)
+    found = batches.targets_in_views(spheres_ref_mm, recording.ref_from_crop)
     truth = recording.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
     away = np.linalg.norm(found[:, :, skeleton.EVALUATION_SPHERES] - truth, axis=-1)
     return away.mean(axis=1).astype(float)

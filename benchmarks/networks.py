@@ -59,7 +59,7 @@ def build_networks(batch):
     """Returns ways to run the network's forward and backward pass on one batch, by name."""
     import tensorflow as tf
 
-    from tfhand.training import stages
+    from tfhand.training import pretraining
 
     options = settings(FLAGFILE)[0]
     side = options.image_size
@@ -67,12 +67,12 @@ def build_networks(batch):
     functions = {}
     for normalization in ("none", "group", "batch"):
         changed = dataclasses.replace(options, normalization=normalization)
-        network = stages.build_network(changed)
+        network = pretraining.build_network(changed)
         functions[f"normalization {normalization}"] = make_baseline(network, images)
-    network = stages.build_network(options)
+    network = pretraining.build_network(options)
     functions["jit_compile"] = make_baseline(network, images, jit_compile=True)
     mixed = dataclasses.replace(options, precision="mixed_bfloat16")
-    functions[mixed.precision] = make_baseline(stages.build_network(mixed), images)
+    functions[mixed.precision] = make_baseline(pretraining.build_network(mixed), images)
     return functions
 
 

@@ -31,7 +31,7 @@ def build(folder):
     import tensorflow as tf
 
     from data_prep import records
-    from tfhand.training import recordings
+    from tfhand.data import recordings
 
     def count(dataset):
         return sum(1 for _ in dataset)

@@ -4,8 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import records
+from tfhand.data import recordings
 from tfhand.geometry import crop
-from tfhand.training import recordings, starts
+from tfhand.runs import pretrained
 
 __all__ = ["load"]
 
@@ -27,9 +28,9 @@ def load(init_from, data_dir, split, samples):
         FileNotFoundError: If the start or the records are not there.
         ValueError: If they are damaged or do not go together.
     """
-    start = starts.find_start(init_from, {"init": {}, "prior": {}})
-    options = starts.network_options_of(start)
-    network = starts.load_network(start, tf.distribute.get_strategy(), options)
+    start = pretrained.find_start(init_from, {"init": {}, "prior": {}})
+    options = pretrained.network_options_of(start)
+    network = pretrained.load_network(start, tf.distribute.get_strategy(), options)
     spec = crop.CropSpec(options.image_size, options.cube_mm)
     whole = recordings.read_recording(records.load_dataset(data_dir, split, spec=spec))
     chosen = np.unique(np.linspace(0, len(whole) - 1, samples).astype(int))

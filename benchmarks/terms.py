@@ -19,12 +19,14 @@ import tensorflow as tf
 from absl import flags
 
 from tfhand import commands, files
+from tfhand.data import batches, recordings
 from tfhand.fitting import kinematic_fit, pseudo_labels
 from tfhand.geometry import rigid, views
 from tfhand.hand import skeleton
 from tfhand.losses import terms
 from tfhand.models import weights
-from tfhand.training import fine_tuning, options, pipeline, provenance, recordings, starts
+from tfhand.runs import pretrained, provenance
+from tfhand.training import fine_tuning, options
 
 _BATCH = 10
 
@@ -52,7 +54,7 @@ def main(values):
         weights.load_weights(network, pathlib.Path(folder) / "tune" / "pose.weights.h5")
         hands[folder] = _estimates(network, recording, spec)
     objective = fine_tuning.make_objective(
-        terms.LossWeights(), options.FineTuneOptions(), spec, starts.load_prior(start)
+        terms.LossWeights(), options.FineTuneOptions(), spec, pretrained.load_prior(start)
     )
     rows = []
     for views_are, together in (("together", True), ("alone", False)):
@@ -80,8 +82,8 @@ def _check_start(folder, start):
 def _hands(network, recording, spec):
     """Returns a dict from a name to spheres [n, V, 41, 3] in the crops' frames."""
     alone = recordings.one_view_each(recording)
-    fitted = pipeline.targets_in_views(_fit(network, recording, spec), recording.ref_from_crop)
-    fitted_alone = pipeline.targets_in_views(_fit(network, alone, spec), alone.ref_from_crop)
+    fitted = batches.targets_in_views(_fit(network, recording, spec), recording.ref_from_crop)
+    fitted_alone = batches.targets_in_views(_fit(network, alone, spec), alone.ref_from_crop)
     return {
         "labels": _labels(recording, fitted),
         "start": _estimates(network, recording, spec),
@@ -98,7 +100,7 @@ def _fit(network, recording, spec):
 
 def _labels(recording, fitted):
     """Returns the labels, completed by what the fits have beside the labeled palm."""
-    labels, mask = pipeline.label_targets(recording)
+    labels, mask = batches.label_targets(recording)
     if not mask[:, :, skeleton.SPHERE_FROM_JOINT].all():
         raise ValueError("Expected labels of all joints of all samples.")
     palm = [i for i in skeleton.PALM_SPHERES if mask[0, 0, i]]
@@ -111,7 +113,7 @@ def _estimates(network, recording, spec):
     in_ref = pseudo_labels.estimate_in_ref(
         network, alone.depth_mm, alone.ref_from_crop, spec.cube_mm
     )
-    in_views = pipeline.targets_in_views(in_ref, alone.ref_from_crop)
+    in_views = batches.targets_in_views(in_ref, alone.ref_from_crop)
     return in_views.reshape(*recording.depth_mm.shape[:2], *in_views.shape[2:])
 
 
@@ -123,7 +125,7 @@ def _error(recording, spheres_mm):
 
 def _wrist(recording, spheres_mm):
     """Returns how far off the wrist is, and how far toward the elbow of it, mm."""
-    truth, _ = pipeline.label_targets(recording)
+    truth, _ = batches.label_targets(recording)
     wrist, found = (s[:, :, skeleton.WRIST_SPHERES].mean(axis=2) for s in (truth, spheres_mm))
     arm = wrist - truth[:, :, skeleton.PALM_CENTER_SPHERE]
     arm /= np.linalg.norm(arm, axis=-1, keepdims=True)

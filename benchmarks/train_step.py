@@ -42,8 +42,8 @@ def make_recording(samples, spec):
     import numpy as np
     import tensorflow as tf
 
+    from tfhand.data import recordings
     from tfhand.synthesis import samples as synthesis
-    from tfhand.training import recordings
 
     rng = tf.random.Generator.from_seed(0)
     batch = synthesis.sample_batch(rng, 3 * samples, spec)
@@ -61,15 +61,15 @@ def make_recording(samples, spec):
 
 
 def make_fits(recording):
-    """Returns `fits.Fits` of flat hands for a recording, all kept."""
+    """Returns `recording_fits.Fits` of flat hands for a recording, all kept."""
     import numpy as np
 
+    from tfhand.fitting import recording_fits
     from tfhand.hand import spheres
-    from tfhand.training import fits
 
     count, num_views = recording.depth_mm.shape[:2]
     hand = spheres.load().centers_mm.astype(np.float32)
-    return fits.Fits(
+    return recording_fits.Fits(
         target_mm=np.tile(hand, [count, num_views, 1, 1]),
         kept=np.ones([count, num_views, len(hand)], bool),
         angles=np.zeros([count * num_views, 23], np.float32),
@@ -113,15 +113,16 @@ def init_stage(precision):
     """Returns what `fine_tuning_stage` does, of the initialization on synthetic samples."""
     import tensorflow as tf
 
+    from tfhand.data import batches
     from tfhand.geometry import crop
     from tfhand.synthesis import samples
-    from tfhand.training import loop, objectives, pipeline, stages, trainer
+    from tfhand.training import loop, objectives, pretraining, trainer
 
     network_options, options, _, _ = networks.settings(METHODS["fit"], precision)
     spec = networks.crop_spec(network_options)
-    network = stages.build_network(network_options)
+    network = pretraining.build_network(network_options)
     config = samples.SyntheticConfig(noise=options.noise)
-    synthetic = pipeline.synthetic_batches(spec, options.batch, config, 1)
+    synthetic = batches.synthetic_batches(spec, options.batch, config, 1)
     depth_mm = synthetic(tf.constant(0, tf.int64))["depth_mm"]
 
     def make_model():
@@ -146,12 +147,12 @@ def fine_tuning_stage(method, precision):
     from tfhand.geometry import crop
     from tfhand.hand import skeleton, spheres
     from tfhand.models import pose_prior
-    from tfhand.training import fine_tuning, stages
+    from tfhand.training import fine_tuning, pretraining
 
     network_options, _, options, weights = networks.settings(METHODS[method], precision)
     spec = networks.crop_spec(network_options)
     recording = make_recording(RECORDED_SAMPLES, spec)
-    network = stages.build_network(network_options)
+    network = pretraining.build_network(network_options)
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
     prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
     prior.negative_elbo(tf.zeros([1, 41, 3]), sample=True)
@@ -177,14 +178,15 @@ def build_fine_tuning(method, precision):
 
 def build_prior(hands_a_step):
     """Returns the step of the prior's training, with and without drawing its samples, by name."""
+    from tfhand.data import stateless_rng
     from tfhand.hand import skeleton, spheres, statistics
     from tfhand.models import pose_prior
-    from tfhand.training import prior_trainer, streams
+    from tfhand.training import prior_trainer
 
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
 
     def draw(*place):
-        hands = statistics.sample_spheres(streams.for_step(0, "hands", *place), hands_a_step)
+        hands = statistics.sample_spheres(stateless_rng.for_step(0, "hands", *place), hands_a_step)
         return {"prior": hands}
 
     def make_model():

@@ -28,7 +28,15 @@ def _configure_two_logical_cpus() -> None:
 _configure_two_logical_cpus()
 
 # Files whose tests take minutes; begun last, one would leave the other test processes idle.
-_LONG = ("end_to_end/", "data_prep/test_nyu", "data_prep/test_beam", "training/test_", "viewer/")
+_LONG = (
+    "end_to_end/",
+    "data_prep/test_nyu",
+    "data_prep/test_beam",
+    "training/test_",
+    "runs/test_",
+    "data/test_",
+    "viewer/",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -17,7 +17,8 @@ from tfhand.evaluation import metrics, published, report
 from tfhand.fitting import pseudo_labels
 from tfhand.geometry.crop import CropSpec
 from tfhand.models import exporting, pose_network, pose_prior, runtimes, weights
-from tfhand.training import curves, provenance, workdir
+from tfhand.runs import provenance, workdir
+from tfhand.training import curves
 
 SPEC = CropSpec(image_size=16)
 

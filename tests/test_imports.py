@@ -18,6 +18,7 @@ FOUNDATION = {"tfhand.files", "tfhand.geometry", "tfhand.hand"}
 MIDDLE = FOUNDATION | {"tfhand.synthesis", "tfhand.rendering", "tfhand.models"}
 UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_prep"}
 COMMANDS = UPPER | {
+    "tfhand.data", "tfhand.runs",
     "tfhand.training", "tfhand.evaluation", "tfhand.viewer", "tfhand.commands", "tfhand.estimator",
     "tfhand.hands", "tfhand.smoothing", "tfhand",
 }  # fmt: skip
@@ -33,8 +34,10 @@ ALLOWED = {
     "tfhand.rendering": FOUNDATION,
     "tfhand.models": FOUNDATION,
     "tfhand.losses": FOUNDATION | {"tfhand.rendering"},
-    "tfhand.fitting": MIDDLE | {"tfhand.losses"},
-    "tfhand.training": UPPER | {"tfhand.evaluation"},
+    "tfhand.data": MIDDLE,
+    "tfhand.fitting": MIDDLE | {"tfhand.losses", "tfhand.data", "tfhand.runs"},
+    "tfhand.runs": UPPER | {"tfhand.evaluation", "tfhand.training"},
+    "tfhand.training": UPPER | {"tfhand.evaluation", "tfhand.data", "tfhand.runs"},
     "tfhand.evaluation": UPPER,
     "tfhand.viewer": UPPER | {"tfhand.evaluation"},
     "data_prep": FOUNDATION | {"tfhand.synthesis", "tfhand.inference", "tfhand.commands"},
@@ -116,9 +119,9 @@ def test_imports_point_one_way():
         ("tfhand.losses.terms", "from absl import flags"),
         ("tfhand.rendering.spheres", "import keras"),
         ("tfhand.models.hourglass", "def f():\n    from tfhand import train"),
-        ("data_prep.nyu", "import tfhand.training.stages"),
+        ("data_prep.nyu", "import tfhand.training.pretraining"),
         ("tfhand.viewer.scene", "from tfhand import commands"),
-        ("tfhand.training.stages", "from tfhand.viewer import scene"),
+        ("tfhand.training.pretraining", "from tfhand.viewer import scene"),
     ],
 )
 def test_wrong_imports_are_found(name, source):

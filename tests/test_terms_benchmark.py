@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from tfhand.data import batches, recordings
 from tfhand.hand import skeleton
-from tfhand.training import pipeline, recordings
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -30,7 +30,7 @@ def recording(rng):
 
 
 def test_the_wrist_is_measured_along_the_arm(recording):
-    labels, _ = pipeline.label_targets(recording)
+    labels, _ = batches.label_targets(recording)
     wrist = labels[:, :, skeleton.WRIST_SPHERES].mean(axis=2)
     arm = wrist - labels[:, :, skeleton.PALM_CENTER_SPHERE]
     arm /= np.linalg.norm(arm, axis=-1, keepdims=True)
@@ -42,7 +42,7 @@ def test_the_wrist_is_measured_along_the_arm(recording):
 
 
 def test_labels_are_completed_by_the_fit_moved_to_the_palm(recording):
-    labels, mask = pipeline.label_targets(recording)
+    labels, mask = batches.label_targets(recording)
     truth = labels.copy()
     unlabeled = np.flatnonzero(mask[0, 0] == 0.0)
     truth[:, :, unlabeled] = 7.0

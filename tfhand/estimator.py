@@ -17,7 +17,7 @@ from tfhand import inference
 from tfhand.fitting import frame_fits
 from tfhand.geometry import camera
 from tfhand.hands import Hand, NoHandError, Point
-from tfhand.models import pretrained
+from tfhand.models import package_weights
 from tfhand.smoothing import OneEuroFilter
 
 __all__ = ["Hand", "NoHandError", "Point", "PoseEstimator"]
@@ -59,7 +59,12 @@ class PoseEstimator:
 
     @classmethod
     def load(
-        cls, path=pretrained.NAME, hand: str = "right", *, refine: bool = True, fit: bool = False
+        cls,
+        path=package_weights.NAME,
+        hand: str = "right",
+        *,
+        refine: bool = True,
+        fit: bool = False,
     ) -> "PoseEstimator":
         """Loads `pose.keras`.
 

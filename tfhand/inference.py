@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfhand.geometry import camera
 from tfhand.hand import skeleton
-from tfhand.models import exporting, frame_model, pose_network, pretrained
+from tfhand.models import exporting, frame_model, package_weights, pose_network
 
 __all__ = ["Hands", "crop_spec_of", "estimate_hands", "load_network"]
 
@@ -54,8 +54,8 @@ def load_network(path, cube_mm=None):
         FileNotFoundError: If there is no such file.
         ValueError: If it is no pose network, or one for other crops.
     """
-    if str(path) == pretrained.NAME:
-        network = pretrained.load_pose_network()
+    if str(path) == package_weights.NAME:
+        network = package_weights.load_pose_network()
     else:
         network = _load_archive(path)
     found_mm = crop_spec_of(network).cube_mm

@@ -14,8 +14,8 @@ import tensorflow as tf
 from absl import flags
 
 from tfhand import commands, files
-from tfhand.models import pose_prior, pretrained, weights
-from tfhand.training import provenance, run_flags, starts
+from tfhand.models import package_weights, pose_prior, weights
+from tfhand.runs import pretrained, provenance, resolved_flags
 
 __all__ = ["define_flags", "main"]
 
@@ -32,7 +32,7 @@ def define_flags(flag_values):
         flag_values=flag_values,
     )  # fmt: skip
     flags.DEFINE_string(
-        "output_dir", str(pretrained.FOLDER), "Where they go.", flag_values=flag_values
+        "output_dir", str(package_weights.FOLDER), "Where they go.", flag_values=flag_values
     )
 
 
@@ -43,9 +43,9 @@ def main(values):
         if not (source / stage / "done.json").is_file():
             raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
     made_from = _described(source / provenance.NAME)
-    network_options = starts.network_options_of(source)
-    network = starts.load_network(source, tf.distribute.get_strategy(), network_options)
-    prior = starts.load_prior(source)
+    network_options = pretrained.network_options_of(source)
+    network = pretrained.load_network(source, tf.distribute.get_strategy(), network_options)
+    prior = pretrained.load_prior(source)
     for model in (network, prior):
         model.set_weights([_rounded(values) for values in model.get_weights()])
     with files.folder_beside(target) as made:
@@ -76,13 +76,15 @@ def _described(path):
         start
         for start in (found if isinstance(found, list) else [])
         if isinstance(start, dict) and names <= set(start)
-        if isinstance(start["flags"], dict) and start["flags"].get("init_from") == starts.NONE
+        if isinstance(start["flags"], dict) and start["flags"].get("init_from") == pretrained.NONE
     ]
     if not own:
-        raise ValueError(f"Expected in {path} a start with --init_from={starts.NONE}, found none.")
+        raise ValueError(
+            f"Expected in {path} a start with --init_from={pretrained.NONE}, found none."
+        )
     described = {name: own[-1][name] for name in ("commit", "versions", "seed", "flags")}
     of_absl = [flag.name for flag in flags.FLAGS.flags_by_module_dict().get("absl.logging", ())]
-    for name in (*run_flags.PATHS, *of_absl):
+    for name in (*resolved_flags.PATHS, *of_absl):
         described["flags"].pop(name, None)
     return described
 

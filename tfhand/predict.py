@@ -20,7 +20,7 @@ from tfhand.estimator import NoHandError, PoseEstimator
 from tfhand.evaluation import qualitative, sheets
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
-from tfhand.models import pretrained
+from tfhand.models import package_weights
 
 __all__ = ["define_flags", "main"]
 
@@ -33,7 +33,7 @@ def define_flags(flag_values):
     """Defines the flags of this command."""
     flags.DEFINE_string(
         "model",
-        pretrained.NAME,
+        package_weights.NAME,
         "Trained network, pose.keras; shipped: that of the package.",
         flag_values=flag_values,
     )

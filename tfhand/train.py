@@ -7,7 +7,7 @@ in the working directory are not done again, and one that was cut off goes on fr
 checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
 """
 
-from tfhand.training import preemption
+from tfhand.runs import preemption
 
 if __name__ == "__main__":
     # TensorFlow takes seconds to import: the machine may be taken away by then.
@@ -22,29 +22,24 @@ from absl import flags
 
 from data_prep import records
 from tfhand import commands, files
+from tfhand.data import recordings, synthetic_split
 from tfhand.geometry import crop
 from tfhand.losses import terms
-from tfhand.models import pretrained
+from tfhand.models import package_weights
+from tfhand.runs import embedded, pretrained, provenance, report, resolved_flags
+from tfhand.runs import workdir as stage_folders
 from tfhand.training import (
     agreement,
     cluster,
-    embedded,
     fine_tuning,
     loop,
     lost_workers,
     options,
-    outcome,
     precision,
-    provenance,
-    recordings,
-    run_flags,
-    stages,
-    starts,
-    synthetic_test,
+    pretraining,
     turns,
     workers,
 )
-from tfhand.training import workdir as stage_folders
 
 __all__ = ["define_flags", "main", "make_strategy"]
 
@@ -59,7 +54,7 @@ def define_flags(flag_values):
     )
     flags.DEFINE_string(
         "init_from",
-        pretrained.NAME,
+        package_weights.NAME,
         "Where the initialized network and the prior come from: shipped (the package's), none "
         "(trained by this run), or the folder of another run.",
         flag_values=flag_values,
@@ -152,7 +147,7 @@ def _find_data(values, workdir, spec):
 def _test_samples(values, data_dir, spec, init_options):
     if values.test_on == "recording":
         return records.load_dataset(data_dir, "test")
-    return synthetic_test.synthetic_dataset(spec, init_options.noise)
+    return synthetic_split.synthetic_dataset(spec, init_options.noise)
 
 
 def _read_recording(data_dir, options):
@@ -198,7 +193,9 @@ def _run(values, held):
     is_chief = workers.is_chief(strategy)
     workdir = stage_folders.Workdir(values.workdir, is_chief)
     with turns.one_by_one(strategy):
-        start = starts.find_start(values.init_from, starts.given_settings(values, network_options))
+        start = pretrained.find_start(
+            values.init_from, pretrained.given_settings(values, network_options)
+        )
         data_dir = _find_data(values, workdir, spec)
     agreement.check_data(strategy, data_dir)
     if start is not None:
@@ -211,33 +208,33 @@ def _run(values, held):
     prior_options = options.from_flags(options.PriorOptions, values)
     given = None
     if start is not None:
-        network = starts.load_network(start, strategy, network_options)
-        given = fine_tuning.Start(network, starts.load_prior(start))
+        network = pretrained.load_network(start, strategy, network_options)
+        given = fine_tuning.Start(network, pretrained.load_prior(start))
     of_tuning = recording, weights, tune_options, network_options.precision
     with turns.one_by_one(strategy):
         if start is None:
-            stages.check_settings(
+            pretraining.check_settings(
                 workdir, prior_options, network_options, init_options, values.seed
             )
         if tune_options.method != "none":
             fine_tuning.check_settings(workdir, given, *of_tuning, values.seed)
         if is_chief:
-            files.write_text(workdir.path / "resolved.flags", run_flags.into_string(values))
+            files.write_text(workdir.path / "resolved.flags", resolved_flags.into_string(values))
             provenance.record_start(workdir.path, provenance.describe(values, data_dir, start))
         if start is None:
-            prior = stages.train_prior(workdir, prior_options, values.seed, run_options)
+            prior = pretraining.train_prior(workdir, prior_options, values.seed, run_options)
     if start is None:
-        network = stages.initialize(
+        network = pretraining.initialize(
             workdir, strategy, network_options, init_options, values.seed, run_options
         )
     begin = given or fine_tuning.Start(network, prior)
 
     def score(name):
         """Returns the predictions of the network as it is now, and its scores by name."""
-        served = stages.in_float32(begin.network, network_options)
+        served = pretraining.in_float32(begin.network, network_options)
         # Synthetic samples have no subject, whose shape a fit would share.
         with_fit = values.test_fit and values.test_on == "recording"
-        return outcome.predict_and_score(name, served, test, spec, with_fit)
+        return report.predict_and_score(name, served, test, spec, with_fit)
 
     with turns.one_by_one(strategy):
         if is_chief:
@@ -251,9 +248,9 @@ def _run(values, held):
             scores |= more
         if is_chief:
             with preemption.begun_again("the report"):
-                served = stages.in_float32(begin.network, network_options)
-                outcome.export(workdir, served, begin.prior, spec)
-                outcome.write_report(
+                served = pretraining.in_float32(begin.network, network_options)
+                report.export(workdir, served, begin.prior, spec)
+                report.write_report(
                     workdir,
                     start or workdir.path,
                     scores,
@@ -267,7 +264,7 @@ def _run(values, held):
 
 def _check(network_options, init_options, tune_options, weights, num_devices):
     """Says what is wrong with the settings before any time is spent."""
-    stages.network_config(network_options)
+    pretraining.network_config(network_options)
     loop.check_batches(
         num_devices,
         init_batch=init_options.batch,

@@ -11,7 +11,7 @@ from absl import flags
 
 from tfhand import commands
 from tfhand.geometry import camera, crop, depth_image
-from tfhand.models import pretrained
+from tfhand.models import package_weights
 from tfhand.viewer import server, sources
 from tfhand.viewer.posing_app import PosingApp
 from tfhand.viewer.scene_app import SceneApp
@@ -93,7 +93,7 @@ def _open_source(options):
             options.data_dir, options.split, options.model, options.max_samples
         )
     if options.depth:
-        model = options.model or pretrained.NAME
+        model = options.model or package_weights.NAME
         intrinsics = camera.parse_intrinsics(options.intrinsics)
         images = depth_image.find_images(options.depth)
         scale = options.depth_scale * depth_image.UNITS_MM[options.depth_unit]

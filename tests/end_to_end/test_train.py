@@ -21,7 +21,7 @@ from tfhand import commands, files, train
 from tfhand.evaluation import report
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.training import preemption
+from tfhand.runs import preemption
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfhand.evaluation import published, real_frame
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import pose_network, pretrained
+from tfhand.models import package_weights, pose_network
 
 LABELS = "nyu_test_groundtruth_label.txt"
 SPEC = crop.CropSpec(image_size=64, cube_mm=300.0)
@@ -79,7 +79,7 @@ def test_the_label_scores_zero(folder, tmp_path):
 
 
 def test_a_fitted_hand_is_nearer_than_the_estimate(folder, tmp_path):
-    network = pretrained.load_pose_network()
+    network = package_weights.load_pose_network()
     score = real_frame.score_real_frame(network, folder, SPEC, tmp_path / "frame.png", True)
     check(score, tmp_path / "frame.png")
     # 10.0 and 8.0 mm; with the mean hand's shape 11.9.

@@ -14,7 +14,8 @@ from tests.fuzz.case import Format
 from tests.fuzz.pool import REPOSITORY
 from tfhand import commands, train
 from tfhand.evaluation import metrics, published, report
-from tfhand.training import options, workdir
+from tfhand.runs import workdir
+from tfhand.training import options
 
 __all__ = ["FORMATS"]
 

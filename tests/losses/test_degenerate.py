@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.data import augmentation, stateless_rng
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.losses import terms
 from tfhand.models import pose_network, pose_prior
-from tfhand.training import augmentation, objectives, streams
+from tfhand.training import objectives
 
 SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
 BATCH = 2
@@ -92,7 +93,7 @@ def graph_of(name):
         batch = {"depth_mm": depth_mm, "ref_from_crop": ref_from_crop}
         with tf.GradientTape() as tape:
             tape.watch(estimate)
-            term = objective._terms(estimate, batch, streams.for_step(0, "test", 0))[name]
+            term = objective._terms(estimate, batch, stateless_rng.for_step(0, "test", 0))[name]
             value = term()
         return value, tape.gradient(value, estimate, unconnected_gradients="zero")
 
@@ -230,7 +231,7 @@ def test_gradients_of_the_network_are_finite(normalization):
             "target_mask": tf.ones([BATCH, 2, 41]),
         }
         with tf.GradientTape() as tape:
-            loss, _ = objective(network, batch, streams.for_step(0, "test", 0))
+            loss, _ = objective(network, batch, stateless_rng.for_step(0, "test", 0))
         return loss, tape.gradient(loss, network.trainable_variables)
 
     for make_depth in DEPTHS:

@@ -6,11 +6,12 @@ import pytest
 import tensorflow as tf
 
 from tests import seen_hands
+from tfhand.data import batches
 from tfhand.geometry import crop, views
 from tfhand.hand import skeleton
 from tfhand.losses import data_terms, forearm, terms
 from tfhand.rendering import spheres
-from tfhand.training import objectives, pipeline
+from tfhand.training import objectives
 
 WRIST = list(skeleton.WRIST_SPHERES)
 
@@ -101,7 +102,7 @@ def slide_of_the_wrist(seen, steps=80):
     objective = objectives.RecordedObjective(
         terms.LossWeights(1.0, 1.0, *[0.0] * 5), 0.0, None, seen_hands.SPEC
     )
-    start = pipeline.targets_in_views(seen.spheres_mm, seen.ref_from_crop)
+    start = batches.targets_in_views(seen.spheres_mm, seen.ref_from_crop)
     hands = tf.Variable(start)
     batch = {
         "depth_mm": tf.constant(seen.depth_mm),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.data import stateless_rng
 from tfhand.geometry import rigid
 from tfhand.models import pose_prior
-from tfhand.training import options, prior_trainer, streams
+from tfhand.training import options, prior_trainer
 
 NUM_PALM = 11
 NUM_SPHERES = 41
@@ -68,13 +69,15 @@ def test_draws_of_a_given_source_repeat(trained):
     hands = _toy_hands(8)
 
     def bound(step):
-        return prior.negative_elbo(hands, rng=streams.for_step(0, "test", step))
+        return prior.negative_elbo(hands, rng=stateless_rng.for_step(0, "test", step))
 
     np.testing.assert_array_equal(bound(1), bound(1))
     assert (bound(1) != bound(2)).numpy().any()
     # Drawn like TensorFlow's own: means of 200 draws, whose spread is about a tenth of a nat.
     many = tf.repeat(hands, 200, axis=0)
-    values = [prior.negative_elbo(many, rng=rng) for rng in (None, streams.for_step(0, "test", 3))]
+    values = [
+        prior.negative_elbo(many, rng=rng) for rng in (None, stateless_rng.for_step(0, "test", 3))
+    ]
     own, given = (tf.reduce_mean(tf.reshape(value, [8, 200]), axis=1) for value in values)
     np.testing.assert_allclose(own, given, atol=0.05)
 

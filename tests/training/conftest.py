@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.data import batches, recordings
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network
 from tfhand.rendering import spheres as sphere_rendering
-from tfhand.training import loop, pipeline, recordings
+from tfhand.training import loop
 
 SAMPLES, VIEWS = 4, 3
 
@@ -57,7 +58,7 @@ def recording(spec, hands_mm):
 @pytest.fixture(scope="session")
 def batch(recording):
     """The whole recording as one batch with its labels as targets."""
-    target_mm, target_mask = pipeline.label_targets(recording)
+    target_mm, target_mask = batches.label_targets(recording)
     arrays = {
         "depth_mm": recording.depth_mm,
         "ref_from_crop": recording.ref_from_crop,

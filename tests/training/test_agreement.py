@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tests import two_workers
 from tfhand import commands, files, train
-from tfhand.training import agreement, provenance, workers
+from tfhand.runs import provenance
+from tfhand.training import agreement, workers
 
 # A process of two, the chief and a worker. Every attempt ends alike in both.
 WORKER = """

@@ -7,19 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.data import augmentation, stateless_rng
 from tfhand.geometry import crop
 from tfhand.losses import terms
 from tfhand.models import pose_prior
-from tfhand.training import (
-    augmentation,
-    diagnosis,
-    loop,
-    objectives,
-    options,
-    prior_trainer,
-    streams,
-    trainer,
-)
+from tfhand.training import diagnosis, loop, objectives, options, prior_trainer, trainer
 
 # float32 sums over rows in another order.
 FLOAT_RTOL = 1e-4
@@ -112,7 +104,7 @@ def make_prior_trainer():
 
 
 def make_hands(step, part=(0, 1)):
-    return {"prior": 40.0 * streams.for_step(5, "hands", step, part).normal([6, 41, 3])}
+    return {"prior": 40.0 * stateless_rng.for_step(5, "hands", step, part).normal([6, 41, 3])}
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhand.fitting import pseudo_labels
+from tfhand.fitting import pseudo_labels, recording_fits
 from tfhand.geometry import crop
 from tfhand.losses import terms
-from tfhand.training import fine_tuning, fits, loop, options
-from tfhand.training import workdir as workdirs
+from tfhand.runs import workdir as workdirs
+from tfhand.training import fine_tuning, loop, options
 
 SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
 
@@ -49,7 +49,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
         kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
-    monkeypatch.setattr(fits.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
+    monkeypatch.setattr(recording_fits.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
     monkeypatch.setattr(loop, "fit", fit)
     # Synthetic samples have their own tests; compiling them takes long.
     synthetic = {"depth_mm": tf.zeros([2, 32, 32]), "spheres_mm": tf.zeros([2, 41, 3])}
@@ -174,13 +174,13 @@ def test_fits_of_other_samples_are_made_again(tuned, workdir, recording):
 
 
 def test_nothing_to_learn_from_is_one_error(tuned, monkeypatch):
-    make = fits.pseudo_labels.make_pseudo_labels
+    make = recording_fits.pseudo_labels.make_pseudo_labels
 
     def nothing_kept(*arguments):
         found = make(*arguments)
         return dataclasses.replace(found, kept=np.zeros_like(found.kept))
 
-    monkeypatch.setattr(fits.pseudo_labels, "make_pseudo_labels", nothing_kept)
+    monkeypatch.setattr(recording_fits.pseudo_labels, "make_pseudo_labels", nothing_kept)
     with pytest.raises(ValueError, match="4 samples of 3 views, found none"):
         tuned()
 
@@ -237,10 +237,10 @@ def test_a_damaged_state_of_a_round_is_one_error(tuned, workdir, state):
 def test_only_the_chief_makes_fits(tmp_path, recording):
     arguments = (tmp_path, None, recording, options.FineTuneOptions(), SPEC, None)
     with pytest.raises(ValueError, match=r"that the chief has made: found no .*fits\.npz"):
-        fits.make_fits(*arguments, writes=False)
+        recording_fits.make_fits(*arguments, writes=False)
     (tmp_path / "fits.npz").write_bytes(b"half of")
     with pytest.raises(ValueError, match=r"that the chief has made: .*damaged"):
-        fits.make_fits(*arguments, writes=False)
+        recording_fits.make_fits(*arguments, writes=False)
     assert (tmp_path / "fits.npz").read_bytes() == b"half of"
 
 

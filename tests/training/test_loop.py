@@ -14,8 +14,10 @@ import pytest
 import tensorflow as tf
 
 from tests import bad_luck
+from tfhand.data import stateless_rng
 from tfhand.models import pose_prior
-from tfhand.training import loop, options, preemption, prior_trainer, streams
+from tfhand.runs import preemption
+from tfhand.training import loop, options, prior_trainer
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 10
@@ -30,7 +32,7 @@ def make_model():
 
 
 def make_batch(step, part=(0, 1)):
-    return {"prior": 40.0 * streams.for_step(5, "hands", step, part).normal([6, 41, 3])}
+    return {"prior": 40.0 * stateless_rng.for_step(5, "hands", step, part).normal([6, 41, 3])}
 
 
 def train(folder, make=make_batch):
@@ -275,7 +277,7 @@ def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(
 ):
     """A draw that goes wrong comes once: the step after a skipped one has draws of its own."""
     original = pose_prior.PosePrior.denoising_loss
-    luck = [float(streams.for_step(4, "latents", k).uniform([1])[0]) for k in range(STEPS)]
+    luck = [float(stateless_rng.for_step(4, "latents", k).uniform([1])[0]) for k in range(STEPS)]
     worst = sorted(luck)[2]
 
     def denoising_loss(self, spheres_mm, rng):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.data import augmentation
 from tfhand.losses import terms
-from tfhand.training import augmentation, objectives
+from tfhand.training import objectives
 
 WEIGHTS = terms.LossWeights(pose_prior=0.0)
 DATA_TERMS = ("model_to_data", "data_to_model", "silhouette")
@@ -103,9 +104,9 @@ def test_single_view_uses_the_diagonal_and_no_consistency(batch, estimate, spec,
 
 
 def test_truth_scores_better_than_noise(recording, hands_mm, batch, spec, rng):
-    from tfhand.training import pipeline
+    from tfhand.data import batches
 
-    truth = pipeline.targets_in_views(hands_mm, recording.ref_from_crop)
+    truth = batches.targets_in_views(hands_mm, recording.ref_from_crop)
     noisy = truth + np.random.default_rng(2).normal(0.0, 8.0, truth.shape).astype(np.float32)
     # Rendered along the rays of pixel centers, unlike the crops that the margin is for.
     exact = make(spec, margin_px=0.0)

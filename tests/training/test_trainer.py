@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.data import augmentation
 from tfhand.losses import terms
 from tfhand.models import pose_network
-from tfhand.training import augmentation, objectives, trainer, workers
+from tfhand.training import objectives, trainer, workers
 
 # The two halves of a batch are summed in another order: float32 round-off of gradients of order
 # one, times a learning rate of 0.05, over three steps.

@@ -12,21 +12,12 @@ import pytest
 import tensorflow as tf
 
 from tests import two_workers
+from tfhand.data import augmentation, stateless_rng
 from tfhand.geometry import crop
 from tfhand.losses import terms
 from tfhand.models import pose_network
-from tfhand.training import (
-    augmentation,
-    loop,
-    lost_workers,
-    objectives,
-    options,
-    preemption,
-    streams,
-    trainer,
-    turns,
-    workers,
-)
+from tfhand.runs import preemption
+from tfhand.training import loop, lost_workers, objectives, options, trainer, turns, workers
 
 SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
 STEPS, BATCH, VIEWS = 6, 4, 2
@@ -58,7 +49,7 @@ def make_model(strategy):
 
 
 def make_batch(step, part):
-    rng = streams.for_step(5, "batch", step, part)
+    rng = stateless_rng.for_step(5, "batch", step, part)
     size = BATCH // part[1]
     sample = {
         "depth_mm": rng.uniform([size, VIEWS, 16, 16], -100.0, 150.0),

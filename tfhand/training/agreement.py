@@ -15,7 +15,8 @@ import time
 from data_prep import records
 from data_prep.dataset_info import compute_sha256
 from tfhand import files
-from tfhand.training import provenance, run_flags, turns, workers
+from tfhand.runs import provenance, resolved_flags
+from tfhand.training import turns, workers
 
 __all__ = ["alone_in_workdir", "check_command", "check_data", "check_fits", "check_start"]
 
@@ -30,7 +31,7 @@ _NAMED = 5
 def check_command(strategy, values):
     """Checks that all workers run the same code with the same flags.
 
-    Python itself may differ, and the names of folders: see `run_flags.that_decide`.
+    Python itself may differ, and the names of folders: see `resolved_flags.that_decide`.
 
     Args:
         strategy: `tf.distribute.Strategy`.
@@ -44,7 +45,7 @@ def check_command(strategy, values):
     remedy = "install the same versions, and the same tfhand, on all machines"
     _check_same(strategy, "versions", versions, remedy)
     remedy = "start the same command on all machines"
-    _check_same(strategy, "flags", run_flags.that_decide(values), remedy)
+    _check_same(strategy, "flags", resolved_flags.that_decide(values), remedy)
 
 
 def check_data(strategy, data_dir):

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from tfhand.data import stateless_rng
 from tfhand.evaluation import pictures, qualitative
 from tfhand.geometry import crop, views
-from tfhand.training import streams
 
 __all__ = ["Pictures", "Terms"]
 
@@ -27,7 +27,7 @@ class Terms:
     def __call__(self, model, step):
         """Writes the mean of each term over the samples."""
         # The prior draws: the same for every step, so that points compare.
-        draws = streams.for_step(0, "terms of pictures", 0)
+        draws = stateless_rng.for_step(0, "terms of pictures", 0)
         values = self._objective.measure(model.network, self._batch, draws)
         for name, value in values.items():
             tf.summary.scalar(f"terms_of_pictures/{name}", tf.reduce_mean(value), step)

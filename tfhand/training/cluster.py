@@ -8,7 +8,8 @@ import os
 
 import tensorflow as tf
 
-from tfhand.training import preemption, rendezvous
+from tfhand.runs import preemption
+from tfhand.training import rendezvous
 
 __all__ = ["Cluster", "make_strategy", "parse"]
 

@@ -8,21 +8,13 @@ import keras
 import numpy as np
 
 from tfhand import files
+from tfhand.data import augmentation, batches
+from tfhand.fitting import recording_fits
 from tfhand.hand import skeleton, template
 from tfhand.models import pose_prior
 from tfhand.models import weights as model_weights
 from tfhand.synthesis import samples
-from tfhand.training import (
-    agreement,
-    augmentation,
-    callbacks,
-    fits,
-    loop,
-    objectives,
-    pipeline,
-    trainer,
-    turns,
-)
+from tfhand.training import agreement, callbacks, loop, objectives, trainer, turns
 
 __all__ = [
     "Start",
@@ -76,7 +68,7 @@ def _uses_fits(options):
 def _targets(recording, options, found):
     """Returns (target_mm [n, V, 41, 3], target_mask [n, V, 41]) of a method."""
     if options.method == "labels":
-        return pipeline.label_targets(recording)
+        return batches.label_targets(recording)
     count, num_views = recording.depth_mm.shape[:2]
     if found is None:
         shape = (count, num_views, len(skeleton.SPHERE_NAMES))
@@ -176,7 +168,7 @@ def fine_tune(workdir, strategy, start, recording, weights, options, precision, 
             with turns.one_by_one(strategy):
                 kept.mkdir(exist_ok=True)
                 if _uses_fits(options):
-                    found = fits.make_fits(
+                    found = recording_fits.make_fits(
                         kept, network, recording, options, spec, shape, workdir.writes
                     )
                     shape = found.shape
@@ -271,7 +263,7 @@ def _describer(recording, options, seed):
     def describe(term, step, row):
         if term.startswith("synthetic"):
             return f"row {row} of the synthetic samples"
-        return pipeline.name_sample(recording, options.batch, seed, step, row)
+        return batches.name_sample(recording, options.batch, seed, step, row)
 
     return describe
 
@@ -289,7 +281,7 @@ def mixed_batches(recording, found, options, spec, seed):
 
     Args:
         recording: `recordings.RecordedSamples`.
-        found: `fits.Fits`, or None.
+        found: `recording_fits.Fits`, or None.
         options: `options.FineTuneOptions`.
         spec: `crop.CropSpec`.
         seed: Seed of order and samples.
@@ -298,12 +290,12 @@ def mixed_batches(recording, found, options, spec, seed):
         What `loop.fit` takes: a function from a step's number and a part of its batch.
     """
     target, mask = _targets(recording, options, found)
-    recorded = pipeline.recorded_batches(recording, target, mask, options.batch, seed)
+    recorded = batches.recorded_batches(recording, target, mask, options.batch, seed)
     known = None
     if found is not None and options.near_fits > 0.0:
-        known = fits.known_poses(found, options.near_fits)
+        known = recording_fits.known_poses(found, options.near_fits)
     # Not the stream of the initialization, which is that of seed + 1.
-    synthetic = pipeline.synthetic_batches(
+    synthetic = batches.synthetic_batches(
         spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 2, known
     )
     return lambda *place: {"synthetic": synthetic(*place), "recorded": recorded(*place)}

@@ -7,7 +7,7 @@ import threading
 
 import tensorflow as tf
 
-from tfhand.training import preemption
+from tfhand.runs import preemption
 
 __all__ = ["leave_when_one_is_lost", "says_lost", "stop"]
 

@@ -9,6 +9,7 @@ import functools
 
 import tensorflow as tf
 
+from tfhand.data import augmentation
 from tfhand.geometry import crop, rigid, views
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.losses import (
@@ -22,7 +23,6 @@ from tfhand.losses import (
     terms,
 )
 from tfhand.rendering import heatmaps
-from tfhand.training import augmentation
 
 __all__ = ["RecordedObjective", "SyntheticObjective"]
 
@@ -121,7 +121,7 @@ class RecordedObjective:
                 views of all samples teach each other, `together` [B]: 1 where estimates are moved
                 into the other views (section 3.4.1), 0 where each view's own depth map alone
                 counts and there is no consistency.
-            rng: `streams.Draws` or `tf.random.Generator` for augmentation and prior.
+            rng: `stateless_rng.Draws` or `tf.random.Generator` for augmentation and prior.
 
         Returns:
             (loss [B], dict of float32 [B] for the logs).

@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
+from tfhand.data import stateless_rng
 from tfhand.models import pose_prior
-from tfhand.training import diagnosis, guard, loop, streams
+from tfhand.training import diagnosis, guard, loop
 
 __all__ = ["PriorTrainer", "train_prior"]
 
@@ -53,7 +54,7 @@ class PriorTrainer(keras.Model):
 
     def losses_of(self, prior, batch, step, part=None):
         """Evaluates the bound; see `trainer.PoseTrainer.losses_of`."""
-        rng = streams.for_step(self._seed, "latents", step, part)
+        rng = stateless_rng.for_step(self._seed, "latents", step, part)
         bound = prior.denoising_loss(batch["prior"], rng)
         return {"prior": (bound, {"negative_elbo": bound})}
 
@@ -75,8 +76,8 @@ def train_prior(sampler, config, folder, prior_options, seed, run):
     """Trains a prior on sampled hands; Adam with a cosine schedule.
 
     Args:
-        sampler: Callable of TensorFlow operations from a random source (`streams.Draws`) and a
-            number n to hands, float32 `[n, N, 3]`, mm, in any frame.
+        sampler: Callable of TensorFlow operations from a random source (`stateless_rng.Draws`) and
+            a number n to hands, float32 `[n, N, 3]`, mm, in any frame.
         config: `pose_prior.PosePriorConfig`.
         folder: `pathlib.Path` for logs and checkpoints.
         prior_options: `options.PriorOptions`.
@@ -89,10 +90,10 @@ def train_prior(sampler, config, folder, prior_options, seed, run):
     keras.utils.set_random_seed(seed)
     prior = pose_prior.PosePrior(config)
     batch = prior_options.batch
-    prior.start_at_mean(sampler(streams.for_step(seed, "first hands", 0), batch))
+    prior.start_at_mean(sampler(stateless_rng.for_step(seed, "first hands", 0), batch))
     loop.fit(
         PriorTrainer(prior, prior_options.steps, seed),
-        lambda *place: {"prior": sampler(streams.for_step(seed, "hands", *place), batch)},
+        lambda *place: {"prior": sampler(stateless_rng.for_step(seed, "hands", *place), batch)},
         prior_options.steps,
         folder,
         "prior",

@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from tfhand.training import diagnosis, guard, streams
+from tfhand.data import stateless_rng
+from tfhand.training import diagnosis, guard
 
 __all__ = ["PoseTrainer"]
 
@@ -111,7 +112,7 @@ class PoseTrainer(keras.Model):
             network: Pose network.
             batch: As for `train_step`.
             step: As for `step`.
-            part: The part of the whole batch, as for `streams.for_step`.
+            part: The part of the whole batch, as for `stateless_rng.for_step`.
 
         Returns:
             Dict by kind of (loss [B], dict of float32 [B] for the logs).
@@ -120,7 +121,7 @@ class PoseTrainer(keras.Model):
         if self.synthetic is not None and "synthetic" in batch:
             found["synthetic"] = self.synthetic(network, batch["synthetic"])
         if self.recorded is not None and "recorded" in batch:
-            draws = streams.for_step(self._seed, "augmentation", step, part)
+            draws = stateless_rng.for_step(self._seed, "augmentation", step, part)
             found["recorded"] = self.recorded(network, batch["recorded"], draws)
         return found
 

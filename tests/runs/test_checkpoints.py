@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests import bad_luck
-from tfhand.training import checkpoints
+from tfhand.runs import checkpoints
 
 
 @pytest.fixture

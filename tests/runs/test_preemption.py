@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from tfhand.training import preemption, rendezvous
+from tfhand.runs import preemption
+from tfhand.training import rendezvous
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfhand.training import recordings
+from tfhand.data import recordings
 
 
 @pytest.fixture

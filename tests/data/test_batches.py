@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from data_prep import records
+from tfhand.data import batches, recordings
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.synthesis import samples
-from tfhand.training import pipeline, recordings
 
 SPEC = crop.CropSpec(image_size=16, cube_mm=300.0)
 FLOAT_MM = 1e-3
@@ -56,7 +56,7 @@ def test_read_recording(dataset):
 
 def test_label_targets(dataset):
     recording = recordings.read_recording(dataset)
-    target, mask = pipeline.label_targets(recording)
+    target, mask = batches.label_targets(recording)
     assert target.shape == (5, 2, 41, 3) and mask.shape == (5, 2, 41)
     np.testing.assert_array_equal(mask.sum(axis=2), [[35, 36], *[[36, 36]] * 3, [0, 0]])
     for joint, name in enumerate(skeleton.JOINT_NAMES):
@@ -70,7 +70,7 @@ def test_label_targets(dataset):
 def test_targets_in_views_agree_in_the_reference_frame(recording, hands_mm):
     from tfhand.geometry import rigid
 
-    target = pipeline.targets_in_views(hands_mm, recording.ref_from_crop)
+    target = batches.targets_in_views(hands_mm, recording.ref_from_crop)
     back = rigid.apply(recording.ref_from_crop, target)
     np.testing.assert_allclose(back, np.tile(hands_mm[:, None], (1, 3, 1, 1)), atol=FLOAT_MM)
     np.testing.assert_allclose(
@@ -82,7 +82,7 @@ def test_recorded_batches_show_every_sample_once_a_pass(recording, batch):
     arguments = (recording, batch["target_mm"].numpy(), batch["target_mask"].numpy())
 
     def passes(seed):
-        make = pipeline.recorded_batches(*arguments, batch_size=2, seed=seed)
+        make = batches.recorded_batches(*arguments, batch_size=2, seed=seed)
         marks = [np.round(make(step)["ref_from_crop"][:, 0, 0, 3], 3) for step in range(8)]
         return np.array(marks).reshape(4, 4)
 
@@ -95,13 +95,13 @@ def test_recorded_batches_show_every_sample_once_a_pass(recording, batch):
 
 
 def test_a_batch_holds_the_samples_that_its_rows_are_named_after(recording, batch):
-    make = pipeline.recorded_batches(
+    make = batches.recorded_batches(
         recording, batch["target_mm"], batch["target_mask"], batch_size=3, seed=5
     )
     for step in (0, 7):
         depth = make(step)["depth_mm"].numpy()
         for row in range(3):
-            name = pipeline.name_sample(recording, 3, 5, step, row)
+            name = batches.name_sample(recording, 3, 5, step, row)
             is_shown = (recording.depth_mm == depth[row]).all(axis=(1, 2, 3))
             (frame,) = recording.frame[is_shown]
             assert name == (
@@ -110,7 +110,7 @@ def test_a_batch_holds_the_samples_that_its_rows_are_named_after(recording, batc
 
 
 def test_small_recording_fills_a_batch(recording, batch):
-    make = pipeline.recorded_batches(
+    make = batches.recorded_batches(
         recording, batch["target_mm"], batch["target_mask"], batch_size=10, seed=0
     )
     assert make(0)["depth_mm"].shape == (10, 3, 32, 32)
@@ -118,7 +118,7 @@ def test_small_recording_fills_a_batch(recording, batch):
 
 def test_synthetic_batches():
     config = samples.SyntheticConfig(points=2000)
-    make = tf.function(pipeline.synthetic_batches(SPEC, 4, config, seed=3), autograph=False)
+    make = tf.function(batches.synthetic_batches(SPEC, 4, config, seed=3), autograph=False)
     first, second, again = (make(tf.constant(step, tf.int64)) for step in (0, 1, 0))
     assert first["depth_mm"].shape == (4, 16, 16) and first["spheres_mm"].shape == (4, 41, 3)
     assert np.abs(first["spheres_mm"] - second["spheres_mm"]).max() > 1.0
@@ -131,7 +131,7 @@ def test_synthetic_batches():
 
 
 def test_parts_of_a_recorded_batch_are_its_rows(recording, batch):
-    make = pipeline.recorded_batches(
+    make = batches.recorded_batches(
         recording, batch["target_mm"], batch["target_mask"], batch_size=4, seed=5
     )
     parts = [make(3, (i, 2)) for i in range(2)]

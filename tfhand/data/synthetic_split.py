@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from tfhand.data import stateless_rng
 from tfhand.geometry import camera
 from tfhand.hand import skeleton
 from tfhand.synthesis import samples
-from tfhand.training import streams
 
 __all__ = ["synthetic_dataset"]
 
@@ -29,7 +29,10 @@ def synthetic_dataset(spec, noise, count=_SAMPLES):
     config = samples.SyntheticConfig(noise=noise)
     batches = [
         samples.sample_batch(
-            streams.for_step(_SEED, "synthetic test", step, (0, 1), _BATCH), _BATCH, spec, config
+            stateless_rng.for_step(_SEED, "synthetic test", step, (0, 1), _BATCH),
+            _BATCH,
+            spec,
+            config,
         )
         for step in range(count // _BATCH)
     ]

@@ -4,8 +4,8 @@ import dataclasses
 import pathlib
 
 from tfhand import files
-from tfhand.models import pose_prior, pretrained, weights
-from tfhand.training import stages
+from tfhand.models import package_weights, pose_prior, weights
+from tfhand.training import pretraining
 from tfhand.training.options import InitOptions, NetworkOptions, PriorOptions
 
 __all__ = [
@@ -39,12 +39,14 @@ def find_start(init_from, given):
     """
     if init_from == NONE:
         return None
-    folder = pretrained.FOLDER if init_from == pretrained.NAME else pathlib.Path(init_from)
+    folder = (
+        package_weights.FOLDER if init_from == package_weights.NAME else pathlib.Path(init_from)
+    )
     for stage in _STAGES:
         if not (folder / stage / "done.json").is_file():
             raise FileNotFoundError(
-                f"Expected --init_from={NONE}, {pretrained.NAME} or a run with a finished stage "
-                f"{stage}, found none in {folder}."
+                f"Expected --init_from={NONE}, {package_weights.NAME} or a run with a finished "
+                f"stage {stage}, found none in {folder}."
             )
         found = files.read_json(folder / stage / "settings.json")
         if not isinstance(found, dict):
@@ -103,6 +105,6 @@ def load_prior(folder):
 def load_network(folder, strategy, network_options):
     """Returns the pose network of a start, made in the strategy's scope."""
     with strategy.scope():
-        network = stages.build_network(network_options)
+        network = pretraining.build_network(network_options)
     weights.load_weights(network, folder / "init" / "pose.weights.h5")
     return network

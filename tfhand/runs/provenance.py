@@ -15,7 +15,7 @@ import tensorflow_probability as tfp
 from data_prep import records
 from data_prep.dataset_info import compute_sha256
 from tfhand import __version__, files
-from tfhand.training import run_flags
+from tfhand.runs import resolved_flags
 
 __all__ = [
     "NAME",
@@ -60,7 +60,7 @@ def describe(flag_values, data_dir, start=None):
         the description of the records and of every shard; `start`, SHA-256 of the weights of
         `start`, empty without.
     """
-    flags = run_flags.own_values(flag_values)
+    flags = resolved_flags.own_values(flag_values)
     return {
         "versions": versions(),
         "code": code_checksum(),

@@ -1,7 +1,7 @@
 """The recording that a run makes itself where no records are given."""
 
 from data_prep import synthetic
-from tfhand.training import preemption
+from tfhand.runs import preemption
 
 __all__ = ["make_recording"]
 

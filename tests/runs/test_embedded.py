@@ -7,8 +7,8 @@ import pytest
 
 from data_prep import synthetic
 from tfhand.geometry import crop
-from tfhand.training import embedded
-from tfhand.training import workdir as stage_folders
+from tfhand.runs import embedded
+from tfhand.runs import workdir as stage_folders
 
 NUM_SAMPLES, SPEC = 24, crop.CropSpec(32, 300.0)
 

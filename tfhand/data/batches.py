@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from tfhand.data import stateless_rng
 from tfhand.geometry import rigid
 from tfhand.hand import skeleton
 from tfhand.synthesis import samples
-from tfhand.training import streams
 
 __all__ = [
     "label_targets",
@@ -57,13 +57,13 @@ def synthetic_batches(spec, batch_size, config, seed, known=None):
         known: Optional `samples.KnownPoses` to draw near.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `streams.Draws`, to what
+        Function from a step's number and a part of the batch, as in `stateless_rng.Draws`, to what
         `samples.sample_batch` returns. Only that part is made.
     """
 
     def batch(step, part=(0, 1)):
         size = batch_size // part[1]
-        rng = streams.for_step(seed, "synthetic samples", step, part, size)
+        rng = stateless_rng.for_step(seed, "synthetic samples", step, part, size)
         return samples.sample_batch(rng, size, spec, config, known)
 
     return batch
@@ -80,8 +80,8 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
         seed: Seed of the order.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `streams.Draws`, to a dict for
-        `objectives.RecordedObjective`.
+        Function from a step's number and a part of the batch, as in `stateless_rng.Draws`, to a
+        dict for `objectives.RecordedObjective`.
     """
     columns = {
         "depth_mm": recording.depth_mm,
@@ -93,7 +93,7 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
     columns = {name: tf.constant(column) for name, column in columns.items()}
 
     def batch(step, part=(0, 1)):
-        rows = streams.shuffled_rows(seed, step, batch_size, len(recording))
+        rows = stateless_rng.shuffled_rows(seed, step, batch_size, len(recording))
         index, count = part
         rows = tf.reshape(rows, [count, batch_size // count])[index]
         return {name: tf.gather(column, rows) for name, column in columns.items()}
@@ -114,7 +114,7 @@ def name_sample(recording, batch_size, seed, step, row):
     Returns:
         Its subject and frame.
     """
-    sample = int(streams.shuffled_rows(seed, step, batch_size, len(recording))[row])
+    sample = int(stateless_rng.shuffled_rows(seed, step, batch_size, len(recording))[row])
     group = int(recording.group[sample])
     subject = recording.subjects[group] if recording.subjects else group
     return f"sample {sample} of the recording (subject {subject}, frame {recording.frame[sample]})"

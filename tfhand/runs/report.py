@@ -6,7 +6,7 @@ from tfhand import files
 from tfhand.evaluation import fitted, predictions, qualitative, real_frame, report
 from tfhand.hand import skeleton
 from tfhand.models import exporting, pose_network
-from tfhand.training import preemption, provenance
+from tfhand.runs import preemption, provenance
 
 __all__ = ["export", "predict_and_score", "write_report"]
 

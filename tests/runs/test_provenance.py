@@ -10,8 +10,8 @@ from absl import logging
 from data_prep import synthetic
 from tfhand import commands, train
 from tfhand.geometry import crop
-from tfhand.models import pretrained
-from tfhand.training import provenance, run_flags
+from tfhand.models import package_weights
+from tfhand.runs import provenance, resolved_flags
 
 
 def parse(*arguments):
@@ -39,10 +39,10 @@ def test_every_start_is_told(data_dir, tmp_path):
 def test_what_a_run_starts_from_is_told_by_its_weights(data_dir, tmp_path):
     values = parse(f"--workdir={tmp_path}")
     assert provenance.describe(values, data_dir)["start"] == {}
-    found = provenance.describe(values, data_dir, pretrained.FOLDER)["start"]
+    found = provenance.describe(values, data_dir, package_weights.FOLDER)["start"]
     assert set(found) == {"init/pose.weights.h5", "prior/prior.weights.h5"}
     for name, checksum in found.items():
-        assert checksum == hashlib.sha256((pretrained.FOLDER / name).read_bytes()).hexdigest()
+        assert checksum == hashlib.sha256((package_weights.FOLDER / name).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "3"])
@@ -58,18 +58,18 @@ def test_resolved_flags_mean_the_same_in_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     values = parse("--workdir=a b", "--data_dir=../data", "--init_noise=none", "--tune_steps=7")
     before = values.flag_values_dict()
-    (tmp_path / "resolved.flags").write_text(run_flags.into_string(values))
+    (tmp_path / "resolved.flags").write_text(resolved_flags.into_string(values))
     assert values.flag_values_dict() == before
     monkeypatch.chdir(tmp_path)
     again = parse("--flagfile=resolved.flags")
     assert again.workdir == str(tmp_path / "here" / "a b")
     assert again.data_dir == str(tmp_path / "data")
-    for name in set(before) - set(run_flags.PATHS):
+    for name in set(before) - set(resolved_flags.PATHS):
         assert again[name].value == before[name], name
 
 
 def test_buckets_are_no_folders(monkeypatch, tmp_path):
-    text = run_flags.into_string(parse(f"--workdir={tmp_path}", "--data_dir=gs://bucket/data"))
+    text = resolved_flags.into_string(parse(f"--workdir={tmp_path}", "--data_dir=gs://bucket/data"))
     assert "--data_dir=gs://bucket/data\n" in text
 
 
@@ -78,7 +78,7 @@ def test_every_flag_that_takes_any_text_is_a_path():
     own = absl_flags.FlagValues()
     train.define_flags(own)
     kinds = {name: own[name].flag_type() for name in own}
-    assert {name for name, kind in kinds.items() if kind == "string"} == set(run_flags.PATHS)
+    assert {name for name, kind in kinds.items() if kind == "string"} == set(resolved_flags.PATHS)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def verbosity():
 
 def test_flags_of_logging_decide_nothing(tmp_path, verbosity):
     values = parse(f"--workdir={tmp_path}", "--verbosity=1", "--tune_steps=7")
-    decide = run_flags.that_decide(values)
+    decide = resolved_flags.that_decide(values)
     assert decide["--tune_steps"] == 7 and decide["--workdir"] == "given"
     assert decide["--data_dir"] is None
     assert not {"--verbosity", "--help", "--worker_timeout", "--log_dir"} & set(decide)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.data import augmentation
 from tfhand.geometry import crop
 from tfhand.rendering import spheres
-from tfhand.training import augmentation
 
 SPEC = crop.CropSpec(image_size=64, cube_mm=300.0)
 STILL = augmentation.AugmentationConfig(turn_deg=30.0, shift_mm=8.0, dropout=0.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhand.training import streams
+from tfhand.data import stateless_rng
 
 
 def three_draws(rng, rows):
@@ -16,27 +16,29 @@ def three_draws(rng, rows):
 
 
 def test_a_step_draws_the_same_in_eager_mode_and_in_a_graph():
-    eager = three_draws(streams.for_step(3, "noise", 7), 4)
-    graph = tf.function(lambda step: three_draws(streams.for_step(3, "noise", step), 4))
+    eager = three_draws(stateless_rng.for_step(3, "noise", 7), 4)
+    graph = tf.function(lambda step: three_draws(stateless_rng.for_step(3, "noise", step), 4))
     for a, b in zip(eager, graph(tf.constant(7, tf.int64)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("other", [(4, "noise", 7), (3, "hands", 7), (3, "noise", 8)])
 def test_other_seeds_purposes_and_steps_draw_otherwise(other):
-    mine, others = (three_draws(streams.for_step(*key), 8) for key in ((3, "noise", 7), other))
+    mine, others = (
+        three_draws(stateless_rng.for_step(*key), 8) for key in ((3, "noise", 7), other)
+    )
     for a, b in zip(mine, others, strict=True):
         assert not np.intersect1d(a, b).size
 
 
 def test_draws_of_a_step_differ_from_each_other():
-    rng = streams.for_step(0, "noise", 0)
+    rng = stateless_rng.for_step(0, "noise", 0)
     first, second = rng.normal([6]), rng.normal([6])
     assert not np.intersect1d(first, second).size
 
 
 def test_draws_have_the_asked_distribution():
-    rng = streams.for_step(1, "noise", 0)
+    rng = stateless_rng.for_step(1, "noise", 0)
     count = 20000
     # The standard deviation of the mean is 2 / sqrt(20000) = 0.014; four of those.
     np.testing.assert_allclose(np.mean(rng.normal([count], 1.0, 2.0)), 1.0, atol=0.06)
@@ -50,8 +52,8 @@ def test_draws_have_the_asked_distribution():
 
 def test_a_draw_for_several_batches_has_the_part_of_each():
     key = tf.constant([5, 6])
-    whole = streams.Draws(key).normal([3 * 4, 2]).numpy().reshape(3, 4, 2)
-    parts = [streams.Draws(key, (i, 2), 2).normal([3 * 2, 2]) for i in range(2)]
+    whole = stateless_rng.Draws(key).normal([3 * 4, 2]).numpy().reshape(3, 4, 2)
+    parts = [stateless_rng.Draws(key, (i, 2), 2).normal([3 * 2, 2]) for i in range(2)]
     found = np.concatenate([np.reshape(part, [3, 2, 2]) for part in parts], axis=1)
     np.testing.assert_array_equal(found, whole)
 
@@ -59,9 +61,9 @@ def test_a_draw_for_several_batches_has_the_part_of_each():
 @pytest.mark.parametrize("count", [2, 3])
 def test_parts_of_a_batch_draw_the_rows_of_the_whole(count):
     key = tf.constant([5, 6])
-    whole = three_draws(streams.Draws(key), 6)
+    whole = three_draws(stateless_rng.Draws(key), 6)
     rows = tf.constant(6 // count)
-    parts = [three_draws(streams.Draws(key, (i, count)), rows) for i in range(count)]
+    parts = [three_draws(stateless_rng.Draws(key, (i, count)), rows) for i in range(count)]
     for expected, *pieces in zip(whole, *parts, strict=True):
         np.testing.assert_array_equal(np.concatenate(pieces), expected)
 
@@ -69,7 +71,7 @@ def test_parts_of_a_batch_draw_the_rows_of_the_whole(count):
 @pytest.mark.parametrize(("batch", "count"), [(3, 7), (4, 4), (5, 2), (10, 1)])
 def test_every_pass_shows_every_sample_once(batch, count):
     steps = 4 * count
-    rows = np.concatenate([streams.shuffled_rows(2, k, batch, count) for k in range(steps)])
+    rows = np.concatenate([stateless_rng.shuffled_rows(2, k, batch, count) for k in range(steps)])
     passes = rows[: len(rows) // count * count].reshape(-1, count)
     np.testing.assert_array_equal(
         np.sort(passes, axis=1), np.tile(np.arange(count), (len(passes), 1))
@@ -79,6 +81,10 @@ def test_every_pass_shows_every_sample_once(batch, count):
 
 
 def test_orders_follow_from_the_seed():
-    rows = tf.function(lambda seed, step: streams.shuffled_rows(seed, step, 6, 20))
-    np.testing.assert_array_equal(rows(1, tf.constant(9)), streams.shuffled_rows(1, 9, 6, 20))
-    assert (streams.shuffled_rows(1, 9, 6, 20) != streams.shuffled_rows(2, 9, 6, 20)).numpy().any()
+    rows = tf.function(lambda seed, step: stateless_rng.shuffled_rows(seed, step, 6, 20))
+    np.testing.assert_array_equal(rows(1, tf.constant(9)), stateless_rng.shuffled_rows(1, 9, 6, 20))
+    assert (
+        (stateless_rng.shuffled_rows(1, 9, 6, 20) != stateless_rng.shuffled_rows(2, 9, 6, 20))
+        .numpy()
+        .any()
+    )

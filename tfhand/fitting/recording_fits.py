@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 from absl import logging
 
+from tfhand.data import batches, recordings
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton, template
+from tfhand.runs import preemption
 from tfhand.synthesis import samples
-from tfhand.training import pipeline, preemption, recordings
 
 __all__ = ["Fits", "known_poses", "make_fits"]
 
@@ -73,7 +74,7 @@ def make_fits(folder, network, recording, options, spec, shape, writes=True):
                 f"Expected a fit to learn from among {len(found.kept)} samples of "
                 f"{part.num_views} views, found none that is finite and meets a surface."
             )
-        in_views = pipeline.targets_in_views(found.spheres_ref_mm, part.ref_from_crop)
+        in_views = batches.targets_in_views(found.spheres_ref_mm, part.ref_from_crop)
         target[rows] = in_views.reshape(-1, *target.shape[1:])
         of_spheres = found.parts_kept[:, part_residuals.PART_OF_SPHERE]
         of_spheres = np.repeat(of_spheres[:, None], part.num_views, axis=1)

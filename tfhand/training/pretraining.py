@@ -10,11 +10,12 @@ import keras
 import tensorflow as tf
 
 from tfhand import files
+from tfhand.data import batches
 from tfhand.geometry import crop
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network, pose_prior, weights
 from tfhand.synthesis import samples
-from tfhand.training import loop, objectives, pipeline, prior_trainer, trainer
+from tfhand.training import loop, objectives, prior_trainer, trainer
 
 __all__ = [
     "build_network",
@@ -154,7 +155,7 @@ def initialize(workdir, strategy, network_options, options, seed, run):
             objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
             model = trainer.PoseTrainer(network, synthetic=objective, seed=seed)
             loop.compile_trainer(model, options.learning_rate, options.steps, warmup=100)
-        synthetic = pipeline.synthetic_batches(spec, options.batch, config, seed + 1)
+        synthetic = batches.synthetic_batches(spec, options.batch, config, seed + 1)
         loop.fit(
             model,
             lambda *place: {"synthetic": synthetic(*place)},

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tfhand.geometry import crop
-from tfhand.training import loop, options, stages
-from tfhand.training import workdir as workdirs
+from tfhand.runs import workdir as workdirs
+from tfhand.training import loop, options, pretraining
 
 SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
 
@@ -40,7 +40,9 @@ def test_initialize_is_kept(workdir, monkeypatch):
     def run(**changes):
         init = options.InitOptions(**({"steps": 7} | changes))
         strategy = tf.distribute.get_strategy()
-        return stages.initialize(workdir, strategy, network_options, init, 2, options.RunOptions())
+        return pretraining.initialize(
+            workdir, strategy, network_options, init, 2, options.RunOptions()
+        )
 
     first = run()
     again = run()
@@ -57,10 +59,12 @@ def test_mixed_precision_trains_and_is_served_in_float32(workdir):
     )
     init = options.InitOptions(steps=3, batch=4)
     strategy = tf.distribute.get_strategy()
-    network = stages.initialize(workdir, strategy, network_options, init, 2, options.RunOptions())
+    network = pretraining.initialize(
+        workdir, strategy, network_options, init, 2, options.RunOptions()
+    )
     assert {layer.compute_dtype for layer in network.layers} == {"bfloat16", "float32"}
     assert {variable.dtype for variable in network.variables} == {"float32"}
-    untrained = stages.build_network(network_options)
+    untrained = pretraining.build_network(network_options)
     assert keras.config.dtype_policy().name == "float32"
     moved = [
         np.abs(a - b).max()
@@ -68,27 +72,27 @@ def test_mixed_precision_trains_and_is_served_in_float32(workdir):
     ]
     assert np.isfinite(moved).all() and max(moved) > 0.0
 
-    served = stages.in_float32(network, network_options)
+    served = pretraining.in_float32(network, network_options)
     assert {layer.compute_dtype for layer in served.layers} == {"float32"}
     for a, b in zip(served.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     plain = dataclasses.replace(network_options, precision="float32")
-    assert stages.in_float32(served, plain) is served
+    assert pretraining.in_float32(served, plain) is served
 
 
 def test_prior_is_trained_by_the_chief_alone(workdir):
     other = workdirs.Workdir(workdir.path, writes=False)
     with pytest.raises(ValueError, match="prior what the chief has made"):
-        stages.train_prior(other, options.PriorOptions(steps=2), 1, options.RunOptions())
+        pretraining.train_prior(other, options.PriorOptions(steps=2), 1, options.RunOptions())
     assert not list(workdir.path.iterdir())
 
 
 def test_prior_is_kept(workdir):
     prior_options = options.PriorOptions(steps=2, batch=16)
-    first = stages.train_prior(workdir, prior_options, 1, options.RunOptions())
+    first = pretraining.train_prior(workdir, prior_options, 1, options.RunOptions())
     marker = workdir.stage("prior") / "prior.weights.h5"
     written = marker.stat().st_mtime_ns
-    again = stages.train_prior(workdir, prior_options, 1, options.RunOptions())
+    again = pretraining.train_prior(workdir, prior_options, 1, options.RunOptions())
     assert marker.stat().st_mtime_ns == written
     assert not again.trainable
     hands = tf.random.normal([3, 41, 3]) * 40.0
@@ -98,4 +102,4 @@ def test_prior_is_kept(workdir):
     errors = json.loads((workdir.stage("prior") / "reconstruction.json").read_text())
     assert set(errors) == {"mean_latent_mm", "sampled_latent_mm"}
     with pytest.raises(ValueError, match="seed"):
-        stages.train_prior(workdir, prior_options, 2, options.RunOptions())
+        pretraining.train_prior(workdir, prior_options, 2, options.RunOptions())

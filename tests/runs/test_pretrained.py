@@ -5,12 +5,14 @@ import pytest
 import tensorflow as tf
 
 from tfhand import commands, files, inference, pack, train
+from tfhand.data import synthetic_split
 from tfhand.evaluation import predictions
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import pose_network, pretrained
-from tfhand.training import options, provenance, run_flags, stages, starts, synthetic_test
-from tfhand.training import workdir as workdirs
+from tfhand.models import package_weights, pose_network
+from tfhand.runs import pretrained, provenance, resolved_flags
+from tfhand.runs import workdir as workdirs
+from tfhand.training import options, pretraining
 
 SMALL = ("--image_size=32", "--features=8", "--growth=4", "--depth=1")
 FEW = ("--init_steps=2", "--init_batch=4", "--prior_steps=2", "--prior_batch=16")
@@ -22,7 +24,7 @@ def parse(*arguments):
 
 def given(*arguments):
     values = parse(*arguments)
-    return starts.given_settings(values, options.from_flags(options.NetworkOptions, values))
+    return pretrained.given_settings(values, options.from_flags(options.NetworkOptions, values))
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +41,11 @@ def run(tmp_path_factory):
             options.RunOptions,
         )
     )
-    stages.train_prior(workdir, prior, 1, run_options)
-    stages.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
+    pretraining.train_prior(workdir, prior, 1, run_options)
+    pretraining.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
     described = {"commit": None, "versions": {}, "seed": 1}
     for start in ("none", "shipped"):
-        given = run_flags.own_values(values) | {"init_from": start}
+        given = resolved_flags.own_values(values) | {"init_from": start}
         # As older versions recorded.
         given |= {"verbosity": 0, "log_dir": "/somewhere"}
         provenance.record_start(workdir.path, described | {"flags": given})
@@ -51,79 +53,79 @@ def run(tmp_path_factory):
 
 
 def test_none_is_no_start():
-    assert starts.find_start("none", given()) is None
+    assert pretrained.find_start("none", given()) is None
 
 
 def test_settings_of_the_weights_of_the_package_may_be_given_again():
     for stage, prefix in (("init", "init_"), ("prior", "prior_")):
-        settings = files.read_json(pretrained.FOLDER / stage / "settings.json")
+        settings = files.read_json(package_weights.FOLDER / stage / "settings.json")
         names = vars(options.InitOptions() if stage == "init" else options.PriorOptions())
         again = [f"--{prefix}{name}={settings[name]}" for name in names]
-        assert starts.find_start("shipped", given(*again)) == pretrained.FOLDER
+        assert pretrained.find_start("shipped", given(*again)) == package_weights.FOLDER
 
 
 def test_the_start_of_a_run(run):
-    start = starts.find_start(str(run), given(*SMALL))
-    found = starts.network_options_of(start)
-    network = starts.load_network(start, tf.distribute.get_strategy(), found)
+    start = pretrained.find_start(str(run), given(*SMALL))
+    found = pretrained.network_options_of(start)
+    network = pretrained.load_network(start, tf.distribute.get_strategy(), found)
     assert found.features == 8 and found.image_size == 32
-    assert not starts.load_prior(start).trainable
-    again = starts.load_network(start, tf.distribute.get_strategy(), found)
+    assert not pretrained.load_prior(start).trainable
+    again = pretrained.load_network(start, tf.distribute.get_strategy(), found)
     for a, b in zip(network.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_settings_that_were_given_are_compared(run):
-    assert starts.find_start(str(run), given(*SMALL, *FEW)) == run
+    assert pretrained.find_start(str(run), given(*SMALL, *FEW)) == run
     with pytest.raises(ValueError, match="steps=2 in its stage init, received 7"):
-        starts.find_start(str(run), given(*SMALL, "--init_steps=7"))
+        pretrained.find_start(str(run), given(*SMALL, "--init_steps=7"))
     with pytest.raises(ValueError, match="batch=16 in its stage prior, received 17"):
-        starts.find_start(str(run), given(*SMALL, "--prior_batch=17"))
+        pretrained.find_start(str(run), given(*SMALL, "--prior_batch=17"))
     with pytest.raises(ValueError, match="features=8 in its stage init, received 64"):
-        starts.find_start(str(run), given(*SMALL[:1], *SMALL[2:]))
+        pretrained.find_start(str(run), given(*SMALL[:1], *SMALL[2:]))
 
 
 def test_resolved_flags_name_nothing_that_was_not_asked_for(run, tmp_path):
     values = parse(*SMALL, "--init_steps=2", f"--init_from={run}")
-    (tmp_path / "resolved.flags").write_text(run_flags.into_string(values))
+    (tmp_path / "resolved.flags").write_text(resolved_flags.into_string(values))
     again = f"--flagfile={tmp_path / 'resolved.flags'}"
-    assert starts.find_start(str(run), given(again)) == run
+    assert pretrained.find_start(str(run), given(again)) == run
     assert given(again) == given(*SMALL, "--init_steps=2")
 
 
 def test_another_precision_may_go_on_from_it(run):
-    assert starts.find_start(str(run), given(*SMALL, "--precision=mixed_bfloat16")) == run
+    assert pretrained.find_start(str(run), given(*SMALL, "--precision=mixed_bfloat16")) == run
 
 
 def test_no_finished_stage(tmp_path):
     (tmp_path / "init").mkdir()
     with pytest.raises(FileNotFoundError, match="stage init"):
-        starts.find_start(str(tmp_path), given())
+        pretrained.find_start(str(tmp_path), given())
 
 
 def test_the_start_of_the_package_is_that_of_the_default_flags():
-    start = starts.find_start("shipped", given())
-    assert start == pretrained.FOLDER
-    assert starts.network_options_of(start) == options.NetworkOptions()
+    start = pretrained.find_start("shipped", given())
+    assert start == package_weights.FOLDER
+    assert pretrained.network_options_of(start) == options.NetworkOptions()
 
 
 def test_packing_keeps_the_estimates(run, tmp_path, monkeypatch):
     pack.main(
         commands.parse(pack.define_flags, ["pack", f"--workdir={run}", f"--output_dir={tmp_path}"])
     )
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    found = starts.network_options_of(run)
-    before = starts.load_network(run, tf.distribute.get_strategy(), found)
+    monkeypatch.setattr(package_weights, "FOLDER", tmp_path)
+    found = pretrained.network_options_of(run)
+    before = pretrained.load_network(run, tf.distribute.get_strategy(), found)
     packed = inference.load_network("shipped")
     depth = np.random.default_rng(0).uniform(-1.0, 1.0, [3, 32, 32, 1]).astype(np.float32)
     estimate = packed(depth)["spheres_mm"]
     # Half precision: 11 bits of every weight.
     np.testing.assert_allclose(estimate, before(depth)["spheres_mm"], atol=1.0)
-    assert starts.find_start("shipped", given(*SMALL)) == tmp_path
-    weights = starts.load_network(tmp_path, tf.distribute.get_strategy(), found).get_weights()
+    assert pretrained.find_start("shipped", given(*SMALL)) == tmp_path
+    weights = pretrained.load_network(tmp_path, tf.distribute.get_strategy(), found).get_weights()
     for values in weights:
         np.testing.assert_array_equal(values, values.astype(np.float16).astype(np.float32))
-    assert not starts.load_prior(tmp_path).trainable
+    assert not pretrained.load_prior(tmp_path).trainable
     made_from = files.read_json(tmp_path / "made_from.json")
     assert made_from["seed"] == 1 and made_from["flags"]["init_steps"] == 2
     # No folder of the machine, nor what belongs to absl.
@@ -154,17 +156,17 @@ def test_the_shipped_network_estimates_hands():
     network = inference.load_network("shipped")
     cube_mm = pose_network.cube_mm_of(network)
     spec = crop.CropSpec(network.input_shape[1], cube_mm)
-    dataset = synthetic_test.synthetic_dataset(spec, noise="sensor", count=200)
+    dataset = synthetic_split.synthetic_dataset(spec, noise="sensor", count=200)
     predicted = predictions.predict_dataset(network, dataset, cube_mm=cube_mm, description="")
     assert predicted.score().mean_joint_error_mm < 15.0
 
 
 def test_synthetic_samples_to_score_on():
     spec = crop.CropSpec(32, 300.0)
-    dataset = synthetic_test.synthetic_dataset(spec, noise="none", count=100)
+    dataset = synthetic_split.synthetic_dataset(spec, noise="none", count=100)
     rows = list(dataset.as_numpy_iterator())
     again = list(
-        synthetic_test.synthetic_dataset(spec, noise="none", count=100).as_numpy_iterator()
+        synthetic_split.synthetic_dataset(spec, noise="none", count=100).as_numpy_iterator()
     )
     assert len(rows) == 100
     for row, same in zip(rows, again, strict=True):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfhand.training import workdir
+from tfhand.runs import workdir
 
 SETTINGS = {"steps": 10, "rate": 0.5}
 

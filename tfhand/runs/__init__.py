@@ -1,0 +1,1 @@
+"""The working folder of a run: stages, checkpoints, start weights, provenance, report."""
