@@ -41,12 +41,14 @@ def make_frames(folder):
     """Renders frames; returns uint16 [n, 480, 640], mm."""
     import numpy as np
 
-    from data_prep import nyu_frames, nyu_source
+    from data_prep.nyu import frame_crops, recording_files
     from tests.data_prep import nyu_layout
 
     nyu_layout.write_split(folder / "train", 4, seed=3)
-    split = nyu_source.open_split(folder, "train")
-    frames = [nyu_frames.decode_views(*nyu_source.read_pictures(split, i)) for i in range(1, 5)]
+    split = recording_files.open_split(folder, "train")
+    frames = [
+        frame_crops.decode_views(*recording_files.read_pictures(split, i)) for i in range(1, 5)
+    ]
     return np.concatenate(frames)
 
 

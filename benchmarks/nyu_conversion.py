@@ -27,12 +27,12 @@ DECODE, CONVERT, CONVERT_ONE = "decoding", "converting", "converting one frame"
 
 def decode_all(folder, frames, workers):
     """Decodes every picture."""
-    from data_prep import nyu_frames, nyu_source
+    from data_prep.nyu import frame_crops, recording_files
 
-    split = nyu_source.open_split(folder, "train")
+    split = recording_files.open_split(folder, "train")
 
     def decode(frame):
-        nyu_frames.decode_views(*nyu_source.read_pictures(split, frame))
+        frame_crops.decode_views(*recording_files.read_pictures(split, frame))
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(decode, frames):
@@ -41,7 +41,7 @@ def decode_all(folder, frames, workers):
 
 def convert(folder, workers, every=1):
     """Converts every n-th frame of the recording."""
-    from data_prep import nyu
+    from data_prep.nyu import command
 
     # A finished conversion is not done again.
     shutil.rmtree(folder / "records", ignore_errors=True)
@@ -49,7 +49,7 @@ def convert(folder, workers, every=1):
         "nyu", f"--nyu_dir={folder}", f"--output_dir={folder / 'records'}", "--splits=train",
         f"--workers={workers}", "--num_shards=1", f"--every={every}",
     ]  # fmt: skip
-    nyu.main(commands.parse(nyu.define_flags, arguments))
+    command.main(commands.parse(command.define_flags, arguments))
 
 
 def write_recording(folder, frames):

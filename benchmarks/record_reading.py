@@ -45,13 +45,13 @@ def build(folder):
 
 
 def main(options):
-    from data_prep import synthetic
+    from data_prep.synthetic import embedded
     from tfhand.geometry import crop
 
     report = measure.Report(__file__, "Reading of records")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name) / "records"
-        samples = synthetic.write(folder, options.samples, crop.CropSpec())["train"]
+        samples = embedded.write(folder, options.samples, crop.CropSpec())["train"]
         cases = measure.compare(build, folder, rounds=options.rounds)
         report.cases(f"{samples} samples of three 64 x 64 views", cases)
     rates = {case.name: samples / case.seconds for case in cases}

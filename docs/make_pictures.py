@@ -19,7 +19,8 @@ import tensorflow as tf
 from absl import flags
 from matplotlib.figure import Figure
 
-from data_prep import inspect, records, synthetic
+from data_prep import inspect, records
+from data_prep.synthetic import embedded
 from tfhand import commands
 from tfhand.geometry import crop
 from tfhand.hand import pose_sampling, skeleton, spheres, surface
@@ -178,7 +179,7 @@ def crops_picture(seed=3, columns=12):
 def recording_picture(num_samples=48):
     """Samples of an embedded recording that is made for the purpose."""
     with tempfile.TemporaryDirectory() as folder:
-        synthetic.write(folder, num_samples, crop.CropSpec(), num_shards=1)
+        embedded.write(folder, num_samples, crop.CropSpec(), num_shards=1)
         dataset = records.load_dataset(folder, "train").as_numpy_iterator()
         drawn = [sample for i, sample in enumerate(dataset) if i % 2 == 0][:16]
     return inspect.draw_contact_sheet(drawn, 300.0)

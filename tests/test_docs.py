@@ -103,6 +103,8 @@ def make_in(text):
 def flags_of(command):
     """Returns the absl `FlagValues` of a command."""
     name = pathlib.Path(command).stem if command.endswith(".py") else command
+    if file_of(command).name == "__main__.py":
+        name += ".__main__"
     values = flags.FlagValues()
     importlib.import_module(name).define_flags(values)
     return values
@@ -136,7 +138,7 @@ def file_of(command):
     if command.endswith(".py"):
         return ROOT / command
     path = ROOT / command.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def all_flags():

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from data_prep import dataset_info
+from data_prep.records import dataset_info
 from tfhand import commands, files
 from tfhand.geometry import crop
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import calibration, calibration_file, dataset_info, inspect, records, synthetic
+from data_prep import inspect, records
+from data_prep.nyu import calibration, calibration_file
+from data_prep.records import dataset_info
+from data_prep.synthetic import embedded
 from tests import bad_luck
 from tfhand import commands, evaluate, export, files, predict
 from tfhand.evaluation import metrics, published, report
@@ -163,7 +166,7 @@ def inputs(tmp_path_factory):
     small_network().save(path / "pose.keras")
     argv = ["--num_samples=8", "--num_shards=1", "--image_size=32"]
     argv = ["synthetic", f"--output_dir={path / 'data'}", *argv]
-    synthetic.main(commands.parse(synthetic.define_flags, argv))
+    embedded.main(commands.parse(embedded.define_flags, argv))
     rows, columns = np.mgrid[:96, :128]
     ball = np.hypot(rows - 48, columns - 64) < 40
     np.save(path / "depth.npy", np.where(ball, 700.0, 0.0).astype(np.float32))
@@ -175,7 +178,7 @@ def run(command, *arguments):
 
 
 COMMANDS = {
-    "synthetic": (synthetic, "--output_dir={out}/new", "--num_samples=8", "--image_size=32"),
+    "synthetic": (embedded, "--output_dir={out}/new", "--num_samples=8", "--image_size=32"),
     "inspect": (inspect, "--data_dir={inputs}/data", "--output={out}/a.json"),
     "sheet": (inspect, "--data_dir={inputs}/data", "--sheet={out}/a.png"),
     "predict": (predict, "--model={inputs}/pose.keras", "--depth={inputs}/depth.npy",

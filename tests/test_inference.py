@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_prep import synthetic
+from data_prep.synthetic import embedded
 from tfhand import commands, estimator, evaluate, export, inference, predict, view
 from tfhand.models import pose_network
 
@@ -24,7 +24,7 @@ def damaged(tmp_path_factory):
         "--num_shards=1",
         "--image_size=32",
     ]
-    synthetic.main(commands.parse(synthetic.define_flags, ["synthetic", *argv]))
+    embedded.main(commands.parse(embedded.define_flags, ["synthetic", *argv]))
     return path
 
 
@@ -108,7 +108,7 @@ def test_commands_refuse_it_in_one_line(damaged, command, arguments, capsys):
     argv = ["command", f"--model={damaged}", *(text.format(folder) for text in arguments)]
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as stopped:
-        commands.run(command.main, command.define_flags, argv)
+        commands.run(embedded.main, embedded.define_flags, argv)
     assert stopped.value.code == 1
     assert sorted(folder.rglob("*")) == before
     error = capsys.readouterr().err

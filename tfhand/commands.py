@@ -78,7 +78,8 @@ def run(
         SystemExit: Always, unless `main` raises something unexpected.
     """
     argv = sys.argv if argv is None else argv
-    program = os.path.basename(argv[0]).removesuffix(".py")
+    # `python -m package` runs its `__main__.py`.
+    program = os.path.basename(argv[0].removesuffix("/__main__.py")).removesuffix(".py")
     logging.use_absl_handler()
     try:
         # Required flags are missing beside --help, so it is looked for before parsing.

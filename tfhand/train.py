@@ -26,7 +26,7 @@ from tfhand.data import recordings, synthetic_split
 from tfhand.geometry import crop
 from tfhand.losses import terms
 from tfhand.models import package_weights
-from tfhand.runs import embedded, pretrained, provenance, report, resolved_flags
+from tfhand.runs import embedded_recording, pretrained, provenance, report, resolved_flags
 from tfhand.runs import workdir as stage_folders
 from tfhand.training import (
     agreement,
@@ -131,7 +131,7 @@ def _find_data(values, workdir, spec):
     """
     folder = values.data_dir
     if not folder:
-        folder = str(embedded.make_recording(workdir, values.recording_samples, spec))
+        folder = str(embedded_recording.make_recording(workdir, values.recording_samples, spec))
     info = records.read_info(folder)
     found = (info.spec.image_size, info.spec.cube_mm)
     if found != (spec.image_size, spec.cube_mm):

@@ -10,12 +10,12 @@ frames go to the workers.
 
 import functools
 
-from data_prep import nyu
 from data_prep.beam import options
+from data_prep.nyu import command
 
 __all__ = ["define_flags", "main"]
 
-define_flags = nyu.define_conversion_flags
+define_flags = command.define_conversion_flags
 
 
 def main(flag_values, beam_arguments):
@@ -23,7 +23,7 @@ def main(flag_values, beam_arguments):
     # Imported late: it brings Beam.
     from data_prep.beam import frames
 
-    nyu.convert(flag_values, functools.partial(frames.convert_split, arguments=beam_arguments))
+    command.convert(flag_values, functools.partial(frames.convert_split, arguments=beam_arguments))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from data_prep import storage
+from data_prep.records import storage
 from tfhand import commands
 
 __all__ = ["check", "run"]

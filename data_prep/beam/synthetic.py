@@ -6,14 +6,14 @@ What follows `--` are options of Apache Beam; without any, the pipeline runs in 
 a folder that all workers see: on a shared disk, or in an object store as gs://BUCKET/DIR.
 """
 
-from data_prep import synthetic, takes
 from data_prep.beam import options
-from data_prep.split_plan import SplitPlan
+from data_prep.conversion.split_plan import SplitPlan
+from data_prep.synthetic import embedded, sequences
 from tfhand.geometry import crop
 
 __all__ = ["define_flags", "main"]
 
-define_flags = synthetic.define_flags
+define_flags = embedded.define_flags
 
 
 def main(flag_values, beam_arguments):
@@ -21,16 +21,16 @@ def main(flag_values, beam_arguments):
     # Imported late: it brings Beam.
     from data_prep.beam.takes import record_split
 
-    parts = takes.plan_takes(flag_values.num_samples, flag_values.test_share, flag_values.seed)
+    parts = sequences.plan_takes(flag_values.num_samples, flag_values.test_share, flag_values.seed)
     for split, part in parts.items():
         plan = SplitPlan(
             output_dir=flag_values.output_dir,
             split=split,
             items=range(sum(take.num_frames for take in part)),
             num_shards=flag_values.num_shards,
-            source=synthetic.source_of(flag_values.seed),
+            source=embedded.source_of(flag_values.seed),
             spec=crop.CropSpec(image_size=flag_values.image_size),
-            num_views=synthetic.NUM_VIEWS,
+            num_views=embedded.NUM_VIEWS,
             settings={},
             extra={},
             overwrite=flag_values.overwrite,
@@ -38,7 +38,7 @@ def main(flag_values, beam_arguments):
         info = record_split(plan, part, beam_arguments)
         print(
             f"{flag_values.output_dir}/{split}: {info.num_samples} samples of "
-            f"{synthetic.NUM_VIEWS} views"
+            f"{embedded.NUM_VIEWS} views"
         )
 
 

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import apache_beam as beam
 import tensorflow as tf
 
-from data_prep import shard_parts, takes
 from data_prep.beam import shards
-from data_prep.dataset_info import SplitInfo
-from data_prep.split_plan import SplitPlan
+from data_prep.conversion import shard_parts
+from data_prep.conversion.split_plan import SplitPlan
+from data_prep.records.dataset_info import SplitInfo
+from data_prep.synthetic import sequences
 from tfhand.geometry.crop import CropSpec
 
 __all__ = ["record_split"]
 
 
 def record_split(
-    plan: SplitPlan, parts: Sequence[takes.Take], arguments: Sequence[str]
+    plan: SplitPlan, parts: Sequence[sequences.Take], arguments: Sequence[str]
 ) -> SplitInfo:
     """Makes a split of the recording by the workers of a cluster.
 
@@ -77,7 +78,7 @@ class _Recorder:
         # The generator is for one thread at a time.
         with self._lock:
             if take.name not in self._renderers:
-                self._renderers[take.name] = takes.Renderer(take, self._spec, self._noise)
+                self._renderers[take.name] = sequences.Renderer(take, self._spec, self._noise)
             samples = self._renderers[take.name].render(start)
         return [self._encode(sample) for sample in samples]
 

@@ -3,7 +3,8 @@
 import pytest
 import scipy.io
 
-from data_prep import nyu, records
+from data_prep import records
+from data_prep.nyu import command
 from tfhand import commands
 
 FRAMES = 24
@@ -11,7 +12,7 @@ FRAMES = 24
 
 def convert(root, out, *more):
     argv = ["nyu.py", f"--nyu_dir={root}", f"--output_dir={out}", "--num_shards=3", *more]
-    return nyu.main(commands.parse(nyu.define_flags, argv))
+    return command.main(commands.parse(command.define_flags, argv))
 
 
 def read(out, split):
@@ -29,7 +30,7 @@ def change_joints(path, change):
 
 def stop(capsys, *arguments):
     with pytest.raises(SystemExit) as stopped:
-        commands.run(nyu.main, nyu.define_flags, ["nyu.py", *map(str, arguments)])
+        commands.run(command.main, command.define_flags, ["nyu.py", *map(str, arguments)])
     assert stopped.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nyu: ")]
     return line

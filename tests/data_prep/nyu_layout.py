@@ -7,7 +7,7 @@ import numpy as np
 import scipy.io
 import tensorflow as tf
 
-from data_prep import filming, motion
+from data_prep.synthetic import filming, motion
 from tfhand.geometry import camera, rigid
 from tfhand.hand import skeleton, surface, template
 from tfhand.synthesis import depth, sensor

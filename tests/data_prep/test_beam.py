@@ -12,17 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import (
-    calibration,
-    frame_converter,
-    nyu,
-    nyu_source,
-    records,
-    shard_parts,
-    shard_writer,
-    synthetic,
-    takes,
-)
+from data_prep import records
+from data_prep.conversion import shard_parts
+from data_prep.nyu import calibration, frame_converter, recording_files
+from data_prep.nyu import command as nyu
+from data_prep.records import shard_writer
+from data_prep.synthetic import embedded, sequences
 from tests.data_prep import nyu_layout
 from tfhand import commands, files
 from tfhand.geometry import crop
@@ -194,7 +189,7 @@ def test_records_lie_in_the_order_of_their_frames(beam, tmp_path):
 
 def test_annotation_is_not_sent_to_the_workers(beam, source):
     """That of a large recording would be more than a runner takes: workers read it."""
-    split = nyu_source.open_split(source, "train")
+    split = recording_files.open_split(source, "train")
     cameras = calibration.unknown(np.ones([3, 4], np.float32), "not asked for")
     converter = frame_converter.FrameConverter(split, cameras, crop.CropSpec(32), "depth", (1,))
     sent = pickle.dumps(beam.frames._opener(converter, 1))
@@ -263,14 +258,14 @@ def record(command, out, *more):
 @pytest.mark.parametrize("unusable", [(), (1, 2, 7)])
 def test_the_recording_is_that_of_the_local_command(beam, tmp_path, monkeypatch, unusable):
     # Several batches a take, the last one not full.
-    monkeypatch.setattr(takes, "BATCH", 3)
+    monkeypatch.setattr(sequences, "BATCH", 3)
 
     def find_problem(sample, spec, *rest):
         return "not to be used" if sample["frame"] in unusable else None
 
     monkeypatch.setattr(shard_parts, "find_problem", find_problem)
     monkeypatch.setattr(shard_writer, "find_problem", find_problem)
-    record(synthetic, tmp_path / "local")()
+    record(embedded, tmp_path / "local")()
     record(beam.synthetic, tmp_path / "pipeline", DIRECT)()
     assert contents(tmp_path / "pipeline") == contents(tmp_path / "local")
     info = records.verify(tmp_path / "pipeline")

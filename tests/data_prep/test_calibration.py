@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from data_prep import calibration, calibration_file
+from data_prep.nyu import calibration, calibration_file
 from tfhand.geometry import rigid
 
 # Float64 all the way; distances of a metre.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_prep import centers
+from data_prep.nyu import centers
 
 
 def read(path, text, form="xyz"):

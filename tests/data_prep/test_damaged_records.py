@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep import records
+from data_prep.records import reader
 from tests.data_prep.record_samples import SPEC, VIEWS, load, make_sample, write
 from tfhand.geometry.crop import CropSpec
 
@@ -153,7 +154,7 @@ def test_a_shard_is_read_once_for_its_checksum(tmp_path, monkeypatch):
     write(tmp_path)
     read = []
     whole = records.compute_sha256
-    monkeypatch.setattr(records, "compute_sha256", lambda path: read.append(path) or whole(path))
+    monkeypatch.setattr(reader, "compute_sha256", lambda path: read.append(path) or whole(path))
     for _ in range(2):
         load(tmp_path)
     assert len(read) == len(set(read)) == 3

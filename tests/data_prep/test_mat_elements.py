@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep import mat_elements, nyu_source
+from data_prep.nyu import mat_elements, recording_files
 
 NAMES = ("joint_xyz", "joint_names")
 # From the tag of an array: its size, the size and value of its flags, the type of its numbers.
@@ -153,4 +153,4 @@ def test_other_files(tmp_path, data):
         mat_elements.select_arrays(data, NAMES)
     (tmp_path / "joint_data.mat").write_bytes(data)
     with pytest.raises(ValueError, match=r"Cannot read .*joint_data\.mat"):
-        nyu_source.read_joint_data(tmp_path / "joint_data.mat")
+        recording_files.read_joint_data(tmp_path / "joint_data.mat")

@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from data_prep import calibration_file, records
+from data_prep import records
+from data_prep.nyu import calibration_file
 from tests.data_prep import nyu_layout
 from tests.data_prep.nyu_conversions import change_joints, convert, keep_frames, read, stop
 from tfhand import inference

@@ -11,16 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import (
-    calibration,
-    frame_converter,
-    nyu,
-    nyu_source,
-    records,
-    shard_parts,
-    split_conversion,
-    split_plan,
-)
+from data_prep import records
+from data_prep.conversion import shard_parts, split_conversion, split_plan
+from data_prep.nyu import calibration, command, frame_converter, recording_files
 from tests.data_prep.nyu_conversions import FRAMES, convert, read, stop
 from tfhand import files
 from tfhand.geometry import camera, crop
@@ -44,7 +37,7 @@ def test_waiting_shards_of_other_cameras_are_made_again(source, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         convert(source[0], out, "--splits=train", "--every=4")
     assert made == [0] and list((out / ".train.partial").glob("*.json"))
-    moved = nyu.nyu_cameras.find_cameras
+    moved = command.split_cameras.find_cameras
 
     def elsewhere(*arguments):
         (cameras,) = moved(*arguments)
@@ -53,7 +46,7 @@ def test_waiting_shards_of_other_cameras_are_made_again(source, tmp_path, monkey
         return [dataclasses.replace(cameras, ref_from_view=transforms)]
 
     monkeypatch.setattr(split_conversion, "_write_shard", original)
-    monkeypatch.setattr(nyu.nyu_cameras, "find_cameras", elsewhere)
+    monkeypatch.setattr(command.split_cameras, "find_cameras", elsewhere)
     convert(source[0], out, "--splits=train", "--every=4")
     offsets = {float(sample["ref_from_view"][1, 0, 3]) for sample in read(out, "train")}
     assert len(offsets) == 1
@@ -136,7 +129,7 @@ def test_killed_it_goes_on_and_ends_alike(source, converted, tmp_path):
 
 
 def test_damaged_waiting_shards_are_made_again(source, tmp_path):
-    split = nyu_source.open_split(source[0], "train")
+    split = recording_files.open_split(source[0], "train")
     intrinsics = np.tile(np.float32(camera.NYU_INTRINSICS), (3, 1))
     cameras = calibration.calibrate(split.joints_mm, "annotation", intrinsics)
     spec = crop.CropSpec(32)

@@ -6,7 +6,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from data_prep import nyu_source, records
+from data_prep import records
+from data_prep.nyu import recording_files
 from tests.data_prep import nyu_layout
 from tests.data_prep.nyu_conversions import FRAMES, change_joints, convert, read
 
@@ -91,7 +92,7 @@ def test_annotation_with_holes_and_an_early_end(copy, tmp_path):
 
 def test_joints_in_another_order_are_sorted_by_name(copy):
     path = copy / "train" / "joint_data.mat"
-    before = nyu_source.read_joint_data(path)
+    before = recording_files.read_joint_data(path)
     values = scipy.io.loadmat(path)
     order = np.random.default_rng(0).permutation(36)
     scipy.io.savemat(
@@ -101,31 +102,31 @@ def test_joints_in_another_order_are_sorted_by_name(copy):
             "joint_names": values["joint_names"][:, order],
         },
     )
-    np.testing.assert_array_equal(nyu_source.read_joint_data(path), before)
+    np.testing.assert_array_equal(recording_files.read_joint_data(path), before)
 
 
 def test_joints_in_whole_millimetres(copy):
     path = copy / "train" / "joint_data.mat"
     joints = np.round(scipy.io.loadmat(path)["joint_xyz"])
     scipy.io.savemat(path, {"joint_xyz": joints.astype(np.int16)})
-    read = nyu_source.read_joint_data(path)
+    read = recording_files.read_joint_data(path)
     np.testing.assert_array_equal(read, joints * np.array([1.0, -1.0, 1.0]))
 
 
 def test_annotation_without_any_joint_is_none(copy):
     path = copy / "train" / "joint_data.mat"
     scipy.io.savemat(path, {"joint_xyz": np.full([3, FRAMES, 36, 3], np.nan)})
-    assert nyu_source.open_split(copy, "train").joints_mm is None
+    assert recording_files.open_split(copy, "train").joints_mm is None
 
 
 def test_joints_of_a_matlab_7_3_file(copy):
     path = copy / "train" / "joint_data.mat"
-    before = nyu_source.read_joint_data(path)
+    before = recording_files.read_joint_data(path)
     joints = scipy.io.loadmat(path)["joint_xyz"]
     path.unlink()
     with h5py.File(path, "w") as file:
         file["joint_xyz"] = joints.T
-    np.testing.assert_array_equal(nyu_source.read_joint_data(path), before)
+    np.testing.assert_array_equal(recording_files.read_joint_data(path), before)
 
 
 def test_joint_data_that_claims_any_size(tmp_path):
@@ -134,14 +135,14 @@ def test_joint_data_that_claims_any_size(tmp_path):
         shape = (3, 36, 10**9, 3)
         file.create_dataset("joint_xyz", shape, chunks=(3, 36, 16, 3), compression="gzip")
     with pytest.raises(ValueError, match=r"joint_data\.mat.*more than the file holds"):
-        nyu_source.read_joint_data(path)
+        recording_files.read_joint_data(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n" + bytes(600), b"MATLAB 5.0" * 40])
 def test_joint_data_that_is_damaged(tmp_path, content):
     (tmp_path / "joint_data.mat").write_bytes(content)
     with pytest.raises(ValueError, match=r"Cannot read .*joint_data\.mat"):
-        nyu_source.read_joint_data(tmp_path / "joint_data.mat")
+        recording_files.read_joint_data(tmp_path / "joint_data.mat")
 
 
 @pytest.mark.parametrize(

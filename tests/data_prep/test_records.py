@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import records, storage
+from data_prep import records
+from data_prep.records import storage
 from tests.data_prep.record_samples import SPEC, VIEWS, load, make_sample, write
 from tfhand.geometry.crop import CropSpec
 

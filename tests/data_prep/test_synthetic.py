@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import filming, motion, records, synthetic, takes
+from data_prep import records
+from data_prep.synthetic import embedded, filming, motion, sequences
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, surface, template
 
@@ -18,7 +19,7 @@ NUM_SAMPLES = 16
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("recording")
-    written = synthetic.write(path, NUM_SAMPLES, SPEC, test_share=0.25, num_shards=2, seed=3)
+    written = embedded.write(path, NUM_SAMPLES, SPEC, test_share=0.25, num_shards=2, seed=3)
     return path, written
 
 
@@ -34,8 +35,8 @@ def test_splits_have_the_wished_sizes(folder):
 
 def test_nobody_is_in_both_splits(folder):
     subjects = {s: {x["subject"] for x in read(folder[0], s)} for s in ("train", "test")}
-    assert len(subjects["train"]) == takes.SUBJECTS["train"]
-    assert len(subjects["test"]) == takes.SUBJECTS["test"]
+    assert len(subjects["train"]) == sequences.SUBJECTS["train"]
+    assert len(subjects["test"]) == sequences.SUBJECTS["test"]
     assert not subjects["train"] & subjects["test"]
 
 
@@ -91,15 +92,15 @@ def test_cameras_stand_still(folder):
 
 def test_recording_follows_the_seed(folder, tmp_path):
     again = tmp_path / "again"
-    synthetic.write(again, NUM_SAMPLES, SPEC, test_share=0.25, num_shards=2, seed=3)
+    embedded.write(again, NUM_SAMPLES, SPEC, test_share=0.25, num_shards=2, seed=3)
     for a, b in zip(read(folder[0], "test"), read(again, "test"), strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def test_a_batch_is_the_same_without_those_before(monkeypatch):
-    monkeypatch.setattr(takes, "BATCH", 2)
-    take = takes.plan_takes(30, 0.2, 3)["train"][1]
+    monkeypatch.setattr(sequences, "BATCH", 2)
+    take = sequences.plan_takes(30, 0.2, 3)["train"][1]
     noise = tf.random.Generator.from_seed(1)
     states, film = [], filming.film
 
@@ -110,14 +111,14 @@ def test_a_batch_is_the_same_without_those_before(monkeypatch):
         return batch
 
     monkeypatch.setattr(filming, "film", note)
-    in_order = takes.Renderer(take, SPEC, noise)
+    in_order = sequences.Renderer(take, SPEC, noise)
     expected = {start: in_order.render(start) for start in take.starts}
     # In order, each batch draws where the one before has stopped.
     for (start, after), (next_start, _) in itertools.pairwise(states):
         assert (start != after).any()
         np.testing.assert_array_equal(after, next_start)
     assert sum(map(len, expected.values())) == take.num_frames and len(expected) > 2
-    alone = takes.Renderer(take, SPEC, noise)
+    alone = sequences.Renderer(take, SPEC, noise)
     for start in (4, 0, 2):
         for a, b in zip(alone.render(start), expected[start], strict=True):
             for name in a:
@@ -133,7 +134,7 @@ def test_another_seed_is_another_recording():
 
 def test_what_is_there_is_not_overwritten_unasked(folder):
     with pytest.raises(FileExistsError):
-        synthetic.write(folder[0], NUM_SAMPLES, SPEC, num_shards=2, seed=3)
+        embedded.write(folder[0], NUM_SAMPLES, SPEC, num_shards=2, seed=3)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -201,4 +202,4 @@ def test_rendered_views_show_the_hand_where_its_joints_are():
 
 def test_too_few_samples_are_refused(tmp_path):
     with pytest.raises(ValueError):
-        synthetic.write(tmp_path, 1, SPEC)
+        embedded.write(tmp_path, 1, SPEC)

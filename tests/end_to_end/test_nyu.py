@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from data_prep import nyu, records
+from data_prep import records
+from data_prep.nyu import command as nyu_command
 from tests.data_prep import nyu_layout
 from tfhand import commands, evaluate, train
 
@@ -35,7 +36,7 @@ def convert_and_train(root, *, annotation):
         nyu_layout.write_split(root / "dataset" / split, count, seed, annotation=annotation)
     data, workdir = root / "records", root / "run"
     run(
-        nyu, f"--nyu_dir={root / 'dataset'}", f"--output_dir={data}", "--num_shards=2",
+        nyu_command, f"--nyu_dir={root / 'dataset'}", f"--output_dir={data}", "--num_shards=2",
         "--image_size=32",
     )  # fmt: skip
     run(train, *SMALL, f"--data_dir={data}", f"--workdir={workdir}")

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from data_prep import nyu_source
+from data_prep.nyu import recording_files
 from tests.fuzz.case import Format
 from tfhand.hand import skeleton
 
@@ -147,7 +147,7 @@ def _make_mat73(folder):
 
 def _read_mat(data, folder):
     (folder / "joint_data.mat").write_bytes(data)
-    return nyu_source.read_joint_data(folder / "joint_data.mat")
+    return recording_files.read_joint_data(folder / "joint_data.mat")
 
 
 def _check_joints(joints_mm, _):

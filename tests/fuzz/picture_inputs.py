@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from data_prep import nyu_frames, nyu_source
+from data_prep.nyu import frame_crops, recording_files
 from tests.fuzz import mutator
 from tests.fuzz.case import Format
 from tfhand.geometry import depth_image
@@ -118,11 +118,11 @@ def _make_frame(folder):
 def _read_frame(data, folder):
     """Views are read as a conversion reads them: what is wrong with a frame is counted by it."""
     (folder / "train" / "depth_2_0000001.png").write_bytes(data)
-    split = nyu_source.open_split(folder, "train")
-    pictures, problem = nyu_source.read_pictures(split, 1)
+    split = recording_files.open_split(folder, "train")
+    pictures, problem = recording_files.read_pictures(split, 1)
     if pictures is None:
         raise ValueError(problem)
-    return nyu_frames.decode_views(pictures, problem)
+    return frame_crops.decode_views(pictures, problem)
 
 
 def _make_npy(folder):

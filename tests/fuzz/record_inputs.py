@@ -5,7 +5,8 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from data_prep import dataset_info, records
+from data_prep import records
+from data_prep.records import dataset_info
 from tests.fuzz.case import Format
 from tfhand.geometry.crop import CropSpec
 

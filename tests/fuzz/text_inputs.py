@@ -8,8 +8,8 @@ import os
 
 import numpy as np
 
-from data_prep import calibration_file, centers
-from data_prep.calibration import Calibration
+from data_prep.nyu import calibration_file, centers
+from data_prep.nyu.calibration import Calibration
 from tests.fuzz.case import Format
 from tests.fuzz.pool import REPOSITORY
 from tfhand import commands, train

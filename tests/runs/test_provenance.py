@@ -7,7 +7,7 @@ import pytest
 from absl import flags as absl_flags
 from absl import logging
 
-from data_prep import synthetic
+from data_prep.synthetic import embedded
 from tfhand import commands, train
 from tfhand.geometry import crop
 from tfhand.models import package_weights
@@ -21,7 +21,7 @@ def parse(*arguments):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
-    synthetic.write(str(path), 24, crop.CropSpec(image_size=16))
+    embedded.write(str(path), 24, crop.CropSpec(image_size=16))
     return path
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from data_prep import records
-from data_prep.dataset_info import compute_sha256
+from data_prep.records.dataset_info import compute_sha256
 from tfhand import __version__, files
 from tfhand.runs import resolved_flags
 

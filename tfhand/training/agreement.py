@@ -13,7 +13,7 @@ import secrets
 import time
 
 from data_prep import records
-from data_prep.dataset_info import compute_sha256
+from data_prep.records.dataset_info import compute_sha256
 from tfhand import files
 from tfhand.runs import provenance, resolved_flags
 from tfhand.training import turns, workers

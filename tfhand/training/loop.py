@@ -1,7 +1,7 @@
 """The training loop that stages share: optimizer, schedule, progress, curves, checkpoints.
 
 A step is a function of the weights, the optimizer's state and its own number: what it is fed and
-what it draws follow from seed and number (`data/stateless_rng.py`). So a training that was cut off goes on
+what it draws follow from seed and number. So a training that was cut off goes on
 from any checkpoint to the same weights.
 
 Keras' `fit` is not used: it saves between epochs only, and `MultiWorkerMirroredStrategy` fails in
@@ -75,7 +75,7 @@ def fit(model, make_batch, steps, folder, name, run, watching=(), describe=None)
     Args:
         model: `trainer.PoseTrainer` or `prior_trainer.PriorTrainer`, compiled.
         make_batch: Function of TensorFlow operations from a step's number, int64 scalar from 0, and
-            a part (index, count) of the batch, as in `stateless_rng.Draws`, to the part that it takes.
+            a part (index, count) of the batch to the part that it takes.
         steps: Steps.
         folder: `pathlib.Path` of the stage.
         name: Of this training within the stage.

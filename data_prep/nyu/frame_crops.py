@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from data_prep import nyu_source
+from data_prep.nyu import recording_files
 from tfhand.geometry import crop, depth_image, hand_center
 
 __all__ = ["DamagedPicture", "FoundHands", "crop_at", "crop_at_hand", "decode_views", "find_each"]
@@ -77,7 +77,7 @@ def _run(function, pictures, *arguments):
             try:
                 tf.io.decode_png(picture)
             except tf.errors.InvalidArgumentError:
-                raise DamagedPicture(nyu_source.damage_of(view)) from error
+                raise DamagedPicture(recording_files.damage_of(view)) from error
         raise
     return [values.numpy() for values in results]
 
@@ -92,8 +92,8 @@ def _depth_of(values):
 
 def _concrete(function, *shapes):
     """Traces a function of pictures and float32 tensors; called so, it costs the least."""
-    specs = [tf.TensorSpec([nyu_source.NUM_VIEWS, *shape]) for shape in shapes]
-    pictures = tf.TensorSpec([nyu_source.NUM_VIEWS], tf.string)
+    specs = [tf.TensorSpec([recording_files.NUM_VIEWS, *shape]) for shape in shapes]
+    pictures = tf.TensorSpec([recording_files.NUM_VIEWS], tf.string)
     return tf.function(function, autograph=False).get_concrete_function(pictures, *specs)
 
 

@@ -1,6 +1,6 @@
 """The recording that a run makes itself where no records are given."""
 
-from data_prep import synthetic
+from data_prep.synthetic import embedded
 from tfhand.runs import preemption
 
 __all__ = ["make_recording"]
@@ -26,11 +26,11 @@ def make_recording(workdir, num_samples, spec):
         "samples": num_samples,
         "image_size": spec.image_size,
         "cube_mm": spec.cube_mm,
-        "recipe": synthetic.RECIPE,
+        "recipe": embedded.RECIPE,
     }
     folder = workdir.stage(_STAGE)
     if workdir.has_to_make(_STAGE, settings):
         made = preemption.begun_again("the embedded recording")
         with workdir.working(_STAGE, settings), made:
-            synthetic.write(str(folder), num_samples, spec, overwrite=True)
+            embedded.write(str(folder), num_samples, spec, overwrite=True)
     return folder

@@ -12,8 +12,8 @@ import re
 
 import tensorflow as tf
 
-from data_prep import storage
-from data_prep.schema import SCHEMA_VERSION
+from data_prep.records import storage
+from data_prep.records.schema import SCHEMA_VERSION
 from tfhand import files
 from tfhand.geometry.crop import CropSpec
 

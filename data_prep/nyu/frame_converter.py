@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from data_prep import calibration, nyu_frames, nyu_source
-from data_prep.shard_parts import Converted
+from data_prep.conversion.shard_parts import Converted
+from data_prep.nyu import calibration, frame_crops, recording_files
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 
@@ -21,7 +21,7 @@ class FrameConverter:
     """Makes samples from a frame: one of all views, or one a view if the cameras are not known.
 
     Attributes:
-      split: `nyu_source.NyuSplit`.
+      split: `recording_files.NyuSplit`.
       cameras: `calibration.Calibration` with intrinsics.
       spec: size of the crops.
       center: "depth" or "annotation" (at PALM_3); of no meaning with `centers_mm`.
@@ -31,7 +31,7 @@ class FrameConverter:
       is_left: whether left hands are seen; samples are mirrored to right ones.
     """
 
-    split: nyu_source.NyuSplit
+    split: recording_files.NyuSplit
     cameras: calibration.Calibration
     spec: crop.CropSpec
     center: str
@@ -48,13 +48,13 @@ class FrameConverter:
         Returns:
           `shard_parts.Converted`.
         """
-        pictures, layout = nyu_source.read_pictures(self.split, frame)
+        pictures, layout = recording_files.read_pictures(self.split, frame)
         if pictures is None:
             return Converted(problem=layout)
         convert = self._convert_views if self.cameras.is_known else self._convert_single_views
         try:
             converted = convert(frame, pictures, layout)
-        except nyu_frames.DamagedPicture as error:
+        except frame_crops.DamagedPicture as error:
             return Converted(problem=str(error))
         if self.is_left:
             samples = [mirror_sample(sample, layout.width) for sample in converted.samples]
@@ -66,7 +66,7 @@ class FrameConverter:
         intrinsics, ref_from_view = self.cameras.intrinsics, self.cameras.ref_from_view
         values = {}
         if self.centers_mm is None and self.center == "depth":
-            hands = nyu_frames.crop_at_hand(pictures, layout, intrinsics, ref_from_view, self.spec)
+            hands = frame_crops.crop_at_hand(pictures, layout, intrinsics, ref_from_view, self.spec)
             if not hands.found.any():
                 return Converted(problem="no hand found")
             disagreement = hands.away_mm[hands.found].mean()
@@ -79,7 +79,7 @@ class FrameConverter:
             center, problem = self._known_center(frame, joints)
             if problem:
                 return Converted(problem=problem)
-            crops = nyu_frames.crop_at(pictures, layout, intrinsics, center, self.spec)
+            crops = frame_crops.crop_at(pictures, layout, intrinsics, center, self.spec)
         sample = {
             "depth_mm": crops,
             "center_mm": center,
@@ -111,10 +111,10 @@ class FrameConverter:
     def _convert_single_views(self, frame, pictures, layout):
         """A sample for each view that shows a hand; without cameras they cannot be compared."""
         intrinsics = self.cameras.intrinsics
-        center, found = nyu_frames.find_each(pictures, layout, intrinsics)
+        center, found = frame_crops.find_each(pictures, layout, intrinsics)
         if not found.any():
             return Converted(problem="no hand found")
-        crops = nyu_frames.crop_at(pictures, layout, intrinsics, center, self.spec)
+        crops = frame_crops.crop_at(pictures, layout, intrinsics, center, self.spec)
         joints = self.split.joints_of(frame)
         samples, notes = [], set() if found.all() else {"a view shows no hand"}
         for view in np.flatnonzero(found):

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from data_prep import filming, motion
+from data_prep.synthetic import filming, motion
 from tfhand.hand import surface
 
 __all__ = ["BATCH", "SUBJECTS", "Renderer", "Take", "plan_takes"]

@@ -13,8 +13,9 @@ import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from data_prep import records, storage, takes
-from tfhand import commands
+from data_prep import records
+from data_prep.records import storage
+from data_prep.synthetic import sequences
 from tfhand.geometry import crop
 
 __all__ = ["NUM_VIEWS", "RECIPE", "define_flags", "main", "source_of", "write"]
@@ -46,7 +47,7 @@ def write(output_dir, num_samples, spec, *, test_share=0.2, num_shards=4, seed=1
     """
     noise = tf.random.Generator.from_seed(seed)
     written = {}
-    for split, parts in takes.plan_takes(num_samples, test_share, seed).items():
+    for split, parts in sequences.plan_takes(num_samples, test_share, seed).items():
         count = sum(take.num_frames for take in parts)
         writer = records.ShardWriter(
             output_dir,
@@ -59,7 +60,7 @@ def write(output_dir, num_samples, spec, *, test_share=0.2, num_shards=4, seed=1
         )
         with writer, tqdm(total=count, desc=f"recording {split}", unit="sample") as progress:
             for take in parts:
-                renderer = takes.Renderer(take, spec, noise)
+                renderer = sequences.Renderer(take, spec, noise)
                 for start in take.starts:
                     for sample in renderer.render(start):
                         writer.write(sample)
@@ -104,7 +105,3 @@ def main(options):
     )
     for split, count in written.items():
         print(f"{options.output_dir}/{split}: {count} samples of {NUM_VIEWS} views")
-
-
-if __name__ == "__main__":
-    commands.run(main, define_flags)

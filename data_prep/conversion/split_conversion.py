@@ -18,11 +18,17 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from data_prep import shard_parts
-from data_prep.dataset_info import INFO_NAME, DatasetInfo, SplitInfo, compute_sha256, read_info
-from data_prep.shard_parts import Converted
-from data_prep.shard_writer import publish_split, read_other_splits
-from data_prep.split_plan import SplitPlan, checksum_of
+from data_prep.conversion import shard_parts
+from data_prep.conversion.shard_parts import Converted
+from data_prep.conversion.split_plan import SplitPlan, checksum_of
+from data_prep.records.dataset_info import (
+    INFO_NAME,
+    DatasetInfo,
+    SplitInfo,
+    compute_sha256,
+    read_info,
+)
+from data_prep.records.shard_writer import publish_split, read_other_splits
 from tfhand import files
 
 __all__ = ["convert_split", "find_published"]

@@ -21,7 +21,8 @@ import scipy.io
 import tensorflow as tf
 from absl import logging
 
-from data_prep import mat_elements, storage
+from data_prep.nyu import mat_elements
+from data_prep.records import storage
 from tfhand.geometry import depth_image
 from tfhand.hand import skeleton
 

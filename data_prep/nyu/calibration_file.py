@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.calibration import Calibration
+from data_prep.nyu.calibration import Calibration
 from tfhand import files
 
 __all__ = ["load_calibration", "save_calibration"]

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from data_prep import calibration, calibration_file, nyu_frames, nyu_source
+from data_prep.nyu import calibration, calibration_file, frame_crops, recording_files
 from tfhand.hand import skeleton
 
 __all__ = ["find_cameras"]
@@ -34,10 +34,10 @@ def _in_some_frames(split, estimate):
     """Calls `estimate(pictures, layout)` on frames of the split; the results that are there."""
 
     def one(frame):
-        pictures, layout = nyu_source.read_pictures(split, frame)
+        pictures, layout = recording_files.read_pictures(split, frame)
         try:
             return None if pictures is None else estimate(pictures, layout)
-        except nyu_frames.DamagedPicture:
+        except frame_crops.DamagedPicture:
             return None
 
     frames = _some_frames(split)
@@ -52,11 +52,11 @@ def _points_from_depth(split, intrinsics):
     """The middle of the hand in every view of some frames, `[V, n, 1, 3]`, NaN: not found."""
 
     def estimate(pictures, layout):
-        center, found = nyu_frames.find_each(pictures, layout, intrinsics)
+        center, found = frame_crops.find_each(pictures, layout, intrinsics)
         return np.where(found[:, None], center, np.nan)[:, None]
 
     points = _in_some_frames(split, estimate)
-    return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 1, 3])
+    return np.stack(points, axis=1) if points else np.empty([recording_files.NUM_VIEWS, 0, 1, 3])
 
 
 def _points_from_predictions(split, intrinsics, model, is_left):
@@ -68,12 +68,12 @@ def _points_from_predictions(split, intrinsics, model, is_left):
     spec = inference.crop_spec_of(network)
 
     def estimate(pictures, layout):
-        depth_mm = nyu_frames.decode_views(pictures, layout)
+        depth_mm = frame_crops.decode_views(pictures, layout)
         hands = inference.estimate_hands(network, depth_mm, intrinsics, spec, left_hand=is_left)
         return hands.spheres_mm[:, skeleton.SPHERE_FROM_JOINT]
 
     points = _in_some_frames(split, estimate)
-    return np.stack(points, axis=1) if points else np.empty([nyu_source.NUM_VIEWS, 0, 36, 3])
+    return np.stack(points, axis=1) if points else np.empty([recording_files.NUM_VIEWS, 0, 36, 3])
 
 
 def find_cameras(splits, how: str | None, intrinsics, model: str | None, is_left: bool = False):
@@ -84,7 +84,7 @@ def find_cameras(splits, how: str | None, intrinsics, model: str | None, is_left
     calibrated from these hands otherwise. If no split can be calibrated, none is.
 
     Args:
-      splits: list of `nyu_source.NyuSplit`.
+      splits: list of `recording_files.NyuSplit`.
       how: "annotation", "depth", "predictions", "none", a calibration file, or None.
       intrinsics: float32 `[3, 4]`.
       model: `pose.keras` for "predictions".
@@ -184,7 +184,7 @@ def _find_as_told(split, how, intrinsics, model, is_left):
             return calibration.calibrate(
                 points, "estimates of a network", intrinsics, _ROUGH_INLIER_MM
             )
-        found = calibration_file.load_calibration(how, nyu_source.NUM_VIEWS)
+        found = calibration_file.load_calibration(how, recording_files.NUM_VIEWS)
         if found.intrinsics is None:
             found = dataclasses.replace(found, intrinsics=intrinsics)
         if split.joints_mm is not None:

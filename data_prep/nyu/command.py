@@ -21,20 +21,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from data_prep import (
-    calibration_file,
-    centers,
-    dataset_info,
-    nyu_cameras,
-    nyu_source,
-    records,
-    shard_writer,
-    split_conversion,
-    split_plan,
-    storage,
-)
-from data_prep.frame_converter import FrameConverter
-from tfhand import commands
+from data_prep import records
+from data_prep.conversion import split_conversion, split_plan
+from data_prep.nyu import calibration_file, centers, recording_files, split_cameras
+from data_prep.nyu.frame_converter import FrameConverter
+from data_prep.records import dataset_info, shard_writer, storage
 from tfhand.geometry import camera, crop
 
 __all__ = ["convert", "define_conversion_flags", "define_flags", "main"]
@@ -140,7 +131,7 @@ def _plan(options, split, intrinsics):
         num_shards=options.num_shards,
         source=f"{_name_of(options.nyu_dir)}/{split.name}, NYU layout",
         spec=crop.CropSpec(options.image_size, options.cube_mm),
-        num_views=nyu_source.NUM_VIEWS,
+        num_views=recording_files.NUM_VIEWS,
         settings=settings,
         extra={"center": options.center, "subject_starts": starts, "hand": options.hand},
         overwrite=options.overwrite,
@@ -150,7 +141,7 @@ def _plan(options, split, intrinsics):
 def _check_picture(split, intrinsics):
     """Refuses intrinsics of pictures of another size."""
     for frame in split.frames:
-        pictures, layout = nyu_source.read_pictures(split, frame)
+        pictures, layout = recording_files.read_pictures(split, frame)
         if pictures is not None:
             size = [layout.width, layout.height]
             inside = (intrinsics[:, 2:] > 0.0) & (intrinsics[:, 2:] < size)
@@ -164,7 +155,7 @@ def _check_picture(split, intrinsics):
 
 
 def _calibrate(options, splits, intrinsics):
-    found = nyu_cameras.find_cameras(
+    found = split_cameras.find_cameras(
         splits, options.calibration, intrinsics, options.model, options.hand == "left"
     )
     if not found[0].is_known:
@@ -182,7 +173,7 @@ def _calibrate(options, splits, intrinsics):
 
 
 def _convert(options, split, cameras, plan, convert_split):
-    for view in range(1, nyu_source.NUM_VIEWS):
+    for view in range(1, recording_files.NUM_VIEWS):
         if np.isfinite(cameras.residual_mm[view]):
             print(
                 f"{split.name}: view {view + 1} from {cameras.source}: median residual "
@@ -206,7 +197,7 @@ def _convert(options, split, cameras, plan, convert_split):
         dataclasses.replace(
             plan,
             extra=extra,
-            num_views=nyu_source.NUM_VIEWS if cameras.is_known else 1,
+            num_views=recording_files.NUM_VIEWS if cameras.is_known else 1,
             found=cameras.describe(),
         ),
         converter,
@@ -238,7 +229,7 @@ def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConvert
     row = _numbers("intrinsics", options.intrinsics, 4)
     if min(row[:2]) <= 0:
         raise ValueError(f"Expected positive fx and fy in --intrinsics, found {row}.")
-    intrinsics = np.tile(np.array(row, np.float32), (nyu_source.NUM_VIEWS, 1))
+    intrinsics = np.tile(np.array(row, np.float32), (recording_files.NUM_VIEWS, 1))
     names = options.splits
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Expected different names in --splits, found {','.join(names)!r}.")
@@ -254,7 +245,7 @@ def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConvert
         raise FileNotFoundError(
             f"Expected the NYU data set's folder at {options.nyu_dir}, found none."
         )
-    splits = [nyu_source.open_split(options.nyu_dir, name) for name in names]
+    splits = [recording_files.open_split(options.nyu_dir, name) for name in names]
     plans = [_plan(options, split, intrinsics) for split in splits]
     published = [split_conversion.find_published(plan) for plan in plans]
     for split, info in zip(splits, published, strict=True):
@@ -272,9 +263,3 @@ def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConvert
     from data_prep import inspect
 
     print(inspect.describe(records.read_info(options.output_dir)))
-
-
-if __name__ == "__main__":
-    # Frames are converted side by side; within a frame, threads would only wait for each other.
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    commands.run(main, define_flags)

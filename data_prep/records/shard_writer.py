@@ -9,8 +9,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from data_prep import storage
-from data_prep.dataset_info import (
+from data_prep.records import storage
+from data_prep.records.dataset_info import (
     FRAMES_KEPT,
     INFO_NAME,
     DatasetInfo,
@@ -21,8 +21,8 @@ from data_prep.dataset_info import (
     read_info,
     write_info,
 )
-from data_prep.examples import encode_example
-from data_prep.schema import check_sample, find_problem
+from data_prep.records.examples import encode_example
+from data_prep.records.schema import check_sample, find_problem
 from tfhand import files
 from tfhand.geometry.crop import CropSpec
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from data_prep.schema import SCHEMA_VERSION
+from data_prep.records.schema import SCHEMA_VERSION
 from tfhand.geometry.crop import CropSpec
 
 __all__ = ["SplitPlan", "checksum_of"]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from data_prep.schema import FIELDS, check_sample, find_problem
+from data_prep.records.schema import FIELDS, check_sample, find_problem
 from tfhand.geometry.crop import CropSpec, foreground_mask
 
 __all__ = ["encode_example", "parse_example"]

@@ -1,11 +1,4 @@
-"""Folders of records: the names that other code uses to write, check and read them.
-
-schema.py         what a record holds, encoder and parser
-dataset_info.py   what dataset_info.json holds
-shard_writer.py   writes the shards of a split
-storage.py        files, also in object stores
-records.py        reads them (below), and names all of these
-"""
+"""Reads folders of records."""
 
 import functools
 import os
@@ -13,36 +6,17 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from data_prep import storage
-from data_prep.dataset_info import INFO_NAME, DatasetInfo, SplitInfo, compute_sha256, read_info
-from data_prep.examples import encode_example, parse_example
-from data_prep.schema import (
-    FIELDS,
-    SCHEMA_VERSION,
-    Field,
-    check_sample,
-    find_problem,
+from data_prep.records import storage
+from data_prep.records.dataset_info import (
+    INFO_NAME,
+    DatasetInfo,
+    compute_sha256,
+    read_info,
 )
-from data_prep.shard_writer import ShardWriter
+from data_prep.records.examples import parse_example
 from tfhand.geometry.crop import CropSpec
 
-__all__ = [
-    "DatasetInfo",
-    "FIELDS",
-    "Field",
-    "INFO_NAME",
-    "SCHEMA_VERSION",
-    "ShardWriter",
-    "SplitInfo",
-    "check_sample",
-    "encode_example",
-    "find_problem",
-    "list_shards",
-    "load_dataset",
-    "parse_example",
-    "read_info",
-    "verify",
-]
+__all__ = ["list_shards", "load_dataset", "verify"]
 
 
 def list_shards(data_dir, split: str) -> list[str]:
