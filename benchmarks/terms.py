@@ -57,11 +57,11 @@ def main(values):
         terms.LossWeights(), options.FineTuneOptions(), spec, pretrained.load_prior(start)
     )
     rows = []
-    for views_are, together in (("together", True), ("alone", False)):
+    for views_are, is_multi_view in (("together", True), ("alone", False)):
         for name, spheres_mm in hands.items():
             row = {"hand": name, "views": views_are, "error": _error(recording, spheres_mm)}
             row |= _wrist(recording, spheres_mm)
-            rows.append(row | _terms(objective, recording, spheres_mm, together))
+            rows.append(row | _terms(objective, recording, spheres_mm, is_multi_view))
     print(f"{len(recording)} samples of {values.data_dir}, {values.split}")
     columns = list(rows[0])
     print(("{:<24}" + "{:>24}" * (len(columns) - 1)).format(*columns))
@@ -136,7 +136,7 @@ def _wrist(recording, spheres_mm):
     }
 
 
-def _terms(objective, recording, spheres_mm, together):
+def _terms(objective, recording, spheres_mm, is_multi_view):
     """Returns the mean of every term at given hands."""
     sums = {}
     # Of the prior, the same for all hands.
@@ -147,7 +147,7 @@ def _terms(objective, recording, spheres_mm, together):
         batch = {
             "depth_mm": tf.constant(recording.depth_mm[part]),
             "ref_from_crop": tf.constant(recording.ref_from_crop[part]),
-            "together": tf.fill([len(spheres_mm[part])], float(together)),
+            "is_multi_view": tf.fill([len(spheres_mm[part])], float(is_multi_view)),
         }
         network = functools.partial(_answer, hands)
         found = objective.measure(network, batch, rng)

@@ -56,7 +56,7 @@ def make_recording(samples, spec):
         joint_mask=np.zeros([*shape, 36], np.float32),
         group=np.zeros([samples], np.int64),
         frame=np.arange(samples),
-        together=np.ones([samples], bool),
+        is_multi_view=np.ones([samples], bool),
     )
 
 

@@ -69,7 +69,7 @@ def measure(samples: list[dict], cube_mm: float) -> dict[str, float]:
 
 
 def draw_contact_sheet(samples: list[dict], cube_mm: float, columns: int = 4) -> Figure:
-    """Draws samples in a grid, the views of each side by side, known joints as dots.
+    """StatelessRng samples in a grid, the views of each side by side, known joints as dots.
 
     Args:
       samples: numpy samples as `records.load_dataset` gives them, at least one.

@@ -1,4 +1,4 @@
-"""Draws the pictures of the documentation.
+"""StatelessRng the pictures of the documentation.
 
     python docs/make_pictures.py --output_dir=docs/images
 
@@ -203,7 +203,7 @@ def define_flags(flag_values):
 
 
 def main(options):
-    """Draws the pictures."""
+    """StatelessRng the pictures."""
     unknown = set(options.only) - set(PICTURES)
     if unknown:
         raise ValueError(f"Expected pictures among {list(PICTURES)}, received {sorted(unknown)}.")

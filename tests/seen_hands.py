@@ -47,7 +47,7 @@ class SeenHands:
 
 
 def see(count, seed):
-    """Draws `count` hands of two subjects and renders their skin for three cameras."""
+    """StatelessRng `count` hands of two subjects and renders their skin for three cameras."""
     rng = tf.random.Generator.from_seed(seed)
     angles = pose_sampling.sample_angles(rng, count)
     shape = np.clip(np.random.default_rng(seed).normal(0.0, 0.8, (2, 14)), -1.5, 1.5)

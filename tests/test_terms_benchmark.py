@@ -25,7 +25,7 @@ def recording(rng):
         joint_mask=np.ones([2, 3, 36], np.float32),
         group=np.zeros(2, int),
         frame=np.arange(2),
-        together=np.ones(2, bool),
+        is_multi_view=np.ones(2, bool),
     )
 
 

@@ -98,7 +98,7 @@ class Hand:
         return json.dumps(self.to_dict(), indent=indent)
 
     def draw(self, path=None) -> np.ndarray:
-        """Draws the skeleton over the frame.
+        """StatelessRng the skeleton over the frame.
 
         Args:
             path: A PNG to write; None: none.

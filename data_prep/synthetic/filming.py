@@ -38,7 +38,7 @@ class Subject:
 
 
 def sample_subject(rng, name):
-    """Draws a person.
+    """StatelessRng a person.
 
     The synthetic stage cuts shapes off at two standard deviations a parameter, so whoever has a
     parameter beyond is new to it: one or two of the parameters are put there.

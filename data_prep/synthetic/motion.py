@@ -74,7 +74,7 @@ def _between(keys, frames):
 
 
 def make_recording(rng, frames, view_from_ref):
-    """Draws a motion of one hand.
+    """StatelessRng a motion of one hand.
 
     Args:
         rng: `np.random.Generator`.

@@ -26,7 +26,7 @@ def test_select_keeps_rows_together(recording):
 
 def test_all_views_stay_together_by_default(long_recording):
     mixed = recordings.mix_views(long_recording, 1.0, 0.0)
-    assert len(mixed) == 10 and mixed.together.all()
+    assert len(mixed) == 10 and mixed.is_multi_view.all()
 
 
 def test_halves_are_those_of_every_subject_in_time(long_recording):
@@ -34,18 +34,20 @@ def test_halves_are_those_of_every_subject_in_time(long_recording):
     for group in (0, 1):
         frames = np.sort(long_recording.frame[long_recording.group == group])
         mine = mixed.group == group
-        np.testing.assert_array_equal(np.sort(mixed.frame[mine & mixed.together]), frames[:2])
-        np.testing.assert_array_equal(np.sort(mixed.frame[mine & ~mixed.together]), frames[2:4])
+        np.testing.assert_array_equal(np.sort(mixed.frame[mine & mixed.is_multi_view]), frames[:2])
+        np.testing.assert_array_equal(
+            np.sort(mixed.frame[mine & ~mixed.is_multi_view]), frames[2:4]
+        )
 
 
 def test_half_is_left_out(long_recording):
     mixed = recordings.mix_views(long_recording, 0.4, 0.0)
-    assert len(mixed) == 4 and mixed.together.all()
+    assert len(mixed) == 4 and mixed.is_multi_view.all()
 
 
 def test_views_of_all_samples_apart(long_recording):
     mixed = recordings.mix_views(long_recording, 0.0, 1.0)
-    assert len(mixed) == 10 and not mixed.together.any()
+    assert len(mixed) == 10 and not mixed.is_multi_view.any()
 
 
 @pytest.mark.parametrize("shares", [(0.0, 0.0), (0.7, 0.4), (0.01, 0.0)])

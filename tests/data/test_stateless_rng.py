@@ -1,4 +1,4 @@
-"""Draws that follow from seed, purpose and step, and orders that follow from seed and pass."""
+"""StatelessRng that follow from seed, purpose and step, and orders that follow from seed and pass."""
 
 import numpy as np
 import pytest
@@ -52,8 +52,8 @@ def test_draws_have_the_asked_distribution():
 
 def test_a_draw_for_several_batches_has_the_part_of_each():
     key = tf.constant([5, 6])
-    whole = stateless_rng.Draws(key).normal([3 * 4, 2]).numpy().reshape(3, 4, 2)
-    parts = [stateless_rng.Draws(key, (i, 2), 2).normal([3 * 2, 2]) for i in range(2)]
+    whole = stateless_rng.StatelessRng(key).normal([3 * 4, 2]).numpy().reshape(3, 4, 2)
+    parts = [stateless_rng.StatelessRng(key, (i, 2), 2).normal([3 * 2, 2]) for i in range(2)]
     found = np.concatenate([np.reshape(part, [3, 2, 2]) for part in parts], axis=1)
     np.testing.assert_array_equal(found, whole)
 
@@ -61,9 +61,9 @@ def test_a_draw_for_several_batches_has_the_part_of_each():
 @pytest.mark.parametrize("count", [2, 3])
 def test_parts_of_a_batch_draw_the_rows_of_the_whole(count):
     key = tf.constant([5, 6])
-    whole = three_draws(stateless_rng.Draws(key), 6)
+    whole = three_draws(stateless_rng.StatelessRng(key), 6)
     rows = tf.constant(6 // count)
-    parts = [three_draws(stateless_rng.Draws(key, (i, count)), rows) for i in range(count)]
+    parts = [three_draws(stateless_rng.StatelessRng(key, (i, count)), rows) for i in range(count)]
     for expected, *pieces in zip(whole, *parts, strict=True):
         np.testing.assert_array_equal(np.concatenate(pieces), expected)
 

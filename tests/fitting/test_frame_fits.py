@@ -15,7 +15,7 @@ CENTER = np.float32([20.0, -10.0, 800.0])
 
 
 def see(centers_mm, radii_mm):
-    """Draws spheres around CENTER as a camera sees them, [480, 640]."""
+    """StatelessRng spheres around CENTER as a camera sees them, [480, 640]."""
     dense, radii = spheres.dense_spheres(tf.constant(centers_mm[None]), tf.constant(radii_mm))
     depth = rendering.render_depth(dense, radii, image_size=480, cube_mm=480.0).numpy()[0]
     # One mm a pixel: an orthographic picture, put where the camera sees about that.

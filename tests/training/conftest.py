@@ -51,7 +51,7 @@ def recording(spec, hands_mm):
         joint_mask=np.ones(joints.shape[:-1], np.float32),
         group=np.array([0, 0, 1, 1]),
         frame=np.arange(SAMPLES),
-        together=np.ones(SAMPLES, bool),
+        is_multi_view=np.ones(SAMPLES, bool),
     )
 
 

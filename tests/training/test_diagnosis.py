@@ -83,7 +83,7 @@ def test_term_and_sample_are_named(
 
 
 def test_a_sample_alone_is_what_it_was_in_its_batch(make_network, spec, dealt):
-    """Draws included: otherwise the fault might not be met again."""
+    """StatelessRng included: otherwise the fault might not be met again."""
     model = make_trainer(make_network, spec, bone_length=1.0, multi_view_consistency=1.0)
     whole = dealt(0, (0, 1))
     _, expected = model.losses_of(model.network, whole, 7, (0, 1))["recorded"]

@@ -272,8 +272,8 @@ def test_another_recording_is_refused(tuned, recording, changed):
 
 
 def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
-    together = np.array([True, False, True, False])
-    notes, _ = tuned(rounds=1, seen=dataclasses.replace(recording, together=together))
+    is_multi_view = np.array([True, False, True, False])
+    notes, _ = tuned(rounds=1, seen=dataclasses.replace(recording, is_multi_view=is_multi_view))
     # The second kind starts from the shapes of the first; three fits of each are kept, those of
     # views are the three of the first such sample.
     assert notes == [("fit", 0.0), ("fit", 0.1), ("train", ("round-1", 10, 3))]

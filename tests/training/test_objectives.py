@@ -87,7 +87,7 @@ def test_every_view_has_a_gradient_of_every_term(batch, estimate, spec, rng):
 
 def test_single_view_uses_the_diagonal_and_no_consistency(batch, estimate, spec, rng):
     objective = make(spec, target_weight=0.0)
-    _, values = objective(Fixed(estimate), {**batch, "together": tf.zeros([4])}, rng)
+    _, values = objective(Fixed(estimate), {**batch, "is_multi_view": tf.zeros([4])}, rng)
     np.testing.assert_array_equal(values["multi_view_consistency"], np.zeros(4))
     # Each view as a sample of its own gives the same, averaged over the views.
     alone = {

@@ -47,7 +47,7 @@ class CropMotion:
 
 
 def sample_motion(rng, batch, config):
-    """Draws a `CropMotion` for B crops.
+    """StatelessRng a `CropMotion` for B crops.
 
     Args:
         rng: `tf.random.Generator`.

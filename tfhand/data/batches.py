@@ -57,7 +57,7 @@ def synthetic_batches(spec, batch_size, config, seed, known=None):
         known: Optional `samples.KnownPoses` to draw near.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `stateless_rng.Draws`, to what
+        Function from a step's number and a part of the batch, as in `stateless_rng.StatelessRng`, to what
         `samples.sample_batch` returns. Only that part is made.
     """
 
@@ -80,7 +80,7 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
         seed: Seed of the order.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `stateless_rng.Draws`, to a
+        Function from a step's number and a part of the batch, as in `stateless_rng.StatelessRng`, to a
         dict for `objectives.RecordedObjective`.
     """
     columns = {
@@ -88,7 +88,7 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
         "ref_from_crop": recording.ref_from_crop,
         "target_mm": target_mm,
         "target_mask": target_mask,
-        "together": recording.together.astype(np.float32),
+        "is_multi_view": recording.is_multi_view.astype(np.float32),
     }
     columns = {name: tf.constant(column) for name, column in columns.items()}
 

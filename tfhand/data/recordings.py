@@ -21,7 +21,7 @@ class RecordedSamples:
         joint_mask: float32 [n, V, 36].
         group: int [n], samples of one subject share a number from 0.
         frame: int64 [n].
-        together: bool [n], whether the views of a sample teach each other. The views of any other
+        is_multi_view: bool [n], whether the views of a sample teach each other. The views of any other
             sample are taken as if each had been recorded alone.
         subjects: Names of the groups.
     """
@@ -74,7 +74,7 @@ def read_recording(dataset):
         joint_mask=mask,
         group=np.array([names.index(subject) for subject in subjects]),
         frame=column("frame", np.int64),
-        together=np.ones(len(rows), bool),
+        is_multi_view=np.ones(len(rows), bool),
         subjects=tuple(_text(name) for name in names),
     )
 
@@ -113,7 +113,7 @@ def one_view_each(recording):
     }
     repeated = {
         name: np.repeat(getattr(recording, name), num_views)
-        for name in ("group", "frame", "together")
+        for name in ("group", "frame", "is_multi_view")
     }
     return dataclasses.replace(recording, **folded, **repeated)
 
@@ -143,14 +143,14 @@ def mix_views(recording, multi_view_share, single_view_share):
         rows = np.flatnonzero(recording.group == group)
         in_time = rows[np.argsort(recording.frame[rows], kind="stable")]
         place[in_time] = (np.arange(len(rows)) + 0.5) / len(rows)
-    together = recording.together & (place < multi_view_share)
+    is_multi_view = recording.is_multi_view & (place < multi_view_share)
     chosen = place < multi_view_share + single_view_share
     if not chosen.any():
         raise ValueError(
             f"Expected shares that leave a sample of {len(recording)}, received "
             f"{multi_view_share:g} and {single_view_share:g}."
         )
-    return select(dataclasses.replace(recording, together=together), chosen)
+    return select(dataclasses.replace(recording, is_multi_view=is_multi_view), chosen)
 
 
 def _text(name):

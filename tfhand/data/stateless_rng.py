@@ -10,14 +10,14 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Draws", "for_step", "shuffled_rows"]
+__all__ = ["StatelessRng", "for_step", "shuffled_rows"]
 
 
-class Draws:
-    """Draws with the methods of `tf.random.Generator` that this package uses.
+class StatelessRng:
+    """StatelessRng with the methods of `tf.random.Generator` that this package uses.
 
     Each draw has a number, counted while the graph is traced, and is a function of key and number.
-    Draws inside a `tf.while_loop` would repeat.
+    StatelessRng inside a `tf.while_loop` would repeat.
 
     Args:
         key: int32 [2], stateless seed.
@@ -60,21 +60,21 @@ class Draws:
 
 
 def for_step(seed, purpose, step, part=None, batch=None):
-    """Returns the `Draws` of a step.
+    """Returns the `StatelessRng` of a step.
 
     Args:
         seed: int, of the training.
         purpose: What is drawn; different words draw independently.
         step: int or integer scalar tensor.
-        part: As for `Draws`; None: inside a replica its part of the batch, else all of it.
-        batch: As for `Draws`.
+        part: As for `StatelessRng`; None: inside a replica its part of the batch, else all of it.
+        batch: As for `StatelessRng`.
     """
     if part is None:
         context = tf.distribute.get_replica_context()
         part = (0, 1)
         if context is not None and context.num_replicas_in_sync > 1:
             part = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
-    return Draws(_key(seed, purpose, step), part, batch)
+    return StatelessRng(_key(seed, purpose, step), part, batch)
 
 
 def shuffled_rows(seed, step, batch_size, count):

@@ -32,7 +32,7 @@ BONES = _bones()
 
 
 def draw_skeleton(depth_mm, spheres_px, spheres_mm, path=None):
-    """Draws the fingers' bones over a frame, which is cut to the part around them.
+    """StatelessRng the fingers' bones over a frame, which is cut to the part around them.
 
     Args:
         depth_mm: float or uint16 [H, W].

@@ -124,7 +124,7 @@ def draw_best_and_worst(
     count: int = 4,
     radii_mm: np.ndarray | None = None,
 ) -> list[str]:
-    """Draws the samples with the smallest and the largest errors in one view.
+    """StatelessRng the samples with the smallest and the largest errors in one view.
 
     Writes `best.png` and `worst.png` (each view's input, rendered spheres and overlay, labels in
     black, estimates in red), and `best_views.png` and `worst_views.png` (the estimate of
@@ -174,7 +174,7 @@ def draw_spread_out(
     source_view: int = 0,
     count: int = 8,
 ) -> list[str]:
-    """Draws samples spread evenly over a data set, for one without labels.
+    """StatelessRng samples spread evenly over a data set, for one without labels.
 
     Writes `samples.png` and `samples_views.png`, with what `draw_best_and_worst` draws.
 
@@ -205,7 +205,7 @@ def draw_spread_out(
 
 
 def _draw(predictions, dataset, positions, path, *, notes, title, source_view, size):
-    """Draws `path.png` and `path_views.png`; returns both paths."""
+    """StatelessRng `path.png` and `path_views.png`; returns both paths."""
     samples = load_samples(dataset, positions)
     spheres_mm = predictions.spheres_mm[positions]
     own_mm = render_own_views(spheres_mm, image_size=samples.depth_mm.shape[-1], **size)

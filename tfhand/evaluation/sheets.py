@@ -33,7 +33,7 @@ def draw_picture_sheet(
     cube_mm: float = 300.0,
     title: str = "",
 ) -> None:
-    """Draws input, rendered spheres and overlay of every view, one row a sample.
+    """StatelessRng input, rendered spheres and overlay of every view, one row a sample.
 
     Args:
         depth_mm: float [n, V, S, S], input, mm relative to each crop's center.
@@ -76,7 +76,7 @@ def draw_view_sheet(
     cube_mm: float = 300.0,
     title: str = "",
 ) -> None:
-    """Draws one view's estimate rendered from all cameras beside what those cameras saw.
+    """StatelessRng one view's estimate rendered from all cameras beside what those cameras saw.
 
     As Figure 3 of the paper: what one camera alone leads to, judged by the others.
 

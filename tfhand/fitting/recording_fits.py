@@ -61,12 +61,12 @@ def make_fits(folder, network, recording, options, spec, shape, writes=True):
     target = np.zeros([count, num_views, len(skeleton.SPHERE_NAMES), 3], np.float32)
     kept = np.zeros(target.shape[:3], bool)
     angles, rotations, summary = [], [], []
-    for together, name in ((True, "fits.npz"), (False, "fits_of_views.npz")):
-        rows = recording.together == together
+    for is_multi_view, name in ((True, "fits.npz"), (False, "fits_of_views.npz")):
+        rows = recording.is_multi_view == is_multi_view
         if not rows.any():
             continue
         part = recordings.select(recording, rows)
-        part = part if together else recordings.one_view_each(part)
+        part = part if is_multi_view else recordings.one_view_each(part)
         found = _read_or_fit(folder / name, network, part, options, spec, shape, writes)
         shape = found.shape
         if not found.kept.any():

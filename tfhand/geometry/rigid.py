@@ -137,7 +137,7 @@ def rotation_from_axis_angle(axis_angle) -> tf.Tensor:
 
 
 def random_rotation(batch, seed=None) -> tf.Tensor:
-    """Draws rotations uniformly over SO(3), as normalized Gaussian quaternions.
+    """StatelessRng rotations uniformly over SO(3), as normalized Gaussian quaternions.
 
     Args:
       batch: int or int scalar tensor, how many.

@@ -140,7 +140,7 @@ def _overlap_mm(angles):
 
 
 def sample_angles(rng, batch, candidates=3):
-    """Draws joint angles.
+    """StatelessRng joint angles.
 
     Args:
         rng: `tf.random.Generator`.
@@ -158,7 +158,7 @@ def sample_angles(rng, batch, candidates=3):
 
 
 def sample_shape(rng, batch, scale=1.0):
-    """Draws shape parameters, normal and cut off at two standard deviations.
+    """StatelessRng shape parameters, normal and cut off at two standard deviations.
 
     Args:
         rng: `tf.random.Generator`.
@@ -173,7 +173,7 @@ def sample_shape(rng, batch, scale=1.0):
 
 
 def sample_rotation(rng, batch, upright_share=0.7, tilt_deg=50.0):
-    """Draws the rotation from the hand frame to the camera's axes.
+    """StatelessRng the rotation from the hand frame to the camera's axes.
 
     The direction from which the hand is seen is uniform over the sphere, less a cap around the
     forearm's axis from behind, where only an arm would be seen. The turn in the image plane is

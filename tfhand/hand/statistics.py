@@ -18,7 +18,7 @@ _OUTSIDE_SHARE = 0.002
 
 
 def sample_spheres(rng, batch, shape_scale=1.0):
-    """Draws sphere centers of random subjects in random poses, in the hand frame.
+    """StatelessRng sphere centers of random subjects in random poses, in the hand frame.
 
     Args:
         rng: `tf.random.Generator`.

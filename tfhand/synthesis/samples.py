@@ -145,7 +145,7 @@ def _skin_pixels(features, arm_y_mm, angles, shape, rotation, middle_mm, arm_mm,
 
 
 def _sample_pose(rng, batch, known):
-    """Draws joint angles [B, 23] and rotations camera from hand [B, 3, 3]."""
+    """StatelessRng joint angles [B, 23] and rotations camera from hand [B, 3, 3]."""
     angles = pose_sampling.sample_angles(rng, batch)
     rotation = pose_sampling.sample_rotation(rng, batch)
     if known is None:
@@ -166,7 +166,7 @@ def _sample_pose(rng, batch, known):
 
 
 def sample_batch(rng, batch, spec, config=SyntheticConfig(), known=None):
-    """Draws labeled synthetic crops.
+    """StatelessRng labeled synthetic crops.
 
     Args:
         rng: `tf.random.Generator`.

@@ -46,7 +46,7 @@ class Pictures:
         self._cube_mm = cube_mm
 
     def __call__(self, model, step):
-        """Draws one row a sample."""
+        """StatelessRng one row a sample."""
         folded = crop.normalize(views.fold_views(tf.constant(self._depth_mm)), self._cube_mm)
         estimate = model.network(folded, training=False)["spheres_mm"]
         rendered = qualitative.render_own_views(

@@ -109,7 +109,7 @@ def _settings(recording, weights, options, precision, seed):
         "seed": seed,
         "weights": dataclasses.asdict(weights),
         "recording": _checksum(
-            [recording.depth_mm, recording.ref_from_crop, recording.group, recording.together]
+            [recording.depth_mm, recording.ref_from_crop, recording.group, recording.is_multi_view]
         ),
     }
     if options.method == "labels":
@@ -249,7 +249,7 @@ def _watching(recording, objective):
     batch = {
         "depth_mm": depth_mm,
         "ref_from_crop": recording.ref_from_crop[shown],
-        "together": recording.together[shown].astype(np.float32),
+        "is_multi_view": recording.is_multi_view[shown].astype(np.float32),
     }
     return [
         callbacks.Pictures(depth_mm, objective.spec.cube_mm),

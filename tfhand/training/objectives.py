@@ -118,10 +118,10 @@ class RecordedObjective:
             network: Pose network, see `models.pose_network`.
             batch: Dict of `depth_mm` [B, V, S, S], `ref_from_crop` [B, V, 4, 4],
                 `target_mm` [B, V, 41, 3] (crop frames), `target_mask` [B, V, 41], and, unless all
-                views of all samples teach each other, `together` [B]: 1 where estimates are moved
+                views of all samples teach each other, `is_multi_view` [B]: 1 where estimates are moved
                 into the other views (section 3.4.1), 0 where each view's own depth map alone
                 counts and there is no consistency.
-            rng: `stateless_rng.Draws` or `tf.random.Generator` for augmentation and prior.
+            rng: `stateless_rng.StatelessRng` or `tf.random.Generator` for augmentation and prior.
 
         Returns:
             (loss [B], dict of float32 [B] for the logs).
@@ -181,9 +181,9 @@ class RecordedObjective:
         crop_j_from_crop_i = rigid.compose(
             rigid.inverse(ref_from_crop)[:, None], ref_from_crop[:, :, None]
         )
-        together = batch.get("together", tf.ones(tf.shape(depth_mm)[:1]))
+        is_multi_view = batch.get("is_multi_view", tf.ones(tf.shape(depth_mm)[:1]))
         own = tf.eye(num_views)[None]
-        pair_weights = own + together[:, None, None] * (1.0 - own)
+        pair_weights = own + is_multi_view[:, None, None] * (1.0 - own)
         held = forearm.hold_wrist(estimate)
         projected = projection.project_to_views(held, crop_j_from_crop_i)
         dense, dense_radii = spheres.dense_spheres(projected, spheres.load().radii_mm)
@@ -215,7 +215,7 @@ class RecordedObjective:
             ),
             "multi_view_consistency": lambda: multi_view.multi_view_consistency(
                 rigid.apply(ref_from_crop, estimate),
-                tf.ones(tf.shape(estimate)[:2]) * together[:, None],
+                tf.ones(tf.shape(estimate)[:2]) * is_multi_view[:, None],
             ),
             "pose_prior": lambda: priors.pose_prior(
                 estimate, functools.partial(self.negative_elbo, rng=rng)

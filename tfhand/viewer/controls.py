@@ -25,7 +25,7 @@ class Redraw:
         self._requested.set()
 
     def run(self):
-        """Draws until interrupted (KeyboardInterrupt)."""
+        """StatelessRng until interrupted (KeyboardInterrupt)."""
         while True:
             self._requested.wait()
             self._requested.clear()

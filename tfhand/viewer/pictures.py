@@ -16,7 +16,7 @@ _GAP_PX = 6
 
 
 def draw_crop(depth_mm, cube_mm, skeletons=(), caption="", color=(0, 0, 0)):
-    """Draws a depth crop, near is yellow and far is blue, with skeletons over it.
+    """StatelessRng a depth crop, near is yellow and far is blue, with skeletons over it.
 
     Args:
         depth_mm: float32 [S, S], mm from the crop's center.
@@ -52,7 +52,7 @@ def _draw_skeleton(draw, points_px, colors):
 
 
 def draw_scene(hand_scene, spheres_mm=None, show_labels=True):
-    """Draws the crops of all views of a scene.
+    """StatelessRng the crops of all views of a scene.
 
     Args:
         hand_scene: A `scene.HandScene`.

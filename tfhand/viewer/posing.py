@@ -97,13 +97,13 @@ def log_factor(percent):
 
 
 def random_angles_rad(seed):
-    """Draws a pose as training does, float32 [23]."""
+    """StatelessRng a pose as training does, float32 [23]."""
     rng = tf.random.Generator.from_seed(seed)
     return pose_sampling.sample_angles(rng, 1)[0].numpy()
 
 
 def random_shape(seed):
-    """Draws a hand shape as training does, float32 [14], log factors."""
+    """StatelessRng a hand shape as training does, float32 [14], log factors."""
     rng = tf.random.Generator.from_seed(seed)
     return pose_sampling.sample_shape(rng, 1)[0].numpy()
 
