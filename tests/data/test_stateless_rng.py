@@ -1,4 +1,4 @@
-"""StatelessRng that follow from seed, purpose and step, and orders that follow from seed and pass."""
+"""Draws that follow from seed, purpose and step, and orders that follow from seed and pass."""
 
 import numpy as np
 import pytest

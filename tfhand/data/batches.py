@@ -57,7 +57,7 @@ def synthetic_batches(spec, batch_size, config, seed, known=None):
         known: Optional `samples.KnownPoses` to draw near.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `stateless_rng.StatelessRng`, to what
+        Function from a step's number and a part of the batch, as in `StatelessRng`, to what
         `samples.sample_batch` returns. Only that part is made.
     """
 
@@ -80,8 +80,8 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
         seed: Seed of the order.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `stateless_rng.StatelessRng`, to a
-        dict for `objectives.RecordedObjective`.
+        Function from a step's number and a part of the batch, as in `StatelessRng`, to a dict for
+        `objectives.RecordedObjective`.
     """
     columns = {
         "depth_mm": recording.depth_mm,

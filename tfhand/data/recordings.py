@@ -21,8 +21,8 @@ class RecordedSamples:
         joint_mask: float32 [n, V, 36].
         group: int [n], samples of one subject share a number from 0.
         frame: int64 [n].
-        is_multi_view: bool [n], whether the views of a sample teach each other. The views of any other
-            sample are taken as if each had been recorded alone.
+        is_multi_view: bool [n], whether the views of a sample teach each other. The views of any
+            other sample are taken as if each had been recorded alone.
         subjects: Names of the groups.
     """
 
@@ -32,7 +32,7 @@ class RecordedSamples:
     joint_mask: np.ndarray
     group: np.ndarray
     frame: np.ndarray
-    together: np.ndarray
+    is_multi_view: np.ndarray
     subjects: tuple[str, ...] = ()
 
     def __len__(self):

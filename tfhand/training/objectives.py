@@ -118,10 +118,10 @@ class RecordedObjective:
             network: Pose network, see `models.pose_network`.
             batch: Dict of `depth_mm` [B, V, S, S], `ref_from_crop` [B, V, 4, 4],
                 `target_mm` [B, V, 41, 3] (crop frames), `target_mask` [B, V, 41], and, unless all
-                views of all samples teach each other, `is_multi_view` [B]: 1 where estimates are moved
-                into the other views (section 3.4.1), 0 where each view's own depth map alone
-                counts and there is no consistency.
-            rng: `stateless_rng.StatelessRng` or `tf.random.Generator` for augmentation and prior.
+                views of all samples teach each other, `is_multi_view` [B]: 1 where estimates
+                are moved into the other views (section 3.4.1), 0 where each view's own depth map
+                alone counts and there is no consistency.
+            rng: `StatelessRng` or `tf.random.Generator` for augmentation and prior.
 
         Returns:
             (loss [B], dict of float32 [B] for the logs).

@@ -76,7 +76,7 @@ def train_prior(sampler, config, folder, prior_options, seed, run):
     """Trains a prior on sampled hands; Adam with a cosine schedule.
 
     Args:
-        sampler: Callable of TensorFlow operations from a random source (`stateless_rng.StatelessRng`) and
+        sampler: Callable of TensorFlow operations from a random source (`StatelessRng`) and
             a number n to hands, float32 `[n, N, 3]`, mm, in any frame.
         config: `pose_prior.PosePriorConfig`.
         folder: `pathlib.Path` for logs and checkpoints.
