@@ -1,0 +1,1 @@
+"""What runs the experiments of the paper, from the checkout, and writes their tables."""
