@@ -41,14 +41,14 @@ def measure(samples: list[dict], cube_mm: float) -> dict[str, float]:
     """Measures samples.
 
     Args:
-      samples: numpy samples as `records.load_dataset` gives them, at least one.
-      cube_mm: side of the crop cube.
+        samples: Numpy samples as `records.load_dataset` gives them, at least one.
+        cube_mm: Side of the crop cube.
 
     Returns:
-      `samples` (how many), `foreground_fraction` (mean and, as `smallest_...`, of the emptiest
-      view), `center_distance_mm` (mean, from the camera), `nearest_mm` and `farthest_mm` surface
-      relative to the center, and `joints_inside`: share of known joints inside the cube, None
-      where no joint is known.
+        `samples` (how many), `foreground_fraction` (mean and, as `smallest_...`, of the emptiest
+        view), `center_distance_mm` (mean, from the camera), `nearest_mm` and `farthest_mm` surface
+        relative to the center, and `joints_inside`: share of known joints inside the cube, None
+        where no joint is known.
     """
     stacked = {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
     surface = stacked["depth_mm"][np.asarray(crop.foreground_mask(stacked["depth_mm"], cube_mm))]
@@ -72,12 +72,12 @@ def draw_contact_sheet(samples: list[dict], cube_mm: float, columns: int = 4) ->
     """StatelessRng samples in a grid, the views of each side by side, known joints as dots.
 
     Args:
-      samples: numpy samples as `records.load_dataset` gives them, at least one.
-      cube_mm: side of the crop cube.
-      columns: samples a row.
+        samples: Numpy samples as `records.load_dataset` gives them, at least one.
+        cube_mm: Side of the crop cube.
+        columns: Samples a row.
 
     Returns:
-      The figure. Near is bright (each view has its own range), background is white.
+        The figure. Near is bright (each view has its own range), background is white.
     """
     num_views = samples[0]["depth_mm"].shape[0]
     rows = -(-len(samples) // columns)

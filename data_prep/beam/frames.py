@@ -19,15 +19,15 @@ def convert_split(plan: SplitPlan, convert: FrameConverter, arguments: Sequence[
     """As `split_conversion.convert_split`, by the workers of a cluster.
 
     Args:
-      plan: `SplitPlan`.
-      convert: where cameras stand is known to it: that is found once, before.
-      arguments: options of Beam.
+        plan: `SplitPlan`.
+        convert: Where cameras stand is known to it: that is found once, before.
+        arguments: Options of Beam.
 
     Returns:
-      `SplitInfo` of the split.
+        `SplitInfo` of the split.
 
     Raises:
-      As `shards.convert_split`.
+        As `shards.convert_split`.
     """
     make = _opener(convert, plan.num_views)
 

@@ -28,12 +28,12 @@ def run(
     """As `commands.run`, of a command that also takes options of Beam.
 
     Args:
-      main: does the work, from the command's options and those of Beam; returns the exit status.
-      define_flags: defines the command's flags.
-      argv: the command line, program name first; None: that of the process.
+        main: Does the work, from the command's options and those of Beam; returns the exit status.
+        define_flags: Defines the command's flags.
+        argv: The command line, program name first; None: that of the process.
 
     Raises:
-      SystemExit: as `commands.run`.
+        SystemExit: As `commands.run`.
     """
     argv = list(sys.argv if argv is None else argv)
     end = argv.index("--") if "--" in argv else len(argv)
@@ -51,10 +51,11 @@ def check(arguments: Sequence[str]) -> None:
     """Checks options of Beam, so that bad ones stop a command before it has done anything.
 
     Args:
-      arguments: for `PipelineOptions`.
+        arguments: For `PipelineOptions`.
 
     Raises:
-      ValueError: if Beam or its runner would not take or not know one of them, or there is no Beam.
+        ValueError: If Beam or its runner would not take or not know one of them, or there is no
+            Beam.
     """
     try:
         import apache_beam as beam

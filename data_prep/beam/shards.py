@@ -38,7 +38,7 @@ class FlatMapWithState(beam.DoFn):
     """Gives what a function gives that is costly to make: it is made once a worker process.
 
     Args:
-      make: makes the function, from an element to an iterable; threads will share it.
+        make: Makes the function, from an element to an iterable; threads will share it.
     """
 
     def __init__(self, make: Callable[[], Callable]):
@@ -83,19 +83,19 @@ def convert_split(
     """Runs the pipeline of a split, waits for it, and publishes the split.
 
     Args:
-      plan: `SplitPlan`; its folder is one that all workers write to.
-      encode: adds to a pipeline what gives (index of the shard, `shard_parts.Encoded`).
-      describe: `shard_parts.describe_split`, or `describe_conversion`.
-      arguments: options of Beam.
+        plan: `SplitPlan`; its folder is one that all workers write to.
+        encode: Adds to a pipeline what gives (index of the shard, `shard_parts.Encoded`).
+        describe: `shard_parts.describe_split`, or `describe_conversion`.
+        arguments: Options of Beam.
 
     Returns:
-      `SplitInfo` of the split.
+        `SplitInfo` of the split.
 
     Raises:
-      FileExistsError: if the folder has the split and `plan.overwrite` is False, or another process
-        is converting into it (seen in local folders only).
-      ValueError: if no item gives a sample, or another split there has another layout.
-      OSError: if the pipeline fails.
+        FileExistsError: If the folder has the split and `plan.overwrite` is False, or another
+            process is converting into it (seen in local folders only).
+        ValueError: If no item gives a sample, or another split there has another layout.
+        OSError: If the pipeline fails.
     """
     output_dir = os.fspath(plan.output_dir)
     is_remote = storage.is_remote(output_dir)

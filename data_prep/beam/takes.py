@@ -23,15 +23,15 @@ def record_split(
     """Makes a split of the recording by the workers of a cluster.
 
     Args:
-      plan: `SplitPlan`.
-      parts: the takes of the split.
-      arguments: options of Beam.
+        plan: `SplitPlan`.
+        parts: The takes of the split.
+        arguments: Options of Beam.
 
     Returns:
-      `SplitInfo` of the split.
+        `SplitInfo` of the split.
 
     Raises:
-      As `shards.convert_split`.
+        As `shards.convert_split`.
     """
     make = functools.partial(_Recorder, plan.spec, plan.num_views)
 

@@ -27,11 +27,11 @@ class Converted:
     """What became of one item.
 
     Attributes:
-      samples: what it gives, for `schema.check_sample`; none if it cannot be used.
-      problem: why it cannot be used, in the same words for every item with that problem.
-      notes: what is to be known of a sample that is kept, in the same words for every sample; they
-        are counted in `SplitInfo.extra`, with the first items.
-      values: values of which the split's median is kept, by name, likewise.
+        samples: What it gives, for `schema.check_sample`; none if it cannot be used.
+        problem: Why it cannot be used, in the same words for every item with that problem.
+        notes: What is to be known of a sample that is kept, in the same words for every sample;
+            they are counted in `SplitInfo.extra`, with the first items.
+        values: Values of which the split's median is kept, by name, likewise.
     """
 
     samples: Sequence[Mapping] = ()
@@ -45,13 +45,13 @@ class Encoded:
     """One item, ready to be written.
 
     Attributes:
-      item: its number.
-      serialized: its records; none if it cannot be used.
-      subjects: whose hands they show, one name a record.
-      num_labelled: records with a known joint.
-      problem: as in `Converted`.
-      notes: as in `Converted`.
-      values: as in `Converted`, rounded.
+        item: Its number.
+        serialized: Its records; none if it cannot be used.
+        subjects: Whose hands they show, one name a record.
+        num_labelled: Records with a known joint.
+        problem: As in `Converted`.
+        notes: As in `Converted`.
+        values: As in `Converted`, rounded.
     """
 
     item: int
@@ -67,13 +67,13 @@ def encode(item: int, converted: Converted, spec: CropSpec, num_views: int) -> E
     """Serializes what became of an item.
 
     Args:
-      item: its number.
-      converted: what became of it.
-      spec: size of the crops.
-      num_views: V.
+        item: Its number.
+        converted: What became of it.
+        spec: Size of the crops.
+        num_views: V.
 
     Returns:
-      `Encoded`, with a problem if a sample cannot be used.
+        `Encoded`, with a problem if a sample cannot be used.
     """
     serialized, subjects, num_labelled = [], [], 0
     for sample in converted.samples:
@@ -99,14 +99,14 @@ def write_shard(path, items: Iterable[Encoded]) -> dict:
     """Writes a shard, whole or not at all.
 
     Args:
-      path: of the file.
-      items: what to write, in order.
+        path: Of the file.
+        items: What to write, in order.
 
     Returns:
-      JSON values: what `describe_split` has to know of the shard.
+        JSON values: what `describe_split` has to know of the shard.
 
     Raises:
-      OSError: if it cannot be written.
+        OSError: If it cannot be written.
     """
     path = os.fspath(path)
     subjects, values = collections.Counter(), collections.defaultdict(list)
@@ -142,14 +142,14 @@ def describe_split(plan: SplitPlan, parts: Sequence[Mapping]) -> SplitInfo:
     """Puts together what is known of a split's shards.
 
     Args:
-      plan: what was to be made.
-      parts: results of `write_shard`, in the order of the shards.
+        plan: What was to be made.
+        parts: Results of `write_shard`, in the order of the shards.
 
     Returns:
-      `SplitInfo`, with `plan.extra`.
+        `SplitInfo`, with `plan.extra`.
 
     Raises:
-      ValueError: if there is no sample.
+        ValueError: If there is no sample.
     """
     skipped = _merge(parts, "skipped")
     num_samples = sum(part["num_samples"] for part in parts)

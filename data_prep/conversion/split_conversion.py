@@ -40,18 +40,18 @@ def convert_split(
     """Converts and publishes a split.
 
     Args:
-      plan: `SplitPlan`.
-      convert: makes `Converted` from an item; called from several threads.
-      workers: threads; None: one a processor.
+        plan: `SplitPlan`.
+        convert: Makes `Converted` from an item; called from several threads.
+        workers: Threads; None: one a processor.
 
     Returns:
-      `SplitInfo` of the split.
+        `SplitInfo` of the split.
 
     Raises:
-      FileExistsError: if the folder has the split and `plan.overwrite` is False, or another process
-        is converting into the folder.
-      ValueError: if no item gives a sample, or another split there has another layout.
-      OSError: if a shard cannot be written.
+        FileExistsError: If the folder has the split and `plan.overwrite` is False, or another
+            process is converting into the folder.
+        ValueError: If no item gives a sample, or another split there has another layout.
+        OSError: If a shard cannot be written.
     """
     output_dir = Path(plan.output_dir)
     with files.alone_in(output_dir, "writing records to"):
@@ -101,13 +101,13 @@ def find_published(plan: SplitPlan) -> SplitInfo | None:
     """Returns the split if an earlier run has finished it with the same settings.
 
     Args:
-      plan: `SplitPlan`.
+        plan: `SplitPlan`.
 
     Returns:
-      `SplitInfo`, or None if the split is to be made: it is not there, or is to be replaced.
+        `SplitInfo`, or None if the split is to be made: it is not there, or is to be replaced.
 
     Raises:
-      As `shard_writer.read_other_splits`: also if it is there with other settings.
+        As `shard_writer.read_other_splits`: also if it is there with other settings.
     """
     output_dir = plan.output_dir
     if not tf.io.gfile.exists(os.path.join(output_dir, INFO_NAME)):

@@ -18,19 +18,19 @@ class SplitPlan:
     """What to convert and where to.
 
     Attributes:
-      output_dir: folder of records; where threads convert, a local one.
-      split: name of the split.
-      items: frame numbers, ascending.
-      num_shards: files; item i goes to shard i modulo their number.
-      source: where the samples come from, for a reader to recognize.
-      spec: size of the crops.
-      num_views: V.
-      settings: JSON values that say all that the samples depend on; finished shards, or the
-        finished split, of an earlier run are taken if these are the same.
-      extra: JSON values kept with the split.
-      found: JSON values that were found out rather than set, such as where cameras stand; waiting
-        shards are taken if these too are the same.
-      overwrite: whether a split of that name may be replaced.
+        output_dir: Folder of records; where threads convert, a local one.
+        split: Name of the split.
+        items: Frame numbers, ascending.
+        num_shards: Files; item i goes to shard i modulo their number.
+        source: Where the samples come from, for a reader to recognize.
+        spec: Size of the crops.
+        num_views: V.
+        settings: JSON values that say all that the samples depend on; finished shards, or the
+            finished split, of an earlier run are taken if these are the same.
+        extra: JSON values kept with the split.
+        found: JSON values that were found out rather than set, such as where cameras stand; waiting
+            shards are taken if these too are the same.
+        overwrite: Whether a split of that name may be replaced.
     """
 
     output_dir: Path | str

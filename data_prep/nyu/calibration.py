@@ -44,13 +44,13 @@ class Calibration:
     """Cameras of a recording.
 
     Attributes:
-      ref_from_view: float64 `[V, 4, 4]`, camera frames to the reference frame, mm.
-      intrinsics: float64 `[V, 4]`, (fx, fy, cx, cy) in px, or None.
-      residual_mm: float64 `[V]`, median distance of the points that agree; NaN for the reference
-        view and where it is not known.
-      inlier_share: float64 `[V]`, share of the points that agree; likewise.
-      source: where it comes from, for `dataset_info.json`.
-      why_unknown: why it is not known where the cameras stand; empty if it is.
+        ref_from_view: float64 `[V, 4, 4]`, camera frames to the reference frame, mm.
+        intrinsics: float64 `[V, 4]`, (fx, fy, cx, cy) in px, or None.
+        residual_mm: float64 `[V]`, median distance of the points that agree; NaN for the reference
+            view and where it is not known.
+        inlier_share: float64 `[V]`, share of the points that agree; likewise.
+        source: Where it comes from, for `dataset_info.json`.
+        why_unknown: Why it is not known where the cameras stand; empty if it is.
     """
 
     ref_from_view: np.ndarray
@@ -96,18 +96,18 @@ def fit_rigid_robustly(source, target, inlier_mm=25.0, rng=None):
     the distance that agrees, is refined on the pairs that agree with it.
 
     Args:
-      source: float `[N, 3]`, mm; rows with a value that is not finite, here or in `target`, are
-        left out.
-      target: float `[N, 3]`, mm, the same points in the other frame.
-      inlier_mm: pairs within this distance of each other agree, mm.
-      rng: `np.random.Generator` for the triples; None: always the same.
+        source: float `[N, 3]`, mm; rows with a value that is not finite, here or in `target`, are
+            left out.
+        target: float `[N, 3]`, mm, the same points in the other frame.
+        inlier_mm: Pairs within this distance of each other agree, mm.
+        rng: `np.random.Generator` for the triples; None: always the same.
 
     Returns:
-      (target_from_source float64 `[4, 4]`, median distance of the pairs that agree in mm, share
-      of the pairs that agree).
+        (target_from_source float64 `[4, 4]`, median distance of the pairs that agree in mm, share
+        of the pairs that agree).
 
     Raises:
-      TooFewPoints: if there are too few pairs.
+        TooFewPoints: If there are too few pairs.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     source, target = (np.asarray(v, np.float64).reshape(-1, 3) for v in (source, target))
@@ -149,13 +149,13 @@ def rotation_stddev_deg(source, target, transform, inlier_mm) -> float:
     an eigenvector of S is s^2 over the sum of the other two eigenvalues.
 
     Args:
-      source: float `[N, 3]`, mm; rows that are not finite, here or in `target`, are left out.
-      target: float `[N, 3]`, mm.
-      transform: float `[4, 4]`, target_from_source.
-      inlier_mm: pairs within this distance of each other agree.
+        source: float `[N, 3]`, mm; rows that are not finite, here or in `target`, are left out.
+        target: float `[N, 3]`, mm.
+        transform: float `[4, 4]`, target_from_source.
+        inlier_mm: Pairs within this distance of each other agree.
 
     Returns:
-      Standard deviation about the least certain axis, degrees.
+        Standard deviation about the least certain axis, degrees.
     """
     source, target = (np.asarray(v, np.float64).reshape(-1, 3) for v in (source, target))
     away = np.linalg.norm(source @ transform[:3, :3].T + transform[:3, 3] - target, axis=1)
@@ -178,16 +178,16 @@ def check(points_mm, calibration: Calibration, source: str, inlier_mm: float = 2
     """Measures a calibration on points that all cameras know.
 
     Args:
-      points_mm: float `[V, n, J, 3]`, as for `calibrate`.
-      calibration: `Calibration`, for example from a file.
-      source: where the points come from.
-      inlier_mm: as for `calibrate`.
+        points_mm: float `[V, n, J, 3]`, as for `calibrate`.
+        calibration: `Calibration`, for example from a file.
+        source: Where the points come from.
+        inlier_mm: As for `calibrate`.
 
     Returns:
-      The `Calibration` with residuals and shares.
+        The `Calibration` with residuals and shares.
 
     Raises:
-      ValueError: if a view does not fit the first one.
+        ValueError: If a view does not fit the first one.
     """
     points_mm = np.asarray(points_mm, np.float64)
     rotation, shift = (
@@ -227,20 +227,20 @@ def calibrate(points_mm, source: str, intrinsics=None, inlier_mm: float = 25.0) 
     """Calibrates the cameras of a recording from points that all of them know.
 
     Args:
-      points_mm: float `[V, n, J, 3]`, J points in n frames, each view's camera frame; NaN where a
-        point is not known.
-      source: where the points come from.
-      intrinsics: float `[V, 4]`, kept with the result.
-      inlier_mm: points within this distance of where the transform puts them agree with it, mm.
-        Annotated joints of NYU agree within a few mm, estimates of a trained network within a few
-        cm.
+        points_mm: float `[V, n, J, 3]`, J points in n frames, each view's camera frame; NaN where a
+            point is not known.
+        source: Where the points come from.
+        intrinsics: float `[V, 4]`, kept with the result.
+        inlier_mm: Points within this distance of where the transform puts them agree with it, mm.
+            Annotated joints of NYU agree within a few mm, estimates of a trained network within a
+            few cm.
 
     Returns:
-      `Calibration`; the first view is the reference.
+        `Calibration`; the first view is the reference.
 
     Raises:
-      TooFewPoints: if a view has too few points.
-      ValueError: if it does not fit the first one.
+        TooFewPoints: If a view has too few points.
+        ValueError: If it does not fit the first one.
     """
     points_mm = np.asarray(points_mm, np.float64)
     if points_mm.ndim != 4 or points_mm.shape[3] != 3:

@@ -25,12 +25,12 @@ def load_calibration(path, num_views: int) -> Calibration:
     """Reads a calibration file, see the module's docstring.
 
     Args:
-      path: JSON file.
-      num_views: V.
+        path: JSON file.
+        num_views: V.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it does not hold V rigid transforms, or bad intrinsics.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not hold V rigid transforms, or bad intrinsics.
     """
     path = Path(path)
     if not path.is_file():

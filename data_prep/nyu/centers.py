@@ -23,16 +23,16 @@ def read_centers(path, form: str, intrinsics=camera.NYU_INTRINSICS) -> np.ndarra
     ("invalid") is a frame without a center.
 
     Args:
-      path: text file.
-      form: "xyz": mm in the camera frame, y down; "xyz_up": the same, y up; "uvd": px, px, mm.
-      intrinsics: (fx, fy, cx, cy) in px, for "uvd".
+        path: Text file.
+        form: "xyz": mm in the camera frame, y down; "xyz_up": the same, y up; "uvd": px, px, mm.
+        intrinsics: (fx, fy, cx, cy) in px, for "uvd".
 
     Returns:
-      float64 `[n, 3]`, mm, camera frame, NaN where a frame has no center.
+        float64 `[n, 3]`, mm, camera frame, NaN where a frame has no center.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if the form is unknown, or no line has a center.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the form is unknown, or no line has a center.
     """
     if form not in CENTER_FORMS:
         raise ValueError(f"Expected one of {CENTER_FORMS} as form of centers, received {form!r}.")

@@ -218,13 +218,13 @@ def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConvert
     """Converts and publishes all splits that are not complete, and prints what is there.
 
     Args:
-      options: values of `define_conversion_flags`.
-      convert_split: converts and publishes one split.
+        options: Values of `define_conversion_flags`.
+        convert_split: Converts and publishes one split.
 
     Raises:
-      ValueError: if an option, the recording or its cameras cannot be used.
-      FileNotFoundError: if a folder or a file is missing.
-      FileExistsError: if a split is there, made with other settings, and is not to be replaced.
+        ValueError: If an option, the recording or its cameras cannot be used.
+        FileNotFoundError: If a folder or a file is missing.
+        FileExistsError: If a split is there, made with other settings, and is not to be replaced.
     """
     row = _numbers("intrinsics", options.intrinsics, 4)
     if min(row[:2]) <= 0:

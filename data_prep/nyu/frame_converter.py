@@ -21,14 +21,14 @@ class FrameConverter:
     """Makes samples from a frame: one of all views, or one a view if the cameras are not known.
 
     Attributes:
-      split: `recording_files.NyuSplit`.
-      cameras: `calibration.Calibration` with intrinsics.
-      spec: size of the crops.
-      center: "depth" or "annotation" (at PALM_3); of no meaning with `centers_mm`.
-      subject_starts: first frame of each subject, ascending.
-      centers_mm: float `[n, 3]` or None: the center of frame i + 1 in the first view's camera
-        frame, NaN where it is not known.
-      is_left: whether left hands are seen; samples are mirrored to right ones.
+        split: `recording_files.NyuSplit`.
+        cameras: `calibration.Calibration` with intrinsics.
+        spec: Size of the crops.
+        center: "depth" or "annotation" (at PALM_3); of no meaning with `centers_mm`.
+        subject_starts: First frame of each subject, ascending.
+        centers_mm: float `[n, 3]` or None: the center of frame i + 1 in the first view's camera
+            frame, NaN where it is not known.
+        is_left: Whether left hands are seen; samples are mirrored to right ones.
     """
 
     split: recording_files.NyuSplit
@@ -43,10 +43,10 @@ class FrameConverter:
         """Converts one frame.
 
         Args:
-          frame: its number, from 1.
+            frame: Its number, from 1.
 
         Returns:
-          `shard_parts.Converted`.
+            `shard_parts.Converted`.
         """
         pictures, layout = recording_files.read_pictures(self.split, frame)
         if pictures is None:
@@ -154,11 +154,11 @@ def mirror_sample(sample, width: int) -> dict:
     """Turns a sample of a left hand into one of a right hand: all x are negated.
 
     Args:
-      sample: for `schema.check_sample`.
-      width: of the pictures, px.
+        sample: For `schema.check_sample`.
+        width: Of the pictures, px.
 
     Returns:
-      The sample as cameras would see it in a mirror.
+        The sample as cameras would see it in a mirror.
     """
     flip = np.array([-1.0, 1.0, 1.0])
     flip_transform = np.diag([-1.0, 1.0, 1.0, 1.0])

@@ -25,10 +25,10 @@ class FoundHands(NamedTuple):
     """What `crop_at_hand` gives; NumPy.
 
     Attributes:
-      crops_mm: float32 `[V, S, S]`.
-      center_mm: float32 `[V, 3]`, camera frames, one point of space.
-      found: bool `[V]`, the views that found a hand by themselves.
-      away_mm: float32 `[V]`, how far their own centers were from the common one.
+        crops_mm: float32 `[V, S, S]`.
+        center_mm: float32 `[V, 3]`, camera frames, one point of space.
+        found: bool `[V]`, the views that found a hand by themselves.
+        away_mm: float32 `[V]`, how far their own centers were from the common one.
     """
 
     crops_mm: np.ndarray
@@ -41,14 +41,14 @@ def crop_at_hand(pictures, layout, intrinsics, ref_from_view, spec) -> FoundHand
     """Finds the hand in the views of one instant and crops all of them there.
 
     Args:
-      pictures: V files, bytes.
-      layout: `depth_image.PngLayout` of all.
-      intrinsics: float32 `[V, 4]`.
-      ref_from_view: float32 `[V, 4, 4]`.
-      spec: `crop.CropSpec`.
+        pictures: V files, bytes.
+        layout: `depth_image.PngLayout` of all.
+        intrinsics: float32 `[V, 4]`.
+        ref_from_view: float32 `[V, 4, 4]`.
+        spec: `crop.CropSpec`.
 
     Raises:
-      DamagedPicture: if one cannot be decoded.
+        DamagedPicture: If one cannot be decoded.
     """
     return FoundHands(*_run(_crop_at_hand(layout, spec), pictures, intrinsics, ref_from_view))
 

@@ -39,12 +39,12 @@ def select_arrays(data: bytes, names: Collection[str]) -> bytes:
     """Returns a file of only some of its arrays, whose structure is sound.
 
     Args:
-      data: the file.
-      names: the arrays that are wanted; they hold numbers, text, or cells of such arrays.
+        data: The file.
+        names: The arrays that are wanted; they hold numbers, text, or cells of such arrays.
 
     Raises:
-      ValueError: if the file or one of these arrays is damaged, or they are larger than any
-        annotation.
+        ValueError: If the file or one of these arrays is damaged, or they are larger than any
+            annotation.
     """
     order = _ORDERS.get(data[_HEADER_BYTES - 2 : _HEADER_BYTES])
     # A zero there is the sign of version 4.

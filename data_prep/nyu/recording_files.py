@@ -41,12 +41,12 @@ class NyuSplit:
     """One split as it lies on disk.
 
     Attributes:
-      name: "train", "test", or another folder's name.
-      folder: where its pictures are.
-      frames: all numbers from the first to the last frame of which any view has a picture.
-      missing_views: dict from frame number to the tuple of views (from 1) without a picture.
-      joints_mm: float64 `[3, m, 36, 3]`, camera frames (y down), mm, NaN where unknown, of frames
-        1 to m; None without annotation.
+        name: "train", "test", or another folder's name.
+        folder: Where its pictures are.
+        frames: All numbers from the first to the last frame of which any view has a picture.
+        missing_views: Dict from frame number to the tuple of views (from 1) without a picture.
+        joints_mm: float64 `[3, m, 36, 3]`, camera frames (y down), mm, NaN where unknown, of frames
+            1 to m; None without annotation.
     """
 
     name: str
@@ -77,7 +77,7 @@ class NyuSplit:
         """Reads the annotation, as `joints_mm` has it.
 
         Raises:
-          ValueError: if `joint_data.mat` is there and cannot be used.
+            ValueError: If `joint_data.mat` is there and cannot be used.
         """
         path = os.path.join(self.folder, _JOINT_DATA)
         if not tf.io.gfile.exists(path):
@@ -102,15 +102,15 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
     """Looks at the folder of a split.
 
     Args:
-      nyu_dir: folder of the data set.
-      split: name of the folder in it.
+        nyu_dir: Folder of the data set.
+        split: Name of the folder in it.
 
     Returns:
-      `NyuSplit`.
+        `NyuSplit`.
 
     Raises:
-      FileNotFoundError: if there is no such folder, or no picture of a view in it.
-      ValueError: if `joint_data.mat` is there and cannot be used, or frames count from 0.
+        FileNotFoundError: If there is no such folder, or no picture of a view in it.
+        ValueError: If `joint_data.mat` is there and cannot be used, or frames count from 0.
     """
     folder = os.path.join(nyu_dir, split)
     if not tf.io.gfile.isdir(folder):
@@ -146,14 +146,14 @@ def read_pictures(split, frame: int):
     """Reads the files of a frame, and of those how they are to be decoded.
 
     Args:
-      split: `NyuSplit`.
-      frame: its number, from 1.
+        split: `NyuSplit`.
+        frame: Its number, from 1.
 
     Returns:
-      (list of V bytes, `depth_image.PngLayout` of all), or (None, the problem).
+        (list of V bytes, `depth_image.PngLayout` of all), or (None, the problem).
 
     Raises:
-      OSError: if a picture is there and cannot be read: that is no fault of the recording.
+        OSError: If a picture is there and cannot be read: that is no fault of the recording.
     """
     if frame in split.missing_views:
         views = ", ".join(map(str, split.missing_views[frame]))
@@ -181,14 +181,14 @@ def read_joint_data(path) -> np.ndarray:
     """Reads the annotation of a split.
 
     Args:
-      path: `joint_data.mat`, of MATLAB version 5 or later.
+        path: `joint_data.mat`, of MATLAB version 5 or later.
 
     Returns:
-      float64 `[3, m, 36, 3]`, camera frames (x right, y down, z away), mm; NaN where a value is
-      not finite or all three are zero.
+        float64 `[3, m, 36, 3]`, camera frames (x right, y down, z away), mm; NaN where a value is
+        not finite or all three are zero.
 
     Raises:
-      ValueError: if the file is damaged, or `joint_xyz` is missing or has another shape.
+        ValueError: If the file is damaged, or `joint_xyz` is missing or has another shape.
     """
     try:
         with storage.copied_here(path) as local:

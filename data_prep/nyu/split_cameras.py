@@ -84,19 +84,19 @@ def find_cameras(splits, how: str | None, intrinsics, model: str | None, is_left
     calibrated from these hands otherwise. If no split can be calibrated, none is.
 
     Args:
-      splits: list of `recording_files.NyuSplit`.
-      how: "annotation", "depth", "predictions", "none", a calibration file, or None.
-      intrinsics: float32 `[3, 4]`.
-      model: `pose.keras` for "predictions".
-      is_left: whether left hands are seen, for "predictions".
+        splits: List of `recording_files.NyuSplit`.
+        how: "annotation", "depth", "predictions", "none", a calibration file, or None.
+        intrinsics: float32 `[3, 4]`.
+        model: `pose.keras` for "predictions".
+        is_left: Whether left hands are seen, for "predictions".
 
     Returns:
-      List of `calibration.Calibration` with intrinsics; all `is_known`, or none.
+        List of `calibration.Calibration` with intrinsics; all `is_known`, or none.
 
     Raises:
-      ValueError: if there is not what `how` needs, a view does not fit, or some splits can be
-        calibrated and others not.
-      FileNotFoundError: if there is no such file.
+        ValueError: If there is not what `how` needs, a view does not fit, or some splits can be
+            calibrated and others not.
+        FileNotFoundError: If there is no such file.
     """
     if how == "none":
         return [calibration.unknown(intrinsics, "none asked for") for _ in splits]

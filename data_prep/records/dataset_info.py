@@ -42,10 +42,10 @@ class ShardInfo:
     """One file of records.
 
     Attributes:
-      name: file name within the folder.
-      num_samples: records in it.
-      num_bytes: its size.
-      sha256: its checksum, hexadecimal.
+        name: File name within the folder.
+        num_samples: Records in it.
+        num_bytes: Its size.
+        sha256: Its checksum, hexadecimal.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Skips:
     """Samples left out for one reason.
 
     Attributes:
-      count: how many.
-      first_frames: frame numbers of the first few, to look at.
+        count: How many.
+        first_frames: Frame numbers of the first few, to look at.
     """
 
     count: int = 0
@@ -72,13 +72,13 @@ class SplitInfo:
     """One split.
 
     Attributes:
-      source: where the samples come from, for a reader to recognize.
-      num_samples: records in all shards.
-      num_labelled: records with at least one known joint.
-      subjects: number of samples of each subject.
-      shards: the files, in order.
-      skipped: samples left out, by reason.
-      extra: anything else the writer wants to keep with the data (JSON values).
+        source: Where the samples come from, for a reader to recognize.
+        num_samples: Records in all shards.
+        num_labelled: Records with at least one known joint.
+        subjects: Number of samples of each subject.
+        shards: The files, in order.
+        skipped: Samples left out, by reason.
+        extra: Anything else the writer wants to keep with the data (JSON values).
     """
 
     source: str
@@ -100,10 +100,10 @@ class DatasetInfo:
     """A folder of shards.
 
     Attributes:
-      spec: size of the crops.
-      num_views: views a sample.
-      splits: what is there, by name.
-      schema_version: version of the record layout.
+        spec: Size of the crops.
+        num_views: Views a sample.
+        splits: What is there, by name.
+        schema_version: Version of the record layout.
     """
 
     spec: CropSpec
@@ -126,14 +126,14 @@ def read_info(data_dir) -> DatasetInfo:
     """Reads the description of a folder of shards.
 
     Args:
-      data_dir: path of the folder.
+        data_dir: Path of the folder.
 
     Returns:
-      What `dataset_info.json` says.
+        What `dataset_info.json` says.
 
     Raises:
-      FileNotFoundError: if the folder or the file is not there.
-      ValueError: if the file cannot be understood or has another schema version.
+        FileNotFoundError: If the folder or the file is not there.
+        ValueError: If the file cannot be understood or has another schema version.
     """
     data_dir = os.fspath(data_dir)
     path = os.path.join(data_dir, INFO_NAME)
@@ -154,8 +154,8 @@ def write_info(data_dir, info: DatasetInfo) -> None:
     """Writes the description of a folder of shards in one step: the old one or the new one.
 
     Args:
-      data_dir: path of the folder.
-      info: what to write.
+        data_dir: Path of the folder.
+        info: What to write.
     """
     values = {
         "schema_version": info.schema_version,

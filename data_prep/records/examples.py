@@ -29,15 +29,15 @@ def encode_example(sample: Mapping, spec: CropSpec, num_views: int) -> bytes:
     """Serializes one sample.
 
     Args:
-      sample: as for `check_sample`.
-      spec: size of the crops.
-      num_views: V.
+        sample: As for `check_sample`.
+        spec: Size of the crops.
+        num_views: V.
 
     Returns:
-      A serialized `tf.train.Example`.
+        A serialized `tf.train.Example`.
 
     Raises:
-      ValueError: if a key, a shape or a value does not fit.
+        ValueError: If a key, a shape or a value does not fit.
     """
     if "foreground_fraction" not in sample:
         sample = check_sample(sample, spec, num_views)
@@ -66,19 +66,19 @@ def parse_example(serialized, spec: CropSpec, num_views: int) -> dict[str, tf.Te
     """Parses one serialized sample; for `tf.data.Dataset.map`.
 
     Args:
-      serialized: string scalar.
-      spec: expected size of the crops.
-      num_views: expected number of views V.
+        serialized: String scalar.
+        spec: Expected size of the crops.
+        num_views: Expected number of views V.
 
     Returns:
-      `depth_mm [V, S, S]` (mm relative to the center, background exactly cube / 2),
-      `center_mm [V, 3]`, `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`,
-      `foreground_fraction [V]`, `joints_mm [V, 36, 3]` (camera frame) and `joint_mask [V, 36]`
-      (both zero where unlabelled), all float32; `subject` string; `frame` int64.
+        `depth_mm [V, S, S]` (mm relative to the center, background exactly cube / 2), `center_mm
+        [V, 3]`, `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`, `foreground_fraction [V]`,
+        `joints_mm [V, 36, 3]` (camera frame) and `joint_mask [V, 36]` (both zero where unlabelled),
+        all float32; `subject` string; `frame` int64.
 
     Raises:
-      tf.errors.InvalidArgumentError: (when run) if the record has another image size, cube or
-        number of views, a field of another length, or a value that is not finite.
+        tf.errors.InvalidArgumentError: (when run) if the record has another image size, cube or
+            number of views, a field of another length, or a value that is not finite.
     """
     raw = tf.io.parse_single_example(
         serialized,

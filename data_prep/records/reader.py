@@ -23,15 +23,15 @@ def list_shards(data_dir, split: str) -> list[str]:
     """Lists the shards of a split, after checking that each is there in full.
 
     Args:
-      data_dir: path of a folder of records.
-      split: name of the split.
+        data_dir: Path of a folder of records.
+        split: Name of the split.
 
     Returns:
-      Paths, in order.
+        Paths, in order.
 
     Raises:
-      FileNotFoundError: if the folder, its description, the split or a shard is not there.
-      ValueError: if a shard has not the size it was written with.
+        FileNotFoundError: If the folder, its description, the split or a shard is not there.
+        ValueError: If a shard has not the size it was written with.
     """
     info = read_info(data_dir)
     if split not in info.splits:
@@ -56,14 +56,14 @@ def verify(data_dir) -> DatasetInfo:
     """Checks every byte of a folder of records against its checksums.
 
     Args:
-      data_dir: path of a folder of records.
+        data_dir: Path of a folder of records.
 
     Returns:
-      Its description.
+        Its description.
 
     Raises:
-      FileNotFoundError: as `list_shards`.
-      ValueError: if a shard differs from what was written.
+        FileNotFoundError: As `list_shards`.
+        ValueError: If a shard differs from what was written.
     """
     info = read_info(data_dir)
     for name, split in info.splits.items():
@@ -85,19 +85,19 @@ def load_dataset(
     earlier. `frame` tells the place in the source.
 
     Args:
-      data_dir: path of a folder of records.
-      split: name of the split.
-      spec: expected size of the crops; None takes the folder's.
-      num_views: expected number of views; None takes the folder's.
+        data_dir: Path of a folder of records.
+        split: Name of the split.
+        spec: Expected size of the crops; None takes the folder's.
+        num_views: Expected number of views; None takes the folder's.
 
     Returns:
-      Dataset of known cardinality. Elements are dicts as `parse_example` returns them, with
-      static shapes, plus `index` int64, the position within the split.
+        Dataset of known cardinality. Elements are dicts as `parse_example` returns them, with
+        static shapes, plus `index` int64, the position within the split.
 
     Raises:
-      FileNotFoundError: if the folder, the split or a shard is not there.
-      ValueError: if a shard is damaged, or crops or views are not the expected ones, or not those
-        of the records.
+        FileNotFoundError: If the folder, the split or a shard is not there.
+        ValueError: If a shard is damaged, or crops or views are not the expected ones, or not those
+            of the records.
     """
     paths = list_shards(data_dir, split)
     info = read_info(data_dir)

@@ -31,12 +31,12 @@ class Field:
     """One feature of a record.
 
     Attributes:
-      name: feature key.
-      shape: axes; "view" stands for the number of views. `()` is a scalar.
-      dtype: type on disk: float32, int64 or string.
-      unit: unit, "" where there is none.
-      meaning: what it is, with its frame.
-      label: True if unlabelled samples go without it; it is parsed as zeros then.
+        name: Feature key.
+        shape: Axes; "view" stands for the number of views. `()` is a scalar.
+        dtype: Type on disk: float32, int64 or string.
+        unit: Unit, "" where there is none.
+        meaning: What it is, with its frame.
+        label: True if unlabelled samples go without it; it is parsed as zeros then.
     """
 
     name: str
@@ -76,18 +76,18 @@ def check_sample(sample: Mapping, spec: CropSpec, num_views: int) -> dict:
     """Checks keys and shapes, and converts to the types of the schema.
 
     Args:
-      sample: `depth_mm [V, S, S]` (crop depth, mm relative to the center, background cube / 2),
-        `center_mm [V, 3]`, `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`, `subject` (str),
-        `frame` (int) and, if labelled, `joints_mm [V, 36, 3]` (camera frame) with an optional
-        `joint_mask [V, 36]` (absent: all known).
-      spec: size of the crops.
-      num_views: V.
+        sample: `depth_mm [V, S, S]` (crop depth, mm relative to the center, background cube / 2),
+            `center_mm [V, 3]`, `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`, `subject` (str),
+            `frame` (int) and, if labelled, `joints_mm [V, 36, 3]` (camera frame) with an optional
+            `joint_mask [V, 36]` (absent: all known).
+        spec: Size of the crops.
+        num_views: V.
 
     Returns:
-      The sample with numpy values, unknown joints set to zero, and `foreground_fraction [V]`.
+        The sample with numpy values, unknown joints set to zero, and `foreground_fraction [V]`.
 
     Raises:
-      ValueError: if a key is missing or unknown, or a shape differs.
+        ValueError: If a key is missing or unknown, or a shape differs.
     """
     fields = [field for field in FIELDS if field.name not in _DERIVED]
     shapes = {field.name: field.static_shape(num_views) for field in fields}
@@ -123,12 +123,12 @@ def find_problem(
     """Says why a sample cannot be used, or None if it can.
 
     Args:
-      sample: result of `check_sample`.
-      spec: size of the crops.
-      min_foreground_fraction: every view must show more surface than this share of its crop.
+        sample: Result of `check_sample`.
+        spec: Size of the crops.
+        min_foreground_fraction: Every view must show more surface than this share of its crop.
 
     Returns:
-      A reason that is the same for all samples with the problem, so that it can be counted.
+        A reason that is the same for all samples with the problem, so that it can be counted.
     """
     for name, value in sample.items():
         if isinstance(value, np.ndarray) and not np.isfinite(value).all():

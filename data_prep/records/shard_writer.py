@@ -42,27 +42,27 @@ class ShardWriter:
         print(w.info)
 
     Attributes:
-      extra: dict of JSON values kept with the split; may be filled until the block ends.
-      skipped: samples left out so far, by reason.
-      num_samples: samples written so far.
-      info: `SplitInfo` of the finished split; None before.
+        extra: Dict of JSON values kept with the split; may be filled until the block ends.
+        skipped: Samples left out so far, by reason.
+        num_samples: Samples written so far.
+        info: `SplitInfo` of the finished split; None before.
 
     Args:
-      output_dir: folder, made if needed.
-      split: name of the split: lower-case letters, digits and underscores.
-      num_shards: int, number of files.
-      source: where the samples come from.
-      spec: size of the crops.
-      num_views: int, V.
-      min_foreground_fraction: a sample is skipped unless every view shows more surface than this
-        share of its crop.
-      overwrite: replace the split if the folder has it.
+        output_dir: Folder, made if needed.
+        split: Name of the split: lower-case letters, digits and underscores.
+        num_shards: int, number of files.
+        source: Where the samples come from.
+        spec: Size of the crops.
+        num_views: int, V.
+        min_foreground_fraction: A sample is skipped unless every view shows more surface than this
+            share of its crop.
+        overwrite: Replace the split if the folder has it.
 
     Raises:
-      ValueError: for a bad split name or number of shards, a folder whose splits have another
-        layout, or (at the end) if there is no sample.
-      OSError: if the disk is full or the folder cannot be written to.
-      FileExistsError: if the folder has the split and `overwrite` is False.
+        ValueError: For a bad split name or number of shards, a folder whose splits have another
+            layout, or (at the end) if there is no sample.
+        OSError: If the disk is full or the folder cannot be written to.
+        FileExistsError: If the folder has the split and `overwrite` is False.
     """
 
     def __init__(
@@ -137,14 +137,14 @@ class ShardWriter:
         """Writes a sample, or counts it as skipped if its values cannot be used.
 
         Args:
-          sample: as for `schema.check_sample`.
+            sample: As for `schema.check_sample`.
 
         Returns:
-          True if it was written. False if it was skipped: a value that is not finite, or a view
-          without enough surface.
+            True if it was written. False if it was skipped: a value that is not finite, or a view
+            without enough surface.
 
         Raises:
-          ValueError: if a key or a shape is wrong, or outside the `with` block.
+            ValueError: If a key or a shape is wrong, or outside the `with` block.
         """
         if not self._writers:
             raise ValueError("ShardWriter.write was called outside its with block.")
@@ -166,8 +166,8 @@ class ShardWriter:
         """Counts a sample that is left out.
 
         Args:
-          reason: the same words for every sample with the same problem.
-          frame: frame number in the source.
+            reason: The same words for every sample with the same problem.
+            frame: Frame number in the source.
         """
         skips = self.skipped.setdefault(reason, Skips())
         skips.count += 1
@@ -230,15 +230,15 @@ def read_other_splits(
     """Returns the splits already in a folder but this one, after checking that they fit.
 
     Args:
-      output_dir: folder of records; it may not exist yet.
-      split: name of the split that is to be written.
-      spec: size of its crops.
-      num_views: its V.
-      overwrite: whether it may be there already.
+        output_dir: Folder of records; it may not exist yet.
+        split: Name of the split that is to be written.
+        spec: Size of its crops.
+        num_views: Its V.
+        overwrite: Whether it may be there already.
 
     Raises:
-      FileExistsError: if the folder has the split and `overwrite` is False.
-      ValueError: if its other splits have another layout.
+        FileExistsError: If the folder has the split and `overwrite` is False.
+        ValueError: If its other splits have another layout.
     """
     if not tf.io.gfile.exists(os.path.join(output_dir, INFO_NAME)):
         return {}
@@ -259,14 +259,14 @@ def publish_split(
     """Makes a finished split visible: moves its shards in place, then names them.
 
     Args:
-      output_dir: folder of records.
-      split: name of the split.
-      files: paths of finished files outside of a reader's sight, by shard name.
-      info: description of the folder with this split alone.
-      overwrite: whether a split of that name may be replaced.
+        output_dir: Folder of records.
+        split: Name of the split.
+        files: Paths of finished files outside of a reader's sight, by shard name.
+        info: Description of the folder with this split alone.
+        overwrite: Whether a split of that name may be replaced.
 
     Raises:
-      As `read_other_splits`.
+        As `read_other_splits`.
     """
     others = read_other_splits(output_dir, split, info.spec, info.num_views, overwrite=overwrite)
     if tf.io.gfile.exists(os.path.join(output_dir, INFO_NAME)):

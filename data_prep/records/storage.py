@@ -66,8 +66,8 @@ def read_bytes(path) -> bytes:
     """Reads a file.
 
     Raises:
-      FileNotFoundError: if there is none.
-      OSError: if it cannot be read.
+        FileNotFoundError: If there is none.
+        OSError: If it cannot be read.
     """
     if not is_remote(path):
         with open(path, "rb") as file:
@@ -80,7 +80,7 @@ def write_text(path, text: str) -> None:
     """Writes a file in one step: there is the old one or the new one.
 
     Raises:
-      OSError: if it cannot be written.
+        OSError: If it cannot be written.
     """
     if not is_remote(path):
         files.write_text(path, text)
@@ -99,7 +99,7 @@ def replacing(path):
     An object in a store is there when it is complete, so it is written in its place.
 
     Raises:
-      OSError: if it cannot be written.
+        OSError: If it cannot be written.
     """
     if is_remote(path):
         with os_errors():
@@ -113,7 +113,7 @@ def move(source, target) -> None:
     """Gives a file another name, in place of a file that has it.
 
     Raises:
-      OSError: if that cannot be done.
+        OSError: If that cannot be done.
     """
     with os_errors():
         gfile.rename(os.fspath(source), os.fspath(target), overwrite=True)

@@ -74,8 +74,8 @@ def render_views(subject_points, joints_mm, view_from_ref, rng):
         rng: `tf.random.Generator`.
 
     Returns:
-        (depth_mm [B * V, H, W], 0 = no reading; intrinsics [B * V, 4] of the window;
-        joints_mm [B, V, J, 3], camera frames). Views of a sample are neighbors.
+        (depth_mm [B * V, H, W], 0 = no reading; intrinsics [B * V, 4] of the window; joints_mm [B,
+        V, J, 3], camera frames). Views of a sample are neighbors.
     """
     num_views = view_from_ref.shape[0]
     batch = tf.shape(joints_mm)[0]
