@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from data_prep.beam import shards
-from data_prep.conversion import shard_parts
-from data_prep.conversion.split_plan import SplitPlan
 from data_prep.nyu.frame_converter import FrameConverter
+from data_prep.records import shards as shard_parts
 from data_prep.records.dataset_info import SplitInfo
+from data_prep.records.split_plan import SplitPlan
 
 __all__ = ["convert_split"]
 

@@ -22,11 +22,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils import shared
 
-from data_prep.conversion import shard_parts
-from data_prep.conversion.split_plan import SplitPlan
+from data_prep.records import shards as shard_parts
 from data_prep.records import storage
 from data_prep.records.dataset_info import DatasetInfo, SplitInfo
 from data_prep.records.shard_writer import publish_split, read_other_splits
+from data_prep.records.split_plan import SplitPlan
 from tfhand import files
 
 __all__ = ["FlatMapWithState", "convert_split"]

@@ -7,7 +7,7 @@ a folder that all workers see: on a shared disk, or in an object store as gs://B
 """
 
 from data_prep.beam import options
-from data_prep.conversion.split_plan import SplitPlan
+from data_prep.records.split_plan import SplitPlan
 from data_prep.synthetic import embedded, sequences
 from tfhand.geometry import crop
 
@@ -19,7 +19,7 @@ define_flags = embedded.define_flags
 def main(flag_values, beam_arguments):
     """Runs the command."""
     # Imported late: it brings Beam.
-    from data_prep.beam.takes import record_split
+    from data_prep.beam.sequences import record_split
 
     parts = sequences.plan_takes(flag_values.num_samples, flag_values.test_share, flag_values.seed)
     for split, part in parts.items():

@@ -22,10 +22,15 @@ import tensorflow as tf
 from absl import flags
 
 from data_prep import records
-from data_prep.conversion import split_conversion, split_plan
-from data_prep.nyu import calibration_file, centers, recording_files, split_cameras
+from data_prep.nyu import (
+    calibration_file,
+    centers,
+    recording_files,
+    split_cameras,
+    split_conversion,
+)
 from data_prep.nyu.frame_converter import FrameConverter
-from data_prep.records import dataset_info, shard_writer, storage
+from data_prep.records import dataset_info, shard_writer, split_plan, storage
 from tfhand.geometry import camera, crop
 
 __all__ = ["convert", "define_conversion_flags", "define_flags", "main"]

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from data_prep.conversion.shard_parts import Converted
 from data_prep.nyu import calibration, frame_crops, recording_files
+from data_prep.records.shards import Converted
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 

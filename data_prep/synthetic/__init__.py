@@ -3,5 +3,5 @@
 embedded.py   flags, and the records of both splits
 sequences.py  who moves how, and for how long
 motion.py     gestures one after the other
-filming.py    three cameras, their sensor's faults, the crops
+rendering.py    three cameras, their sensor's faults, the crops
 """

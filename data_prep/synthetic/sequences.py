@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from data_prep.synthetic import filming, motion
+from data_prep.synthetic import motion, rendering
 from tfhand.hand import surface
 
 __all__ = ["BATCH", "SUBJECTS", "Renderer", "Take", "plan_takes"]
@@ -80,7 +80,7 @@ class Renderer:
     def __init__(self, take, spec, noise):
         rng = np.random.default_rng(take.seed)
         self._take = take
-        self._subject = filming.sample_subject(rng, take.name)
+        self._subject = rendering.sample_subject(rng, take.name)
         self._recording = motion.make_recording(rng, take.num_frames, take.view_from_ref)
         self._features = tf.constant(surface.skinning_features(self._subject.skin))
         self._spec = spec
@@ -110,7 +110,7 @@ class Renderer:
         self._noise.reset(before)
         # The last batch is filled up with its last frame, so that shapes stay the same.
         part = np.minimum(np.arange(start, start + BATCH), self._take.num_frames - 1)
-        points, joints = filming.pose_hand(
+        points, joints = rendering.pose_hand(
             self._features,
             self._recording.angles[part],
             np.tile(self._subject.shape, (BATCH, 1)),
@@ -118,7 +118,7 @@ class Renderer:
             self._recording.position_mm[part],
         )
         view_from_ref = tf.constant(self._take.view_from_ref)
-        batch = filming.film(points, joints, view_from_ref, self._noise, self._spec)
+        batch = rendering.film(points, joints, view_from_ref, self._noise, self._spec)
         self._noise_step = self._noise.state.numpy() - before
         return {name: value.numpy() for name, value in batch.items()}
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.io
 import tensorflow as tf
 
-from data_prep.synthetic import filming, motion
+from data_prep.synthetic import motion, rendering
 from tfhand.geometry import camera, rigid
 from tfhand.hand import skeleton, surface, template
 from tfhand.synthesis import depth, sensor
@@ -53,7 +53,7 @@ def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, no
     shape = rng.normal(0.0, 0.7, len(template.SHAPE_NAMES)) * template.SHAPE_STDDEV
     shape = np.tile(shape.astype(np.float32), (num_frames, 1))
     skin = tf.constant(surface.skinning_features(surface.sample_skin(60000)))
-    points, joints = filming.pose_hand(
+    points, joints = rendering.pose_hand(
         skin, moves.angles, shape, moves.camera_from_hand, moves.position_mm
     )
     intrinsics = np.tile(np.float32(camera.NYU_INTRINSICS), (num_frames, 1))

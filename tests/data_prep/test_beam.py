@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 
 from data_prep import records
-from data_prep.conversion import shard_parts
 from data_prep.nyu import calibration, frame_converter, recording_files
 from data_prep.nyu import command as nyu
 from data_prep.records import shard_writer
+from data_prep.records import shards as shard_parts
 from data_prep.synthetic import embedded, sequences
 from tests.data_prep import nyu_layout
 from tfhand import commands, files
@@ -31,7 +31,7 @@ DIRECT = ("--runner=DirectRunner", "--prism_location=absent")
 def beam(needs):
     """The modules of `data_prep.beam`, by name."""
     needs("apache_beam")
-    names = ("frames", "nyu", "options", "shards", "synthetic", "takes")
+    names = ("frames", "nyu", "options", "shards", "sequences", "synthetic")
     modules = {name: importlib.import_module(f"data_prep.beam.{name}") for name in names}
     return types.SimpleNamespace(**modules)
 

@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 from data_prep import records
-from data_prep.conversion import shard_parts, split_conversion, split_plan
-from data_prep.nyu import calibration, command, frame_converter, recording_files
+from data_prep.nyu import calibration, command, frame_converter, recording_files, split_conversion
+from data_prep.records import shards as shard_parts
+from data_prep.records import split_plan
 from tests.data_prep.nyu_conversions import FRAMES, convert, read, stop
 from tfhand import files
 from tfhand.geometry import camera, crop

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep import records
-from data_prep.synthetic import embedded, filming, motion, sequences
+from data_prep.synthetic import embedded, motion, rendering, sequences
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, surface, template
 
@@ -102,7 +102,7 @@ def test_a_batch_is_the_same_without_those_before(monkeypatch):
     monkeypatch.setattr(sequences, "BATCH", 2)
     take = sequences.plan_takes(30, 0.2, 3)["train"][1]
     noise = tf.random.Generator.from_seed(1)
-    states, film = [], filming.film
+    states, film = [], rendering.film
 
     def note(points, joints, view_from_ref, rng, spec):
         before = rng.state.numpy()
@@ -110,7 +110,7 @@ def test_a_batch_is_the_same_without_those_before(monkeypatch):
         states.append((before, rng.state.numpy()))
         return batch
 
-    monkeypatch.setattr(filming, "film", note)
+    monkeypatch.setattr(rendering, "film", note)
     in_order = sequences.Renderer(take, SPEC, noise)
     expected = {start: in_order.render(start) for start in take.starts}
     # In order, each batch draws where the one before has stopped.
@@ -128,7 +128,7 @@ def test_a_batch_is_the_same_without_those_before(monkeypatch):
 def test_another_seed_is_another_recording():
     first, second = (np.random.default_rng(s) for s in (1, 2))
     assert (motion.place_cameras(first)[1] != motion.place_cameras(second)[1]).any()
-    a, b = (filming.sample_subject(r, "x").shape for r in (first, second))
+    a, b = (rendering.sample_subject(r, "x").shape for r in (first, second))
     assert (a != b).any()
 
 
@@ -139,12 +139,12 @@ def test_what_is_there_is_not_overwritten_unasked(folder):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_subjects_are_new_to_the_synthetic_stage_but_no_giants(seed):
-    subject = filming.sample_subject(np.random.default_rng(seed), "somebody")
+    subject = rendering.sample_subject(np.random.default_rng(seed), "somebody")
     deviations = np.abs(subject.shape / template.SHAPE_STDDEV)
     # Training draws end at two deviations a parameter.
     assert 1 <= (deviations > 2.0).sum() <= 2
     assert deviations.max() <= 2.5 + 1e-5
-    plain = surface.sample_skin(filming._SKIN_POINTS)
+    plain = surface.sample_skin(rendering._SKIN_POINTS)
     bump = np.linalg.norm(subject.skin.points_mm - plain.points_mm, axis=-1)
     assert 0.3 < bump.mean() < 2.5 and bump.max() < 5.0
 
@@ -178,10 +178,10 @@ def test_motion_is_smooth_and_within_the_ranges():
 def test_rendered_views_show_the_hand_where_its_joints_are():
     rng = np.random.default_rng(5)
     cameras = motion.place_cameras(rng)
-    subject = filming.sample_subject(rng, "somebody")
+    subject = rendering.sample_subject(rng, "somebody")
     recording = motion.make_recording(rng, 2, cameras)
     features = tf.constant(surface.skinning_features(subject.skin))
-    points, joints = filming.pose_hand(
+    points, joints = rendering.pose_hand(
         features,
         recording.angles,
         np.tile(subject.shape, (2, 1)),
@@ -189,7 +189,7 @@ def test_rendered_views_show_the_hand_where_its_joints_are():
         recording.position_mm,
     )
     noise = tf.random.Generator.from_seed(1)
-    images, intrinsics, joints = filming.render_views(points, joints, cameras, noise)
+    images, intrinsics, joints = rendering.render_views(points, joints, cameras, noise)
     assert images.shape[0] == intrinsics.shape[0] == 6 and joints.shape == (2, 3, 36, 3)
     palm = joints[:, :, skeleton.joint_index("PALM_3")].numpy().reshape(6, 3)
     focal, principal = np.split(intrinsics.numpy(), 2, axis=1)

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import tensorflow as tf
 from absl import logging
 
-from data_prep.conversion.split_plan import SplitPlan
 from data_prep.records import storage
 from data_prep.records.dataset_info import FRAMES_KEPT, ShardInfo, Skips, SplitInfo, compute_sha256
 from data_prep.records.examples import encode_example
 from data_prep.records.schema import check_sample, find_problem
+from data_prep.records.split_plan import SplitPlan
 from tfhand.geometry.crop import CropSpec
 
 __all__ = ["Converted", "Encoded", "describe_conversion", "describe_split", "encode", "write_shard"]

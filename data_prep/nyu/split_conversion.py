@@ -18,9 +18,7 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from data_prep.conversion import shard_parts
-from data_prep.conversion.shard_parts import Converted
-from data_prep.conversion.split_plan import SplitPlan, checksum_of
+from data_prep.records import shards as shard_parts
 from data_prep.records.dataset_info import (
     INFO_NAME,
     DatasetInfo,
@@ -29,6 +27,8 @@ from data_prep.records.dataset_info import (
     read_info,
 )
 from data_prep.records.shard_writer import publish_split, read_other_splits
+from data_prep.records.shards import Converted
+from data_prep.records.split_plan import SplitPlan, checksum_of
 from tfhand import files
 
 __all__ = ["convert_split", "find_published"]

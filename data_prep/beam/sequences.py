@@ -8,9 +8,9 @@ import apache_beam as beam
 import tensorflow as tf
 
 from data_prep.beam import shards
-from data_prep.conversion import shard_parts
-from data_prep.conversion.split_plan import SplitPlan
+from data_prep.records import shards as shard_parts
 from data_prep.records.dataset_info import SplitInfo
+from data_prep.records.split_plan import SplitPlan
 from data_prep.synthetic import sequences
 from tfhand.geometry.crop import CropSpec
 
