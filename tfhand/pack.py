@@ -10,12 +10,12 @@ import shutil
 
 import h5py
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from tfhand import commands, files
 from tfhand.models import package_weights, pose_prior, weights
 from tfhand.runs import pretrained, provenance, resolved_flags
+from tfhand.training import pretraining
 
 __all__ = ["define_flags", "main"]
 
@@ -43,9 +43,9 @@ def main(values):
         if not (source / stage / "done.json").is_file():
             raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
     made_from = _described(source / provenance.NAME)
-    network_options = pretrained.network_options_of(source)
-    network = pretrained.load_network(source, tf.distribute.get_strategy(), network_options)
-    prior = pretrained.load_prior(source)
+    network_options = pretraining.read_network_options(source)
+    network = pretraining.load_network(source, network_options)
+    prior = pose_prior.load_prior(source / "prior")
     for model in (network, prior):
         model.set_weights([_rounded(values) for values in model.get_weights()])
     with files.folder_beside(target) as made:

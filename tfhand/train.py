@@ -1,17 +1,17 @@
-"""Trains a pose network: prior, synthetic initialization, fine-tuning on a recording, report.
+"""Trains a pose network: prior, synthetic pretraining, fine-tuning on a recording, report.
 
     python -m tfhand.train --flagfile=configs/selfsup.flags --data_dir=OUT --workdir=W
 
-Without --data_dir the embedded recording is made in the working directory first. Stages that are
-in the working directory are not done again, and one that was cut off goes on from its last
-checkpoint. Exit status 75: stopped by SIGTERM, the same command goes on.
+Without --data_dir the embedded recording is made in the working folder first. Stages that are in
+the working folder are not done again, and one that was cut off goes on from its last checkpoint.
+Exit status 75: stopped by SIGTERM, or another machine was lost; the same command goes on.
 """
 
 from tfhand.runs import preemption
 
 if __name__ == "__main__":
     # TensorFlow takes seconds to import: the machine may be taken away by then.
-    preemption.leave_on_sigterm()
+    preemption.exit_on_sigterm()
 
 import contextlib
 import dataclasses
@@ -25,259 +25,221 @@ from tfhand import commands, files
 from tfhand.data import recordings, synthetic_split
 from tfhand.geometry import crop
 from tfhand.losses import terms
-from tfhand.models import package_weights
+from tfhand.models import package_weights, pose_prior
 from tfhand.runs import embedded_recording, pretrained, provenance, report, resolved_flags
-from tfhand.runs import workdir as stage_folders
-from tfhand.training import (
-    agreement,
-    cluster,
-    fine_tuning,
-    loop,
-    lost_workers,
-    options,
-    precision,
-    pretraining,
-    turns,
-    workers,
-)
+from tfhand.runs import workdir as workdirs
+from tfhand.training import fine_tuning, optimization, options, pretraining, replicas
 
-__all__ = ["define_flags", "main", "make_strategy"]
+__all__ = ["define_flags", "main"]
 
 
 def define_flags(flag_values):
     """Defines the flags of this command."""
-    flags.DEFINE_string(
-        "data_dir", None, "Records; none: the embedded recording.", flag_values=flag_values
+    define = {"flag_values": flag_values}
+    flags.DEFINE_string("data_dir", None, "Records; none: the embedded recording.", **define)
+    flags.DEFINE_string("workdir", None, "Folder for stages and report.", required=True, **define)
+    text = (
+        "Where the pretrained network and the prior come from: shipped (the package's), none "
+        "(trained by this run), or the folder of another run."
     )
-    flags.DEFINE_string(
-        "workdir", None, "Folder for stages and report.", required=True, flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "init_from",
-        package_weights.NAME,
-        "Where the initialized network and the prior come from: shipped (the package's), none "
-        "(trained by this run), or the folder of another run.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
-        "test_on",
-        "recording",
-        ("recording", "synthetic"),
-        "What networks are scored on: the records' test split, or unseen synthetic samples.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_boolean(
-        "test_fit",
-        False,
-        "Score also hands that are fitted to the first view, starting from the estimates.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_integer("seed", 1, "Seed of the training.", flag_values=flag_values)
-    flags.DEFINE_integer(
-        "recording_samples", 4000, "Samples of the embedded recording.", 24, flag_values=flag_values
-    )
-    flags.DEFINE_integer(
-        "num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, flag_values=flag_values
-    )
-    flags.DEFINE_enum(
-        "distribution",
-        "mirrored",
-        ("mirrored", "multi_worker"),
+    flags.DEFINE_string("init_from", package_weights.NAME, text, **define)
+    text = "What networks are scored on: the records' test split, or unseen synthetic samples."
+    flags.DEFINE_enum("test_on", "recording", ("recording", "synthetic"), text, **define)
+    text = "Score also hands that are fitted to the first view, starting from the estimates."
+    flags.DEFINE_boolean("test_fit", False, text, **define)
+    flags.DEFINE_integer("seed", 1, "Seed of the training.", **define)
+    text = "Samples of the embedded recording."
+    flags.DEFINE_integer("recording_samples", 4000, text, 24, **define)
+    flags.DEFINE_integer("num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, **define)
+    text = (
         "mirrored: the devices of this machine; multi_worker: those of all machines of TF_CONFIG, "
-        "which run the same command.",
-        flag_values=flag_values,
+        "which run the same command."
     )
-    flags.DEFINE_integer(
-        "worker_timeout",
-        1800,
-        "Seconds that a worker waits for another before it takes it for lost.",
-        10,
-        flag_values=flag_values,
-    )
-    flags.DEFINE_boolean(
-        "deterministic",
-        False,
-        "Take only operations whose results are the same bits every time; slower on a GPU.",
-        flag_values=flag_values,
-    )
+    flags.DEFINE_enum("distribution", "mirrored", ("mirrored", "multi_worker"), text, **define)
+    text = "Take only operations whose results are the same bits every time; slower on a GPU."
+    flags.DEFINE_boolean("deterministic", False, text, **define)
     options.define_flags(flag_values)
 
 
-def make_strategy(values):
-    """Returns the strategy that the flags ask for.
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """Flags of a run, one dataclass a stage, see `training/options.py`."""
 
-    Args:
-        values: Parsed flags.
+    network: options.NetworkOptions
+    prior: options.PriorOptions
+    init: options.InitOptions
+    tune: options.FineTuneOptions
+    weights: terms.LossWeights
+    run: options.RunOptions
 
-    Raises:
-        ValueError: If there are fewer devices, or TF_CONFIG names no workers.
-    """
-    if _has_workers(values):
-        if values.num_devices:
-            raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
-        return cluster.make_strategy(values.worker_timeout)
-    num_devices = values.num_devices
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
-    if count > len(devices):
-        raise ValueError(f"Expected at most {len(devices)} devices on this machine, asked {count}.")
-    return tf.distribute.MirroredStrategy([device.name for device in devices[:count]])
+    @classmethod
+    def from_flags(cls, values):
+        """Reads and checks the flags, before any time is spent."""
+        settings = cls(
+            network=options.from_flags(options.NetworkOptions, values),
+            prior=options.from_flags(options.PriorOptions, values),
+            init=options.from_flags(options.InitOptions, values),
+            tune=options.from_flags(options.FineTuneOptions, values),
+            weights=options.from_flags(terms.LossWeights, values),
+            run=options.from_flags(options.RunOptions, values),
+        )
+        pretraining.network_config(settings.network)
+        if settings.tune.stride > settings.network.image_size:
+            raise ValueError(
+                f"Expected --tune_stride of at most the image size {settings.network.image_size}, "
+                f"found {settings.tune.stride}."
+            )
+        if settings.tune.method == "gradient" and not any(dataclasses.astuple(settings.weights)):
+            raise ValueError(
+                "Expected a --weight_* above 0 for --tune_method=gradient, found none."
+            )
+        return settings
+
+    @property
+    def spec(self):
+        """The `crop.CropSpec` of the network."""
+        return crop.CropSpec(self.network.image_size, self.network.cube_mm)
 
 
-def _find_data(values, workdir, spec):
-    """Returns the folder of records, making the embedded recording where none is given.
+def main(values):
+    """Runs the command."""
+    if values.deterministic:
+        keras.utils.set_random_seed(values.seed)
+        tf.config.experimental.enable_op_determinism()
+    settings = _Settings.from_flags(values)
+    strategy = replicas.make_strategy(values.distribution, values.num_devices)
+    replicas.check_batches(
+        strategy.num_replicas_in_sync,
+        init_batch=settings.init.batch,
+        tune_batch=settings.tune.batch,
+        tune_synthetic_batch=settings.tune.synthetic_batch,
+    )
+    is_chief = replicas.is_chief(strategy)
+    with contextlib.ExitStack() as exit_stack:
+        exit_stack.enter_context(replicas.exit_if_a_worker_is_lost(values.distribution))
+        if is_chief:
+            exit_stack.enter_context(files.alone_in(values.workdir, "training in", ".lock"))
+        workdir = workdirs.Workdir(values.workdir, is_chief)
+        context = optimization.RunContext(
+            workdir, strategy, settings.spec, values.seed, settings.run
+        )
+        _run(values, settings, context)
+
+
+def _run(values, settings, context):
+    """Runs all stages in the working folder."""
+    method = settings.tune.method
+    with replicas.chief_first(context.strategy):
+        prior_and_network = pretrained.find_pretrained(
+            values.init_from, options.requested_settings(values)
+        )
+        data_dir = _find_records(values, context)
+        test = report.TestSplit(
+            _test_samples(values, settings, data_dir),
+            settings.spec,
+            # Synthetic samples have no subject, whose shape a fit would share.
+            values.test_fit and values.test_on == "recording",
+        )
+        tuning = fine_tuning.FineTuning(
+            _read_recording(data_dir, settings.tune),
+            settings.weights,
+            settings.tune,
+            settings.network.precision,
+            values.seed,
+        )
+        start = _load_pretrained(prior_and_network, settings, context)
+        _check_stages(settings, context, tuning, start)
+        if context.is_chief:
+            resolved = resolved_flags.into_string(values)
+            files.write_text(context.workdir.path / "resolved.flags", resolved)
+            described = provenance.describe(values, data_dir, prior_and_network)
+            provenance.record_start(context.workdir.path, described)
+    start = start or _pretrain(settings, context)
+    predicted, scores = _score("synthetic_only", start.network, settings, context, test)
+    if method != "none":
+        fine_tuning.fine_tune(context, tuning, start)
+        name = "with_labels" if method == "labels" else "self_supervised"
+        predicted, more = _score(name, start.network, settings, context, test)
+        scores |= more
+    if context.is_chief:
+        network = pretraining.in_float32(start.network, settings.network)
+        report.export(context.workdir, network, start.prior, settings.spec)
+        prior_folder = (prior_and_network or context.workdir.path) / "prior"
+        report.write_report(context.workdir, prior_folder, network, test, predicted, scores)
+
+
+def _find_records(values, context):
+    """Returns the folder of records; the embedded recording is made where none is given.
 
     Whatever is wrong with either split is said here, before anything is trained.
     """
-    folder = values.data_dir
+    spec, folder = context.spec, values.data_dir
     if not folder:
-        folder = str(embedded_recording.make_recording(workdir, values.recording_samples, spec))
-    info = records.read_info(folder)
-    found = (info.spec.image_size, info.spec.cube_mm)
-    if found != (spec.image_size, spec.cube_mm):
+        folder = str(
+            embedded_recording.make_recording(context.workdir, values.recording_samples, spec)
+        )
+    stored = records.read_info(folder).spec
+    if (stored.image_size, stored.cube_mm) != (spec.image_size, spec.cube_mm):
         raise ValueError(
             f"Expected records of {spec.image_size} px in a cube of {spec.cube_mm:g} mm, as "
-            f"--image_size and --cube_mm say, found {found[0]} px and {found[1]:g} mm in {folder}."
+            f"--image_size and --cube_mm say, found {stored.image_size} px and "
+            f"{stored.cube_mm:g} mm in {folder}."
         )
     for split in ("train", "test"):
         records.load_dataset(folder, split)
     return folder
 
 
-def _test_samples(values, data_dir, spec, init_options):
+def _test_samples(values, settings, data_dir):
     if values.test_on == "recording":
         return records.load_dataset(data_dir, "test")
-    return synthetic_split.synthetic_dataset(spec, init_options.noise)
+    return synthetic_split.synthetic_dataset(settings.spec, settings.init.noise)
 
 
-def _read_recording(data_dir, options):
+def _read_recording(data_dir, tune_options):
     """Reads the samples to fine-tune on."""
-    first, *more = [records.load_dataset(data_dir, s) for s in options.splits.split("_and_")]
+    first, *more = [records.load_dataset(data_dir, s) for s in tune_options.splits.split("_and_")]
     for dataset in more:
         first = first.concatenate(dataset)
-    return recordings.mix_views(
-        recordings.read_recording(first), options.multi_view_share, options.single_view_share
+    recording = recordings.mix_views(
+        recordings.read_recording(first),
+        tune_options.multi_view_share,
+        tune_options.single_view_share,
     )
+    if tune_options.method == "labels" and not recording.joint_mask.any():
+        raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
+    return recording
 
 
-def main(values):
-    """Runs the command."""
-    leaving = lost_workers.leave_when_one_is_lost
-    lost = leaving() if _has_workers(values) else contextlib.nullcontext()
-    with lost, contextlib.ExitStack() as held:
-        _run(values, held)
+def _load_pretrained(folder, settings, context):
+    """Returns `fine_tuning.Pretrained` of another run or of the package; None: of this run."""
+    if folder is None:
+        return None
+    network = pretraining.load_network(folder, settings.network, context.strategy)
+    return fine_tuning.Pretrained(network, pose_prior.load_prior(folder / "prior"))
 
 
-def _has_workers(values):
-    return values.distribution == "multi_worker"
-
-
-def _run(values, held):
-    """Runs all stages; `held` takes the lock of the working directory."""
-    if values.deterministic:
-        keras.utils.set_random_seed(values.seed)
-        tf.config.experimental.enable_op_determinism()
-    # Before flags are compared and written: another machine may be better at another one.
-    begun = stage_folders.Workdir(values.workdir, writes=False).setting("precision")
-    values.precision = precision.resolve(values.precision, begun)
-    network_options = options.from_flags(options.NetworkOptions, values)
-    init_options = options.from_flags(options.InitOptions, values)
-    tune_options = options.from_flags(options.FineTuneOptions, values)
-    run_options = options.from_flags(options.RunOptions, values)
-    weights = options.from_flags(terms.LossWeights, values)
-    spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    strategy = make_strategy(values)
-    agreement.check_command(strategy, values)
-    _check(network_options, init_options, tune_options, weights, strategy.num_replicas_in_sync)
-    held.enter_context(agreement.alone_in_workdir(strategy, values.workdir))
-    is_chief = workers.is_chief(strategy)
-    workdir = stage_folders.Workdir(values.workdir, is_chief)
-    with turns.one_by_one(strategy):
-        start = pretrained.find_start(
-            values.init_from, pretrained.given_settings(values, network_options)
-        )
-        data_dir = _find_data(values, workdir, spec)
-    agreement.check_data(strategy, data_dir)
-    if start is not None:
-        agreement.check_start(strategy, start)
-    with turns.side_by_side(strategy):
-        test = _test_samples(values, data_dir, spec, init_options)
-        recording = _read_recording(data_dir, tune_options)
-        if tune_options.method == "labels" and not recording.joint_mask.any():
-            raise ValueError(f"Expected labels in {data_dir} to train with, found none.")
-    prior_options = options.from_flags(options.PriorOptions, values)
-    given = None
-    if start is not None:
-        network = pretrained.load_network(start, strategy, network_options)
-        given = fine_tuning.Start(network, pretrained.load_prior(start))
-    of_tuning = recording, weights, tune_options, network_options.precision
-    with turns.one_by_one(strategy):
-        if start is None:
-            pretraining.check_settings(
-                workdir, prior_options, network_options, init_options, values.seed
-            )
-        if tune_options.method != "none":
-            fine_tuning.check_settings(workdir, given, *of_tuning, values.seed)
-        if is_chief:
-            files.write_text(workdir.path / "resolved.flags", resolved_flags.into_string(values))
-            provenance.record_start(workdir.path, provenance.describe(values, data_dir, start))
-        if start is None:
-            prior = pretraining.train_prior(workdir, prior_options, values.seed, run_options)
+def _check_stages(settings, context, tuning, start):
+    """Compares the settings of the stages that are there with the flags."""
     if start is None:
-        network = pretraining.initialize(
-            workdir, strategy, network_options, init_options, values.seed, run_options
-        )
-    begin = given or fine_tuning.Start(network, prior)
-
-    def score(name):
-        """Returns the predictions of the network as it is now, and its scores by name."""
-        served = pretraining.in_float32(begin.network, network_options)
-        # Synthetic samples have no subject, whose shape a fit would share.
-        with_fit = values.test_fit and values.test_on == "recording"
-        return report.predict_and_score(name, served, test, spec, with_fit)
-
-    with turns.one_by_one(strategy):
-        if is_chief:
-            predicted, scores = score("synthetic_only")
-    if tune_options.method != "none":
-        fine_tuning.fine_tune(workdir, strategy, begin, *of_tuning, spec, values.seed, run_options)
-    with turns.one_by_one(strategy):
-        if is_chief and tune_options.method != "none":
-            name = "with_labels" if tune_options.method == "labels" else "self_supervised"
-            predicted, more = score(name)
-            scores |= more
-        if is_chief:
-            with preemption.begun_again("the report"):
-                served = pretraining.in_float32(begin.network, network_options)
-                report.export(workdir, served, begin.prior, spec)
-                report.write_report(
-                    workdir,
-                    start or workdir.path,
-                    scores,
-                    predicted,
-                    served,
-                    test,
-                    spec,
-                    values.test_fit,
-                )
+        pretraining.check_settings(context, settings.prior, settings.network, settings.init)
+    if settings.tune.method != "none":
+        fine_tuning.check_settings(context.workdir, tuning, start)
 
 
-def _check(network_options, init_options, tune_options, weights, num_devices):
-    """Says what is wrong with the settings before any time is spent."""
-    pretraining.network_config(network_options)
-    loop.check_batches(
-        num_devices,
-        init_batch=init_options.batch,
-        tune_batch=tune_options.batch,
-        tune_synthetic_batch=tune_options.synthetic_batch,
-    )
-    if tune_options.stride > network_options.image_size:
-        raise ValueError(
-            f"Expected --tune_stride of at most the image size {network_options.image_size}, "
-            f"found {tune_options.stride}."
-        )
-    if tune_options.method == "gradient" and not any(dataclasses.astuple(weights)):
-        raise ValueError("Expected a --weight_* above 0 for --tune_method=gradient, found none.")
+def _pretrain(settings, context):
+    """Trains prior and network, or reads them; returns `fine_tuning.Pretrained`."""
+    with replicas.chief_first(context.strategy):
+        prior = pretraining.train_prior(context, settings.prior)
+    network = pretraining.train_network(context, settings.network, settings.init)
+    return fine_tuning.Pretrained(network, prior)
+
+
+def _score(name, network, settings, context, test):
+    """Returns predictions and scores, by name, of the network as it is now; the chief alone."""
+    if not context.is_chief:
+        return None, {}
+    return report.predict_and_score(name, pretraining.in_float32(network, settings.network), test)
 
 
 if __name__ == "__main__":

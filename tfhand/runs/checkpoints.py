@@ -4,9 +4,7 @@ TensorFlow writes a checkpoint beside its final name and renames it, and holds a
 tensor, which is compared when it is read. Keras' `BackupAndRestore` has neither, and keeps one.
 """
 
-import pathlib
 import re
-import tempfile
 
 import tensorflow as tf
 from absl import logging
@@ -24,17 +22,13 @@ class Checkpoints:
 
     Args:
         folder: `pathlib.Path`.
-        variables: List of TensorFlow variables, the same ones in every process.
-        is_chief: Whether this process writes. The others of a cluster call `save` all the same:
-            variables that are summed over them are read together.
+        variables: List of TensorFlow variables.
     """
 
-    def __init__(self, folder, variables, is_chief=True):
+    def __init__(self, folder, variables):
         self._folder = folder
         self._checkpoint = tf.train.Checkpoint(variables=list(variables))
         self._manager = None
-        if is_chief:
-            self._manager = self._make_manager()
 
     def _make_manager(self):
         def make():
@@ -57,12 +51,9 @@ class Checkpoints:
         Raises:
             OSError: If they cannot be written; the checkpoints before stay.
         """
-        if self._manager is not None:
-            with files.writing(self._folder):
-                self._manager.save(checkpoint_number=step)
-            return
-        with tempfile.TemporaryDirectory() as scratch, files.writing(pathlib.Path(scratch)):
-            self._checkpoint.write(f"{scratch}/{_NAME}")
+        with files.writing(self._folder):
+            self._manager = self._manager or self._make_manager()
+            self._manager.save(checkpoint_number=step)
 
     def restore(self):
         """Reads the newest checkpoint that can be read.

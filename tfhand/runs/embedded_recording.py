@@ -1,7 +1,6 @@
 """The recording that a run makes itself where no records are given."""
 
 from data_prep.synthetic import embedded
-from tfhand.runs import preemption
 
 __all__ = ["make_recording"]
 
@@ -20,7 +19,7 @@ def make_recording(workdir, num_samples, spec):
         `pathlib.Path` of the records.
 
     Raises:
-        ValueError: If it is there with other settings, or should have been made by another worker.
+        ValueError: If it is there with other settings, or should have been made by the chief.
     """
     settings = {
         "samples": num_samples,
@@ -29,8 +28,7 @@ def make_recording(workdir, num_samples, spec):
         "recipe": embedded.RECIPE,
     }
     folder = workdir.stage(_STAGE)
-    if workdir.has_to_make(_STAGE, settings):
-        made = preemption.begun_again("the embedded recording")
-        with workdir.working(_STAGE, settings), made:
+    if workdir.must_make(_STAGE, settings):
+        with workdir.making(_STAGE, settings):
             embedded.write(str(folder), num_samples, spec, overwrite=True)
     return folder

@@ -1,7 +1,6 @@
 """What a run was made from, at every start of it: versions, code, flags, seeds and data."""
 
 import datetime
-import hashlib
 import os
 import pathlib
 import platform
@@ -19,11 +18,8 @@ from tfhand.runs import resolved_flags
 
 __all__ = [
     "NAME",
-    "code_checksum",
-    "data_checksums",
     "describe",
     "record_start",
-    "start_checksums",
     "versions",
 ]
 
@@ -55,15 +51,13 @@ def describe(flag_values, data_dir, start=None):
         start: Folder of the run whose prior and initialization are taken; None: its own.
 
     Returns:
-        Dict of `versions`; `code`, see `code_checksum`; `commit`, of the checkout that runs, with
-        whether its code differs from it, None outside of one; `flags`; `seed`; `data`, SHA-256 of
-        the description of the records and of every shard; `start`, SHA-256 of the weights of
-        `start`, empty without.
+        Dict of `versions`; `commit`, of the checkout that runs, with whether its code differs from
+        it, None outside of one; `flags`; `seed`; `data`, SHA-256 of the description of the records
+        and of every shard; `start`, SHA-256 of the weights of `start`, empty without.
     """
     flags = resolved_flags.own_values(flag_values)
     return {
         "versions": versions(),
-        "code": code_checksum(),
         "commit": _commit(_ROOT),
         "flags": {name: flags[name] for name in sorted(flags)},
         "seed": flag_values.seed,
@@ -114,17 +108,6 @@ def start_checksums(path):
     path = pathlib.Path(path)
     weights = sorted(p for stage in _STARTS for p in (path / stage).glob("*.weights.h5"))
     return {p.relative_to(path).as_posix(): compute_sha256(p) for p in weights}
-
-
-def code_checksum():
-    """Returns SHA-256 of the code that runs, which also tells checkouts of one version apart."""
-    checksum = hashlib.sha256()
-    for package in _PACKAGES:
-        paths = [p for suffix in ("py", "h5") for p in (_ROOT / package).rglob(f"*.{suffix}")]
-        for path in sorted(paths):
-            checksum.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
-            checksum.update(path.read_bytes())
-    return checksum.hexdigest()
 
 
 def _commit(root):

@@ -1,16 +1,14 @@
-"""The flags of a run as a whole: written so that they repeat it, and compared between machines."""
+"""The flags of a run as a whole, written so that they repeat it."""
 
 import copy
 import os
 
-__all__ = ["PATHS", "into_string", "own_values", "that_decide"]
+__all__ = ["PATHS", "into_string", "own_values"]
 
 # Flags that name a place, which another machine may call by another name.
 PATHS = ("workdir", "data_dir", "init_from")
 # Values that are no place.
 _NO_PATHS = ("none", "shipped")
-# Flags that change nothing of what a run computes or writes.
-_FREE = ("worker_timeout",)
 
 
 def into_string(values):
@@ -42,22 +40,3 @@ def own_values(values):
     """
     own = [flag for flags in values.flags_by_module_dict().values() for flag in flags]
     return {flag.name: flag.value for flag in own if flag.name != "help"}
-
-
-def that_decide(values):
-    """Returns the flags that have to be the same on all machines of a run.
-
-    Of a place it counts whether one is given: what lies there is compared by itself.
-
-    Args:
-        values: Parsed absl `FlagValues` of `tfhand.train`.
-
-    Returns:
-        Dict from "--name" to a plain value. The flags of absl itself are left out.
-    """
-    decide = {f"--{k}": value for k, value in own_values(values).items() if k not in _FREE}
-    places = {
-        f"--{name}": "given" if value and value not in _NO_PATHS else value
-        for name, value in ((name, values[name].value) for name in PATHS)
-    }
-    return decide | places

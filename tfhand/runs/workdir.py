@@ -59,16 +59,6 @@ class Workdir:
             shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
         return done
 
-    def setting(self, key):
-        """Returns a setting that the stages begun so far share, None if none has it.
-
-        Raises:
-            ValueError: If the settings of a stage cannot be read.
-        """
-        names = sorted(path.parent.name for path in self.path.glob(f"*/{_SETTINGS}"))
-        found = (self._read_settings(name).get(key) for name in names)
-        return next((value for value in found if value is not None), None)
-
     def check(self, name, settings):
         """Checks some of the settings that a stage was started with, if it is there.
 
@@ -97,11 +87,11 @@ class Workdir:
             raise ValueError(f"Expected settings in {path}, found {type(found).__name__}.")
         return found
 
-    def has_to_make(self, name, settings):
-        """Whether this process has to make a stage that the one that writes makes alone.
+    def must_make(self, name, settings):
+        """Whether this process has to make a stage that the chief makes alone.
 
         Raises:
-            ValueError: As `is_done`; or if it is not there and another process should have made it.
+            ValueError: As `is_done`; or if the chief should have made it and it is not there.
         """
         if self.is_done(name, settings):
             return False
@@ -113,7 +103,7 @@ class Workdir:
         return True
 
     @contextlib.contextmanager
-    def working(self, name, settings):
+    def making(self, name, settings):
         """Context in which a stage is made; marks it as done at the end."""
         folder = self.stage(name)
         if not self.writes:

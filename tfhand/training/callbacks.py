@@ -1,13 +1,151 @@
-"""What is drawn and measured at every point of the curves, for TensorBoard."""
+"""Keras callbacks of a training: its last step, progress, curves, checkpoints."""
 
+import dataclasses
+import time
+
+import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
+from tfhand import files
 from tfhand.data import stateless_rng
 from tfhand.evaluation import pictures, qualitative
 from tfhand.geometry import crop, views
 
-__all__ = ["Pictures", "Terms"]
+__all__ = ["Curves", "LastStep", "Pictures", "Progress", "SaveCheckpoint", "Schedule", "Terms"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Steps of a training in epochs, which end where a checkpoint is written.
+
+    Attributes:
+        first: Number of the first step.
+        last: Number after the last one.
+        every: Steps an epoch; the last one may have fewer.
+    """
+
+    first: int
+    last: int
+    every: int
+
+    @property
+    def num_epochs(self):
+        """Epochs from the first step to the last."""
+        return -(-(self.last - self.first) // self.every)
+
+    def steps_after(self, epoch):
+        """Returns the number of steps made when an epoch is over."""
+        return min(self.first + (epoch + 1) * self.every, self.last)
+
+
+class LastStep(keras.callbacks.Callback):
+    """Ends the last epoch at the last step.
+
+    Args:
+        schedule: `Schedule`.
+    """
+
+    def __init__(self, schedule):
+        super().__init__()
+        self._remaining = schedule.last - schedule.first
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts a step."""
+        self._remaining -= 1
+        if self._remaining == 0:
+            self.model.stop_training = True
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows a bar in a terminal, and prints a line an epoch: step, speed, time left, means.
+
+    Args:
+        name: Name of the training.
+        schedule: `Schedule`.
+    """
+
+    def __init__(self, name, schedule):
+        super().__init__()
+        self._name, self._schedule = name, schedule
+        self._bar, self._last = None, None
+
+    def on_train_begin(self, logs=None):
+        """Shows the bar."""
+        first, last = self._schedule.first, self._schedule.last
+        # No bar in a file.
+        self._bar = tqdm(initial=first, total=last, desc=self._name, unit="step", disable=None)
+        self._last = first, time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar."""
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints the line."""
+        step, now = self._schedule.steps_after(epoch), time.monotonic()
+        seconds = (now - self._last[1]) / (step - self._last[0])
+        minutes = (self._schedule.last - step) * seconds / 60.0
+        means = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
+        tqdm.write(
+            f"{self._name}: step {step} of {self._schedule.last}, {1000 * seconds:.0f} ms a step, "
+            f"{minutes:.0f} min left: {means}"
+        )
+        self._last = step, now
+
+    def on_train_end(self, logs=None):
+        """Closes the bar."""
+        self._bar.close()
+
+
+class Curves(keras.callbacks.Callback):
+    """Writes the means of every epoch for TensorBoard, and more summaries.
+
+    Args:
+        folder: `pathlib.Path` of the event files.
+        schedule: `Schedule`.
+        writers: Functions of (network, step) that write summaries of their own.
+    """
+
+    def __init__(self, folder, schedule, writers=()):
+        super().__init__()
+        self._folder, self._schedule, self._writers = folder, schedule, writers
+        self._summary = None
+
+    def on_train_begin(self, logs=None):
+        """Opens an event file."""
+        if self._schedule.num_epochs:
+            with files.writing(self._folder):
+                self._summary = tf.summary.create_file_writer(str(self._folder))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes one point of every curve."""
+        step = self._schedule.steps_after(epoch)
+        values = {**(logs or {}), "learning_rate": self.model.optimizer.learning_rate}
+        with files.writing(self._folder), self._summary.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(name, float(tf.convert_to_tensor(value)))
+            for write in self._writers:
+                write(self.model.trained, step)
+            self._summary.flush()
+
+
+class SaveCheckpoint(keras.callbacks.Callback):
+    """Writes a checkpoint at the end of every epoch.
+
+    Args:
+        saved: `checkpoints.Checkpoints`.
+        schedule: `Schedule`.
+    """
+
+    def __init__(self, saved, schedule):
+        super().__init__()
+        self._saved, self._schedule = saved, schedule
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes it."""
+        self._saved.save(self._schedule.steps_after(epoch))
 
 
 class Terms:
@@ -17,18 +155,19 @@ class Terms:
 
     Args:
         objective: `objectives.RecordedObjective`.
-        batch: Dict of `depth_mm` [B, V, S, S] and `ref_from_crop` [B, V, 4, 4].
+        batch: Dict of `depth_mm` [B, V, S, S], `ref_from_crop` [B, V, 4, 4] and `is_multi_view`
+            [B].
     """
 
     def __init__(self, objective, batch):
         self._objective = objective
         self._batch = {name: tf.constant(value) for name, value in batch.items()}
 
-    def __call__(self, model, step):
+    def __call__(self, network, step):
         """Writes the mean of each term over the samples."""
         # The prior draws: the same for every step, so that points compare.
-        draws = stateless_rng.for_step(0, "terms of pictures", 0)
-        values = self._objective.measure(model.network, self._batch, draws)
+        rng = stateless_rng.for_step(0, "terms of pictures", 0)
+        values = self._objective.measure(network, self._batch, rng)
         for name, value in values.items():
             tf.summary.scalar(f"terms_of_pictures/{name}", tf.reduce_mean(value), step)
 
@@ -45,10 +184,10 @@ class Pictures:
         self._depth_mm = np.asarray(depth_mm)[:, :1]
         self._cube_mm = cube_mm
 
-    def __call__(self, model, step):
-        """StatelessRng one row a sample."""
+    def __call__(self, network, step):
+        """Draws one row a sample."""
         folded = crop.normalize(views.fold_views(tf.constant(self._depth_mm)), self._cube_mm)
-        estimate = model.network(folded, training=False)["spheres_mm"]
+        estimate = network(folded, training=False)["spheres_mm"]
         rendered = qualitative.render_own_views(
             np.asarray(estimate)[:, None], image_size=folded.shape[1], cube_mm=self._cube_mm
         )

@@ -14,6 +14,7 @@ __all__ = [
     "RunOptions",
     "define_flags",
     "from_flags",
+    "requested_settings",
 ]
 
 
@@ -38,9 +39,8 @@ class NetworkOptions:
     alpha: float = _field(10.0, "Annealing factor of the softmax, equation 1.")
     precision: str = _field(
         "float32",
-        "What hidden layers compute in while training; weights, maps and estimates are float32. "
-        "auto: the faster one of this machine's devices.",
-        ("float32", "mixed_bfloat16", "auto"),
+        "What hidden layers compute in while training; weights, maps and estimates are float32.",
+        ("float32", "mixed_bfloat16"),
     )
 
 
@@ -203,3 +203,25 @@ def from_flags(options, flag_values):
     prefix = PREFIXES[options]
     names = [field.name for field in dataclasses.fields(options)]
     return options(**{name: flag_values[prefix + name].value for name in names})
+
+
+def requested_settings(flag_values):
+    """Returns what a pretrained network and prior must have been made with.
+
+    Args:
+        flag_values: Parsed absl `FlagValues`.
+
+    Returns:
+        Dict of "init", the whole network and the flags of its training that were given, and of
+        "prior", likewise; see `pretrained.find_pretrained`.
+    """
+    network = dataclasses.asdict(from_flags(NetworkOptions, flag_values))
+    # How it computes, not what it is.
+    del network["precision"]
+    requested = {"init": network, "prior": {}}
+    for stage, options in (("init", InitOptions), ("prior", PriorOptions)):
+        for field in dataclasses.fields(options):
+            flag = flag_values[PREFIXES[options] + field.name]
+            if flag.present:
+                requested[stage][field.name] = flag.value
+    return requested

@@ -1,4 +1,4 @@
-"""The stages before fine-tuning, each kept in the working directory, see `workdir.py`.
+"""The stages before fine-tuning, each kept in the working folder, see `runs/workdir.py`.
 
 `prior/` holds the pose prior (equation 13), `init/` the network trained on synthetic samples
 (section 3.3).
@@ -14,15 +14,19 @@ from tfhand.data import batches
 from tfhand.geometry import crop
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network, pose_prior, weights
+from tfhand.runs import pretrained
 from tfhand.synthesis import samples
-from tfhand.training import loop, objectives, prior_trainer, trainer
+from tfhand.training import objectives, optimization, prior_trainer, trainer
+from tfhand.training import options as train_options
 
 __all__ = [
     "build_network",
     "check_settings",
     "in_float32",
-    "initialize",
+    "load_network",
     "network_config",
+    "read_network_options",
+    "train_network",
     "train_prior",
 ]
 
@@ -40,14 +44,45 @@ def network_config(options):
     return pose_network.PoseNetworkConfig(**fields)
 
 
-def build_network(options):
-    """Builds the pose network of `options.NetworkOptions` to train it."""
+def build_network(options, strategy=None):
+    """Builds the pose network of `options.NetworkOptions` to train it, in a strategy's scope."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)
     try:
-        return pose_network.build_pose_network(network_config(options))
+        with (strategy or tf.distribute.get_strategy()).scope():
+            return pose_network.build_pose_network(network_config(options))
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def load_network(folder, options, strategy=None):
+    """Returns the trained network of a run, to train it further.
+
+    Args:
+        folder: `pathlib.Path` of a run with a finished stage `init`.
+        options: `options.NetworkOptions`.
+        strategy: `tf.distribute.Strategy`; None: the current one.
+    """
+    network = build_network(options, strategy)
+    weights.load_weights(network, folder / "init" / "pose.weights.h5")
+    return network
+
+
+def read_network_options(folder):
+    """Returns the `options.NetworkOptions` of the network of a run, to use it in float32.
+
+    Args:
+        folder: `pathlib.Path` of a run with a finished stage `init`.
+
+    Raises:
+        ValueError: If its settings lack one of them.
+    """
+    settings = pretrained.read_settings(folder, "init")
+    names = {field.name for field in dataclasses.fields(train_options.NetworkOptions)}
+    if not names <= set(settings):
+        raise ValueError(f"Expected settings {sorted(names)} of a network in {folder / 'init'}.")
+    fields = {name: settings[name] for name in names} | {"precision": "float32"}
+    return train_options.NetworkOptions(**fields)
 
 
 def in_float32(network, options):
@@ -67,103 +102,93 @@ def in_float32(network, options):
     return copy
 
 
-def check_settings(workdir, prior_options, network_options, init_options, seed):
+def check_settings(context, prior_options, network_options, init_options):
     """Checks that the stages that are there, finished or not, have these settings.
 
     Args:
-        workdir: `Workdir`.
+        context: `optimization.RunContext`.
         prior_options: `options.PriorOptions`.
         network_options: `options.NetworkOptions`.
         init_options: `options.InitOptions`.
-        seed: Seed of both.
 
     Raises:
         ValueError: If they have others.
     """
-    workdir.is_done("prior", _prior_settings(prior_options, seed))
-    workdir.is_done("init", _init_settings(network_options, init_options, seed))
+    context.workdir.is_done("prior", _settings(context, prior_options))
+    context.workdir.is_done("init", _settings(context, network_options, init_options))
 
 
-def _prior_settings(options, seed):
-    return {**dataclasses.asdict(options), "seed": seed}
+def _settings(context, *options):
+    settings = {"seed": context.seed}
+    for some in options:
+        settings |= dataclasses.asdict(some)
+    return settings
 
 
-def _init_settings(network_options, options, seed):
-    return {**dataclasses.asdict(network_options), **dataclasses.asdict(options), "seed": seed}
-
-
-def train_prior(workdir, options, seed, run):
+def train_prior(context, options):
     """Trains the pose prior on the hand's own poses, or reads it.
 
     Args:
-        workdir: `Workdir`.
+        context: `optimization.RunContext`; its seed is that of poses and weights.
         options: `options.PriorOptions`.
-        seed: Seed of the poses and weights.
-        run: `options.RunOptions`.
 
     Returns:
         `pose_prior.PosePrior`, frozen.
 
     Raises:
-        ValueError: If it was made with other settings, or another process should have made it.
+        ValueError: If it was made with other settings.
     """
-    settings = _prior_settings(options, seed)
-    folder = workdir.stage("prior")
-    if workdir.has_to_make("prior", settings):
-        with workdir.working("prior", settings):
+    settings = _settings(context, options)
+    folder = context.workdir.stage("prior")
+    if context.workdir.must_make("prior", settings):
+        with context.workdir.making("prior", settings):
             palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
             config = pose_prior.PosePriorConfig(palm.tolist())
+            run = optimization.Run(folder, "prior", context.run_options)
             prior = prior_trainer.train_prior(
-                statistics.sample_spheres, config, folder, options, seed, run
+                statistics.sample_spheres, config, options, context.seed, run
             )
             pose_prior.save_prior(prior, folder)
-            rng = tf.random.Generator.from_seed(seed + 1)
-            held_out = statistics.sample_spheres(rng, 2000)
-            errors = prior.reconstruction_errors(held_out, rng)
+            rng = tf.random.Generator.from_seed(context.seed + 1)
+            errors = prior.reconstruction_errors(statistics.sample_spheres(rng, 2000), rng)
             errors = {name: float(value) for name, value in errors.items()}
             files.write_json(folder / "reconstruction.json", errors)
     return pose_prior.load_prior(folder)
 
 
-def initialize(workdir, strategy, network_options, options, seed, run):
+def train_network(context, network_options, options):
     """Trains the network on synthetic samples, or reads it.
 
     Args:
-        workdir: `Workdir`.
-        strategy: `tf.distribute.Strategy`.
+        context: `optimization.RunContext`; its seed is that of weights and samples.
         network_options: `options.NetworkOptions`.
         options: `options.InitOptions`.
-        seed: Seed of weights and samples.
-        run: `options.RunOptions`.
 
     Returns:
         The pose network, made in the strategy's scope.
+
+    Raises:
+        ValueError: If it was made with other settings.
     """
-    settings = _init_settings(network_options, options, seed)
-    saved = workdir.stage("init") / "pose.weights.h5"
-    done = workdir.is_done("init", settings)
-    keras.utils.set_random_seed(seed)
-    with strategy.scope():
-        network = build_network(network_options)
-    if done:
-        weights.load_weights(network, saved)
-        return network
-    spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
-    config = samples.SyntheticConfig(noise=options.noise)
-    with workdir.working("init", settings) as folder:
-        with strategy.scope():
-            objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
-            model = trainer.PoseTrainer(network, synthetic=objective, seed=seed)
-            loop.compile_trainer(model, options.learning_rate, options.steps, warmup=100)
-        synthetic = batches.synthetic_batches(spec, options.batch, config, seed + 1)
-        loop.fit(
+    settings = _settings(context, network_options, options)
+    if context.workdir.is_done("init", settings):
+        return load_network(context.workdir.path, network_options, context.strategy)
+    keras.utils.set_random_seed(context.seed)
+    network = build_network(network_options, context.strategy)
+    with context.workdir.making("init", settings) as folder:
+        spec = crop.CropSpec(network_options.image_size, network_options.cube_mm)
+        objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
+        with context.strategy.scope():
+            model = trainer.PoseTrainer(network, synthetic=objective, seed=context.seed)
+            optimization.compile_trainer(model, options.learning_rate, options.steps, warmup=100)
+        config = samples.SyntheticConfig(noise=options.noise)
+        draw = batches.synthetic_batches(spec, options.batch, config, context.seed + 1)
+        optimization.fit(
             model,
-            lambda *place: {"synthetic": synthetic(*place)},
+            lambda step, shard: {"synthetic": draw(step, shard)},
             options.steps,
-            folder,
-            "network",
-            run,
+            optimization.Run(folder, "network", context.run_options),
         )
-        if workdir.writes:
-            weights.save_weights(network, saved)
+        if context.is_chief:
+            weights.save_weights(network, folder / "pose.weights.h5")
     return network

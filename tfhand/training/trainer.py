@@ -1,162 +1,155 @@
-"""A Keras model whose `train_step` minimizes the objectives."""
+"""Keras models whose `train_step` minimizes the objectives."""
 
 import keras
 import tensorflow as tf
 
 from tfhand.data import stateless_rng
-from tfhand.training import diagnosis, guard
+from tfhand.training import non_finite
 
-__all__ = ["PoseTrainer"]
-
-_LARGEST_GRADIENT = 1.0
+__all__ = ["PoseTrainer", "Trainer"]
 
 
-class PoseTrainer(keras.Model):
+class Trainer(keras.Model):
+    """A step of gradient descent for Keras' `fit`.
+
+    A subclass says what is minimized (`evaluate`). The batch carries the number of its step, from
+    which everything random in the step follows. Under a distribution strategy every replica takes
+    its share of the global batch and divides its mean by the number of replicas; the sum over
+    replicas is the gradient of the mean over the global batch.
+
+    Args:
+        trained: Network that the optimizer updates.
+        term_names: Names of the terms that `evaluate` returns, in its order.
+        largest_gradient_norm: Longer gradients are cut off to this norm; None: none are.
+        name: Name of the model.
+    """
+
+    def __init__(self, trained, term_names, largest_gradient_norm, name):
+        super().__init__(name=name)
+        self.trained = trained
+        self.counter = non_finite.NonFiniteCounter(["loss", *term_names])
+        self._largest_gradient_norm = largest_gradient_norm
+        names = ["loss", "gradient_norm", *term_names]
+        self._means = {name: keras.metrics.Mean(name=name) for name in names}
+        # The network is built; Keras need not call this model to find out.
+        self.built = True
+
+    def evaluate_terms(self, batch):
+        """Evaluates what is minimized.
+
+        Args:
+            batch: Dict of tensors, this replica's share; `step` is int64, the step's number.
+
+        Returns:
+            (loss, float32 scalar, mean over the share; dict of unweighted terms, float32 [B]).
+        """
+        raise NotImplementedError
+
+    def train_step(self, batch):
+        """Makes one step, unless its loss or gradient is not finite: then nothing changes.
+
+        Args:
+            batch: As for `evaluate_terms`.
+
+        Returns:
+            Dict of float32 [1], the means of the loss, of the norm of its gradient and of every
+            term since Keras last reset them.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        variables = self.trained.trainable_variables
+        # What the forward pass changes by itself: means and variances of a batch normalization.
+        moving = self.trained.non_trainable_variables
+        before = [tf.identity(variable.value) for variable in moving]
+        with tf.GradientTape() as tape:
+            loss, terms = self.evaluate_terms(batch)
+            share = loss / replicas
+        gradients = tape.gradient(share, variables)
+
+        # The norm is that of the gradient of the global batch, so replicas add up theirs here; the
+        # optimizer adds up again, and gets equal shares.
+        flags = self.counter.flags([loss, *terms.values()])
+        context = tf.distribute.get_replica_context()
+        *gradients, flags = context.all_reduce("sum", [*gradients, flags])
+        norm = tf.linalg.global_norm(gradients)
+        if self._largest_gradient_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._largest_gradient_norm, norm)
+        is_finite = tf.equal(flags[0], 0.0) & tf.math.is_finite(norm)
+        shares = [gradient / replicas for gradient in gradients]
+        non_finite.apply_if(is_finite, lambda *g: self.optimizer.apply(list(g), variables), shares)
+        if moving:
+            non_finite.apply_if(~is_finite, lambda *values: _assign(moving, values), before)
+        self.counter.count(flags, is_finite)
+        return self._update_means({"loss": loss, "gradient_norm": norm, **terms}, is_finite)
+
+    def _update_means(self, values, is_finite):
+        """Adds a step to the means, if it counts; returns them with the axis that `fit` reduces."""
+        weight = tf.cast(is_finite, tf.float32)
+        for name, value in values.items():
+            value = tf.where(is_finite, tf.reduce_mean(value), 0.0)
+            self._means[name].update_state(value, sample_weight=weight)
+        return {name: mean.result()[tf.newaxis] for name, mean in self._means.items()}
+
+    @property
+    def metrics(self):
+        """The means, which Keras resets at the beginning of every epoch."""
+        return list(self._means.values())
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Leaves out what Keras does to build a model: it is built, and that takes a batch."""
+
+
+class PoseTrainer(Trainer):
     """Trains a pose network on synthetic samples, recorded samples, or both in one step.
-
-    Under a distribution strategy every replica takes its share of the global batch and divides
-    its mean by the number of replicas; the sum over replicas is the gradient of the mean over the
-    global batch. The limit on the gradient's norm needs that sum, so it is taken here, before the
-    optimizer, which sums again: each replica hands it its share.
 
     Args:
         network: Pose network, see `models.pose_network`.
         synthetic: `objectives.SyntheticObjective` for `batch["synthetic"]`, or None.
         recorded: `objectives.RecordedObjective` for `batch["recorded"]`, or None.
         synthetic_weight: Weight of the synthetic samples where there are both.
-        seed: Seed of the augmentation, whose draws are a function of it and of the step's number.
+        seed: Seed of the augmentation.
 
     Raises:
         ValueError: If there is no objective.
     """
 
     def __init__(self, network, synthetic=None, recorded=None, synthetic_weight=1.0, seed=0):
-        super().__init__(name="pose_trainer")
         if synthetic is None and recorded is None:
             raise ValueError("Expected an objective for synthetic or recorded samples, found none.")
-        self.network = network
-        self.synthetic = synthetic
-        self.recorded = recorded
-        self.synthetic_weight = synthetic_weight
+        names = []
+        if synthetic is not None:
+            names.append("synthetic_error_mm")
+        if recorded is not None:
+            names += [name for name, weight in vars(recorded.weights).items() if weight > 0.0]
+            names += ["target"] if recorded.target_weight > 0.0 else []
+        super().__init__(network, names, largest_gradient_norm=1.0, name="pose_trainer")
+        self.synthetic, self.recorded = synthetic, recorded
+        self._synthetic_weight = synthetic_weight if recorded is not None else 1.0
         self._seed = seed
-        self.kept = None
-        self._trackers = {}
-        # The network is built; Keras need not call this model to find out.
-        self.built = True
 
     def call(self, depth, training=False):
         """Estimates, as the network does."""
-        return self.network(depth, training=training)
+        return self.trained(depth, training=training)
 
-    def train_step(self, batch):
-        """Makes one step of Keras' `fit`, which numbers none: the optimizer's count stands in.
-
-        Args:
-            batch: Dict of `synthetic` and `recorded`, as far as there are objectives for them.
-
-        Returns:
-            Dict of metrics: the means of the total and of every term since they were last reset.
-        """
-        self.step(batch, self.optimizer.iterations.value, tf.constant(0.0))
-        return {name: tracker.result() for name, tracker in self._trackers.items()}
-
-    def step(self, batch, step, stop):
-        """Makes one step, unless its loss or gradient is not finite: then nothing changes.
+    def evaluate_terms(self, batch):
+        """Adds up the objectives, see `Trainer.evaluate_terms`.
 
         Args:
-            batch: As for `train_step`.
-            step: Integer scalar, number of the step from 0; skipped ones count.
-            stop: float32 scalar, above 0 to tell all processes to stop.
-
-        Returns:
-            `guard.Finding`, of the terms in `term_names()`.
+            batch: Dict of `step`, and of `synthetic` and `recorded` as far as there are
+                objectives for them.
         """
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        # What the forward pass changes by itself: means and variances of a batch normalization.
-        moving = self.network.non_trainable_variables
-        before = [tf.identity(variable.value) for variable in moving]
-        with tf.GradientTape() as tape:
-            found = self.losses_of(self.network, batch, step)
-            loss = self._weighted(found)
-            scaled = loss / replicas
-        logs = {name: value for _, terms in found.values() for name, value in terms.items()}
-        variables = self.network.trainable_variables
-        gradients = tape.gradient(scaled, variables)
-        is_bad = tf.cast(~tf.math.is_finite(loss), tf.float32)
-        # What is reduced has to be on the replica's device.
-        stop = tf.identity(stop)
-        *gradients, is_bad, stop = tf.distribute.get_replica_context().all_reduce(
-            "sum", [*gradients, is_bad, stop]
-        )
-        gradients, norm = tf.clip_by_global_norm(gradients, _LARGEST_GRADIENT)
-        is_good = tf.equal(is_bad, 0.0) & tf.math.is_finite(norm)
-        guard.apply_if(is_good, self.optimizer, [g / replicas for g in gradients], variables)
-        guard.restore_unless(is_good, moving, before)
-        self.kept.update_unless(is_good)
-        means = {name: tf.reduce_mean(value) for name, value in logs.items()}
-        for name, value in {"loss": loss, "gradient_norm": norm, **means}.items():
-            self._track(name, value, is_good)
-        losses = [values for values, _ in found.values()]
-        return guard.Finding(is_good, stop, *guard.examine([*logs.values(), *losses]))
-
-    def term_names(self):
-        """Returns the names of what a step examines sample by sample."""
-        kinds = {"synthetic_loss": self.synthetic, "recorded_loss": self.recorded}
-        losses = [name for name, objective in kinds.items() if objective is not None]
-        return [*self.metric_names()[2:], *losses]
-
-    def losses_of(self, network, batch, step, part=None):
-        """Evaluates the objectives that a batch has samples for.
-
-        Args:
-            network: Pose network.
-            batch: As for `train_step`.
-            step: As for `step`.
-            part: The part of the whole batch, as for `stateless_rng.for_step`.
-
-        Returns:
-            Dict by kind of (loss [B], dict of float32 [B] for the logs).
-        """
-        found = {}
-        if self.synthetic is not None and "synthetic" in batch:
-            found["synthetic"] = self.synthetic(network, batch["synthetic"])
-        if self.recorded is not None and "recorded" in batch:
-            draws = stateless_rng.for_step(self._seed, "augmentation", step, part)
-            found["recorded"] = self.recorded(network, batch["recorded"], draws)
-        return found
-
-    def copy_of_trained(self):
-        """Returns a network like the one that is trained, on one device."""
-        return keras.models.clone_model(self.network)
-
-    def _weighted(self, found):
-        weights = {"synthetic": self.synthetic_weight if self.recorded is not None else 1.0}
-        loss = 0.0
-        for kind, (values, _) in found.items():
-            loss += weights.get(kind, 1.0) * tf.reduce_mean(values)
-        return loss
-
-    def _track(self, name, value, is_good):
-        value = tf.where(is_good, value, 0.0)
-        self._trackers[name].update_state(value, sample_weight=tf.cast(is_good, tf.float32))
-
-    def track(self, names):
-        """Declares metrics and kept weights, inside the strategy's scope, before training."""
-        self.kept = diagnosis.KeptWeights(self.network.weights)
-        self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
-
-    def metric_names(self):
-        """Returns the names of what a step logs."""
-        names = ["loss", "gradient_norm"]
+        loss, terms = 0.0, {}
         if self.synthetic is not None:
-            names.append("synthetic_error_mm")
+            losses, values = self.synthetic(self.trained, batch["synthetic"])
+            loss += self._synthetic_weight * tf.reduce_mean(losses)
+            terms |= values
         if self.recorded is not None:
-            weights = vars(self.recorded.weights)
-            names += [name for name, weight in weights.items() if weight > 0.0]
-            names += ["target"] if self.recorded.target_weight > 0.0 else []
-        return names
+            rng = stateless_rng.for_step(self._seed, "augmentation", batch["step"])
+            losses, values = self.recorded(self.trained, batch["recorded"], rng)
+            loss += tf.reduce_mean(losses)
+            terms |= values
+        return loss, terms
 
-    @property
-    def metrics(self):
-        """The trackers of the means, which `loop.fit` resets at every point of the curves."""
-        return list(self._trackers.values())
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
