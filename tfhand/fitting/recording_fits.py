@@ -8,7 +8,6 @@ from absl import logging
 from tfhand.data import batches, recordings
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton, template
-from tfhand.runs import preemption
 from tfhand.synthesis import samples
 
 __all__ = ["Fits", "known_poses", "make_fits"]
@@ -111,23 +110,22 @@ def _read_or_fit(path, network, part, options, spec, shape, writes):
         raise ValueError(f"Expected fits that the chief has made: {problem}")
     if path.exists():
         logging.warning("%s They are made again.", problem)
-    with preemption.begun_again(f"the fits of {path.parent.name}"):
-        found = pseudo_labels.make_pseudo_labels(
-            network,
-            part.depth_mm,
-            part.ref_from_crop,
-            part.group,
-            spec,
-            kinematic_fit.FitConfig(
-                steps=options.fit_steps,
-                margin_px=options.margin_px,
-                free_shape=options.fit_subject,
-            ),
-            options.keep_share,
-            options.keep_parts_share,
-            shape,
-        )
-        pseudo_labels.save_pseudo_labels(path, found)
+    found = pseudo_labels.make_pseudo_labels(
+        network,
+        part.depth_mm,
+        part.ref_from_crop,
+        part.group,
+        spec,
+        kinematic_fit.FitConfig(
+            steps=options.fit_steps,
+            margin_px=options.margin_px,
+            free_shape=options.fit_subject,
+        ),
+        options.keep_share,
+        options.keep_parts_share,
+        shape,
+    )
+    pseudo_labels.save_pseudo_labels(path, found)
     return found
 
 
