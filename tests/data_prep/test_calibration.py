@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.nyu import calibration, calibration_file
-from tfhand.geometry import rigid
+from tests import rotations
 
 # Float64 all the way; distances of a metre.
 EXACT_MM = 1e-6
@@ -15,7 +15,7 @@ EXACT_MM = 1e-6
 
 def transform(seed):
     """A camera that looks at the same place from somewhere else, [4, 4] float64."""
-    rotation = rigid.random_rotation(1, seed=[seed, 3])[0].numpy().astype(np.float64)
+    rotation = rotations.random_rotation(1, seed=[seed, 3])[0].numpy().astype(np.float64)
     u, _, vt = np.linalg.svd(rotation)
     result = np.eye(4)
     result[:3, :3], result[:3, 3] = u @ vt, np.random.default_rng(seed).normal(0, 400.0, 3)

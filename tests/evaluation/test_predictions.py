@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import rotations
 from tfhand.evaluation import predictions, qualitative
 from tfhand.geometry import rigid
 from tfhand.hand import skeleton
@@ -18,7 +19,7 @@ FLOAT_MM = 1e-3
 def samples(rng):
     """Labeled samples whose first pixel tells sample and view apart."""
     transforms = rigid.from_rotation_translation(
-        rigid.random_rotation(SAMPLES * VIEWS, seed=(3, 3)),
+        rotations.random_rotation(SAMPLES * VIEWS, seed=(3, 3)),
         tf.constant(rng.normal(size=(SAMPLES * VIEWS, 3)) * 100, tf.float32),
     )
     depth_mm = np.full((SAMPLES, VIEWS, SIZE, SIZE), CUBE_MM / 2, np.float32)

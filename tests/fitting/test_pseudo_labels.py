@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import rotations
 from tfhand.fitting import batched_fits, kinematic_fit, pseudo_labels
 from tfhand.geometry import crop, rigid
 
@@ -165,7 +166,7 @@ def test_more_subjects_than_fit_a_batch(inputs):
 def test_estimates_are_the_median_in_the_reference_frame():
     rng = np.random.default_rng(0)
     truth = rng.normal(0.0, 40.0, (70, 41, 3)).astype(np.float32)
-    turns = rigid.random_rotation(70 * 3, seed=[1, 2])
+    turns = rotations.random_rotation(70 * 3, seed=[1, 2])
     shifts = rng.normal(0.0, 20.0, (70 * 3, 3)).astype(np.float32)
     ref_from_crop = tf.reshape(rigid.from_rotation_translation(turns, shifts), [70, 3, 4, 4])
     in_crops = rigid.apply(rigid.inverse(ref_from_crop), truth[:, None]).numpy()

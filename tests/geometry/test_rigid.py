@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import rotations
 from tfhand.geometry import rigid
 
 # float32 at coordinates of about 1000 mm resolves 6e-5 mm; a few operations add up.
@@ -125,7 +126,7 @@ def test_rotation_gradient_matches_differences(rng, scale):
 
 
 def test_random_rotation_is_proper_and_uniform():
-    rotation = rigid.random_rotation(4000, seed=[1, 2]).numpy()
+    rotation = rotations.random_rotation(4000, seed=[1, 2]).numpy()
     np.testing.assert_allclose(
         rotation @ rotation.transpose(0, 2, 1), np.tile(np.eye(3), (4000, 1, 1)), atol=1e-5
     )
@@ -133,8 +134,8 @@ def test_random_rotation_is_proper_and_uniform():
     # Uniform: entries have mean 0 and variance 1/3 (standard error 0.01); E[trace] = 0.
     np.testing.assert_allclose(rotation.mean(axis=0), 0, atol=0.04)
     np.testing.assert_allclose(rotation.var(axis=0), 1 / 3, atol=0.04)
-    np.testing.assert_array_equal(rotation, rigid.random_rotation(4000, seed=[1, 2]))
-    assert not np.array_equal(rigid.random_rotation(3), rigid.random_rotation(3))
+    np.testing.assert_array_equal(rotation, rotations.random_rotation(4000, seed=[1, 2]))
+    assert not np.array_equal(rotations.random_rotation(3), rotations.random_rotation(3))
 
 
 def test_kabsch_recovers_a_motion_and_never_mirrors(rng):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import rotations
 from tfhand.data import stateless_rng
 from tfhand.geometry import rigid
 from tfhand.models import pose_prior
@@ -111,7 +112,7 @@ def test_rigid_motion_changes_nothing(trained):
     prior, _ = trained
     hands = _toy_hands(8)
     motion = rigid.from_rotation_translation(
-        rigid.random_rotation(8, seed=(4, 2)), tf.random.uniform([8, 3], -200.0, 200.0)
+        rotations.random_rotation(8, seed=(4, 2)), tf.random.uniform([8, 3], -200.0, 200.0)
     )
     moved = rigid.apply(motion, hands)
     np.testing.assert_allclose(

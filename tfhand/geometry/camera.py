@@ -35,11 +35,11 @@ def project(points_mm, intrinsics) -> tf.Tensor:
     """Projects camera-frame points into the image.
 
     Args:
-      points_mm: float `[..., N, 3]`, camera frame, z > 0.
-      intrinsics: float `[..., 4]`, (fx, fy, cx, cy) in px.
+        points_mm: float `[..., N, 3]`, camera frame, z > 0.
+        intrinsics: float `[..., 4]`, (fx, fy, cx, cy) in px.
 
     Returns:
-      float `[..., N, 3]`, uvd. A point with z = 0 lands on the principal point.
+        float `[..., N, 3]`, uvd. A point with z = 0 lands on the principal point.
     """
     points_mm = tf.convert_to_tensor(points_mm, dtype_hint=tf.float32)
     intrinsics = tf.convert_to_tensor(intrinsics, dtype=points_mm.dtype)[..., tf.newaxis, :]
@@ -52,11 +52,11 @@ def unproject(uvd, intrinsics) -> tf.Tensor:
     """Camera-frame points from image points with depth; the inverse of `project`.
 
     Args:
-      uvd: float `[..., N, 3]`, (u px, v px, d mm).
-      intrinsics: float `[..., 4]`, (fx, fy, cx, cy) in px.
+        uvd: float `[..., N, 3]`, (u px, v px, d mm).
+        intrinsics: float `[..., 4]`, (fx, fy, cx, cy) in px.
 
     Returns:
-      float `[..., N, 3]`, mm, camera frame.
+        float `[..., N, 3]`, mm, camera frame.
     """
     uvd = tf.convert_to_tensor(uvd, dtype_hint=tf.float32)
     intrinsics = tf.convert_to_tensor(intrinsics, dtype=uvd.dtype)[..., tf.newaxis, :]
@@ -69,12 +69,12 @@ def depth_to_points(depth_mm, intrinsics) -> tf.Tensor:
     """Unprojects whole depth images.
 
     Args:
-      depth_mm: float `[B, H, W]`, mm along the axis. A pixel without reading (0) becomes the
-        origin; non-finite readings stay non-finite.
-      intrinsics: float `[B, 4]`, (fx, fy, cx, cy) in px.
+        depth_mm: float `[B, H, W]`, mm along the axis. A pixel without reading (0) becomes the
+            origin; non-finite readings stay non-finite.
+        intrinsics: float `[B, 4]`, (fx, fy, cx, cy) in px.
 
     Returns:
-      float `[B, H, W, 3]`, mm, camera frame.
+        float `[B, H, W, 3]`, mm, camera frame.
     """
     depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
     intrinsics = tf.convert_to_tensor(intrinsics, dtype=depth_mm.dtype)
@@ -97,16 +97,16 @@ def check_intrinsics(intrinsics, batch, height, width) -> np.ndarray:
     """Checks the intrinsics of depth images.
 
     Args:
-      intrinsics: numbers `[4]`, `[1, 4]` or `[B, 4]`, (fx, fy, cx, cy) in px.
-      batch: int, B.
-      height: int, of the images, px.
-      width: int.
+        intrinsics: Numbers `[4]`, `[1, 4]` or `[B, 4]`, (fx, fy, cx, cy) in px.
+        batch: int, B.
+        height: int, of the images, px.
+        width: int.
 
     Returns:
-      float32 `[B, 4]`.
+        float32 `[B, 4]`.
 
     Raises:
-      ValueError: if they are of another shape or type, or no camera's.
+        ValueError: If they are of another shape or type, or no camera's.
     """
     try:
         values = np.asarray(intrinsics)
@@ -134,13 +134,13 @@ def parse_intrinsics(values) -> list[float]:
     """Reads the value of a flag --intrinsics.
 
     Args:
-      values: four strings, fx, fy, cx, cy in px.
+        values: Four strings, fx, fy, cx, cy in px.
 
     Returns:
-      The four numbers.
+        The four numbers.
 
     Raises:
-      ValueError: if they are not four finite numbers below 1e6, the first two positive.
+        ValueError: If they are not four finite numbers below 1e6, the first two positive.
     """
     try:
         numbers = [float(value) for value in values]

@@ -51,11 +51,11 @@ class CropSpec:
     """Size of a crop.
 
     Attributes:
-      image_size: int, S, pixels a side.
-      cube_mm: float, side of the cube, mm.
+        image_size: int, S, pixels a side.
+        cube_mm: float, side of the cube, mm.
 
     Raises:
-      ValueError: if a value is not positive and finite.
+        ValueError: If a value is not positive and finite.
     """
 
     image_size: int = 64
@@ -83,13 +83,13 @@ class CropSpec:
 
 
 def pixel_centers_mm(spec: CropSpec) -> tf.Tensor:
-    """Where the rays of the columns (x) or rows (y) run.
+    """Returns x of the rays of all columns, which is also y of those of all rows.
 
     Args:
-      spec: size of the crop.
+        spec: Size of the crop.
 
     Returns:
-      float32 `[S]`, mm, crop frame, ascending.
+        float32 `[S]`, mm, crop frame, ascending.
     """
     return (tf.range(spec.image_size, dtype=tf.float32) + 0.5) * spec.pixel_mm - spec.far_mm
 
@@ -98,11 +98,11 @@ def foreground_mask(depth_mm, cube_mm: float):
     """Tells surface from background: `depth < cube / 2 - 0.05 mm`. NaN is background.
 
     Args:
-      depth_mm: float `[...]`, crop depth, mm relative to the center.
-      cube_mm: float, side of the cube, mm.
+        depth_mm: float `[...]`, crop depth, mm relative to the center.
+        cube_mm: float, side of the cube, mm.
 
     Returns:
-      bool `[...]`, True where there is a surface; a NumPy array of a NumPy array.
+        bool `[...]`, True where there is a surface; a NumPy array of a NumPy array.
     """
     if not isinstance(depth_mm, np.ndarray):
         depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
@@ -113,11 +113,11 @@ def normalize(depth_mm, cube_mm: float) -> tf.Tensor:
     """The network's input: `depth / (cube / 2)`, background exactly +1.
 
     Args:
-      depth_mm: float32 `[..., S, S]`, crop depth, mm relative to the center.
-      cube_mm: float, side of the cube, mm.
+        depth_mm: float32 `[..., S, S]`, crop depth, mm relative to the center.
+        cube_mm: float, side of the cube, mm.
 
     Returns:
-      float32 `[..., S, S, 1]`, in [-1, 1] for depths inside the cube.
+        float32 `[..., S, S, 1]`, in [-1, 1] for depths inside the cube.
     """
     depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
     scaled = depth_mm * (2.0 / cube_mm)
@@ -127,15 +127,15 @@ def normalize(depth_mm, cube_mm: float) -> tf.Tensor:
 
 
 def points_from_crop(depth_mm, spec: CropSpec) -> tf.Tensor:
-    """One point a pixel, in the crop frame, row by row.
+    """Returns one point a pixel, in the crop frame, row by row.
 
     Args:
-      depth_mm: float32 `[..., S, S]`, crop depth, mm relative to the center.
-      spec: size of the crop.
+        depth_mm: float32 `[..., S, S]`, crop depth, mm relative to the center.
+        spec: Size of the crop.
 
     Returns:
-      float32 `[..., S * S, 3]`, mm, crop frame; background pixels give points on the far face
-      of the cube (z = cube / 2). Pair with `foreground_mask`.
+        float32 `[..., S * S, 3]`, mm, crop frame; background pixels give points on the far face
+        of the cube (z = cube / 2). Pair with `foreground_mask`.
     """
     depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
     centers = pixel_centers_mm(spec)
@@ -160,19 +160,19 @@ def crop_depth(depth_mm, intrinsics, center_mm, spec: CropSpec) -> tf.Tensor:
     the readings in the depth range of the cube.
 
     Args:
-      depth_mm: float32 or uint16 `[B, H, W]`, mm along the camera axis; 0, negative or non-finite
-        values are no reading.
-      intrinsics: float32 `[B, 4]`, (fx, fy, cx, cy) in px.
-      center_mm: float32 `[B, 3]`, cube center, camera frame. A non-finite center gives an empty
-        crop.
-      spec: size of the crop.
+        depth_mm: float32 or uint16 `[B, H, W]`, mm along the camera axis; 0, negative or non-finite
+            values are no reading.
+        intrinsics: float32 `[B, 4]`, (fx, fy, cx, cy) in px.
+        center_mm: float32 `[B, 3]`, cube center, camera frame. A non-finite center gives an empty
+            crop.
+        spec: Size of the crop.
 
     Returns:
-      float32 `[B, S, S]`, mm relative to the center, in [-cube / 2, cube / 2 - 0.05), and
-      cube / 2 where there is no surface.
+        float32 `[B, S, S]`, mm relative to the center, in [-cube / 2, cube / 2 - 0.05), and
+        cube / 2 where there is no surface.
 
     Raises:
-      ValueError: if `depth_mm` has not three axes.
+        ValueError: If `depth_mm` has not three axes.
     """
     depth_mm = tf.convert_to_tensor(depth_mm, dtype_hint=tf.float32)
     if depth_mm.dtype != tf.uint16:
@@ -206,15 +206,15 @@ def crop_depth(depth_mm, intrinsics, center_mm, spec: CropSpec) -> tf.Tensor:
 
 
 def _crop_frame(depth_mm, i, intrinsics, center_mm, spec):
-    """`crop_depth` of frame i of `[B, H, W]`, given its `[4]` and `[3]`, to `[S, S]`."""
+    """Crops frame i of `[B, H, W]`, with its intrinsics `[4]` and center `[3]`, to `[S, S]`."""
     focal, principal = tf.split(intrinsics, 2)
     z = center_mm[2]
     near = tf.maximum(z - spec.far_mm, 1.0)
     # Less than the margin by some rounding, so that no reading between is taken for background.
     far = tf.maximum((z + (spec.far_mm - _FAR_MARGIN_MM)) * (1.0 - 2.0**-22), near)
-    corner, end = _window(center_mm, near, far, focal, principal, tf.shape(depth_mm), spec)
+    corner, end = _window(center_mm, near, far, intrinsics, tf.shape(depth_mm), spec)
     (left, top), (right, bottom) = tf.unstack(corner), tf.unstack(end)
-    u, v, depth, between = _readings_between(depth_mm[i, top:bottom, left:right], near, far)
+    u, v, depth, is_between = _readings_between(depth_mm[i, top:bottom, left:right], near, far)
     # Axes of what follows: [groups, readings of a group, parts along v, parts along u].
     part = _part_centers(_split_factor(far / tf.reduce_min(focal), spec))
 
@@ -230,15 +230,16 @@ def _crop_frame(depth_mm, i, intrinsics, center_mm, spec):
         tf.cast(tf.clip_by_value(value, 0.0, size - 1.0), tf.int32) for value in (column, row)
     )
     # -1: dropped by the segment minimum.
-    pixel = (row * size + (column + 1)) * between - 1
+    pixel = (row * size + (column + 1)) * is_between - 1
     depth = tf.broadcast_to(depth, tf.shape(pixel))
     nearest = tf.math.unsorted_segment_min(depth, pixel, size * size)
     nearest = tf.reshape(nearest, [size, size])[1:-1, 1:-1] - z
     return tf.clip_by_value(nearest, -spec.far_mm, spec.far_mm)
 
 
-def _window(center_mm, near, far, focal, principal, shape, spec):
-    """Part of an image that the cube can cover: int32 (left, top), (right, bottom) excluded."""
+def _window(center_mm, near, far, intrinsics, shape, spec):
+    """Returns the part that the cube can cover: int32 (left, top), (right, bottom) excluded."""
+    focal, principal = tf.split(intrinsics, 2)
     # To the left and top of the image, and to its right and bottom, positive outwards.
     outwards = tf.constant([[-1.0], [1.0]])
     sides = outwards * center_mm[:2] + spec.far_mm
@@ -258,8 +259,8 @@ def _readings_between(depth_mm, near, far):
     together if any of them is between.
 
     Returns:
-      float32 u `[M, g, 1, 1]`, v `[M, 1, 1, 1]`, depth_mm `[M, g, 1, 1]`; int32 `[M, g, 1, 1]`, 1
-      if between and 0 if not.
+        float32 u `[M, g, 1, 1]`, v `[M, 1, 1, 1]`, depth_mm `[M, g, 1, 1]`; int32 `[M, g, 1, 1]`, 1
+        if between and 0 if not.
     """
     width = tf.shape(depth_mm)[1]
     # Costs nothing where the width is a multiple.
@@ -290,12 +291,12 @@ def _readings_between(depth_mm, near, far):
 
 
 def _split_factor(source_pixel_mm, spec):
-    """k: how many parts a side a source pixel of this size needs, a whole float32."""
+    """Returns k, the parts a side that a source pixel of this size needs: a whole float32."""
     parts = tf.math.ceil(source_pixel_mm * (_OVERSAMPLING / spec.pixel_mm))
     parts = tf.where(tf.math.is_finite(parts), parts, 1.0)
     return tf.clip_by_value(parts, 1.0, _MAX_SPLIT)
 
 
 def _part_centers(parts):
-    """Where the middles of k parts of a pixel lie, from its own: float32 `[k]`."""
+    """Returns the middles of k parts of a pixel relative to its own: float32 `[k]`."""
     return (tf.range(parts) + 0.5) / parts - 0.5

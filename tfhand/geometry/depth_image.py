@@ -26,16 +26,16 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class UnsupportedImage(ValueError):
-    """A whole picture that holds no depth in a form that is known."""
+    """A whole picture that holds no depth in a supported form."""
 
 
 class PngLayout(NamedTuple):
-    """How a PNG holds depth.
+    """Layout of a PNG that holds depth.
 
     Attributes:
         height: Rows.
         width: Columns.
-        is_rgb: Whether it is 8-bit RGB in NYU's coding; otherwise it is 16-bit gray.
+        is_rgb: True for 8-bit RGB in NYU's coding, False for 16-bit gray.
     """
 
     height: int
@@ -89,7 +89,7 @@ def decode_png(png, layout):
 
 
 def depth_from_png(values):
-    """Depth of decoded PNGs.
+    """Returns the depth of decoded PNGs.
 
     Args:
         values: uint8 [..., 3] in NYU's coding (green is the high byte, blue the low one, red means

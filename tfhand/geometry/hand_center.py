@@ -4,8 +4,7 @@ The hand is taken to be the end of the nearest connected surface
 (`nearest_surface.find_nearest_surface`). The free end of that is told from the end where the arm
 goes on, and the center is the mean of what lies within a hand's length of the free end. With
 several calibrated views, the views that can tell the arm decide; around their median the surfaces
-of all views are put together, and the center is found once more on those. All of it runs in the
-graph.
+of all views become one, on which the center is found once more. All of it runs in the graph.
 """
 
 import tensorflow as tf
@@ -41,12 +40,12 @@ def find_hand_center(depth_mm, intrinsics):
         intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
 
     Returns:
-        (center_mm float32 [B, 3], camera frame, about the middle of the hand; found bool [B],
+        (center_mm float32 [B, 3], camera frame, about the middle of the hand; has_hand bool [B],
         False where the nearest surface is too small for a hand, or a wall: the center is zero
         then).
     """
-    _, center, found, _ = _find(depth_mm, intrinsics)
-    return center, found
+    _, center, has_hand, _ = _find(depth_mm, intrinsics)
+    return center, has_hand
 
 
 def find_hand_in_views(depth_mm, intrinsics, ref_from_view):
@@ -60,15 +59,15 @@ def find_hand_in_views(depth_mm, intrinsics, ref_from_view):
 
     Returns:
         (center_mm float32 [B, V, 3], camera frames, the same point of space in all views, zero
-        where no view found a hand; found bool [B, V], which views found one by themselves;
-        away_mm float32 [B, V], how far their own centers lie from the common one, 0 where a view
-        found none).
+        where no view shows a hand; has_hand bool [B, V], whether a view shows one by itself;
+        away_mm float32 [B, V], distance of its own center from the common one, 0 where it shows
+        none).
     """
     depth_mm = tf.convert_to_tensor(depth_mm)
     intrinsics = tf.convert_to_tensor(intrinsics, tf.float32)
     ref_from_view = tf.convert_to_tensor(ref_from_view, tf.float32)
     batch, views = tf.shape(depth_mm)[0], tf.shape(depth_mm)[1]
-    surface, center, found, certain = _find(
+    surface, center, has_hand, is_certain = _find(
         tf.reshape(depth_mm, tf.concat([[batch * views], tf.shape(depth_mm)[2:]], axis=0))
         if depth_mm.shape[2] is None or depth_mm.shape[3] is None
         else tf.reshape(depth_mm, [-1, *depth_mm.shape[2:]]),
@@ -78,44 +77,44 @@ def find_hand_in_views(depth_mm, intrinsics, ref_from_view):
     def by_view(values):
         return tf.reshape(values, tf.concat([[batch, views], tf.shape(values)[1:]], axis=0))
 
-    center, found, certain = by_view(center), by_view(found), by_view(certain)
-    # Views that know where the arm is decide, if there are any.
-    certain &= found
-    deciding = tf.where(tf.reduce_any(certain, axis=1, keepdims=True), certain, found)
-    fused = fuse_centers(center, deciding, ref_from_view)
-    seen = found & (tf.norm(center - fused, axis=-1) < _VIEWS_AGREE_MM)
+    center, has_hand, is_certain = by_view(center), by_view(has_hand), by_view(is_certain)
+    # Views that tell the arm from the hand decide, if there are any.
+    is_certain &= has_hand
+    decides = tf.where(tf.reduce_any(is_certain, axis=1, keepdims=True), is_certain, has_hand)
+    fused = fuse_centers(center, decides, ref_from_view)
+    agrees = has_hand & (tf.norm(center - fused, axis=-1) < _VIEWS_AGREE_MM)
     # The surfaces of the views that show the hand, as one cloud.
-    cluster = by_view(surface.cluster) & seen[..., tf.newaxis]
+    cluster = by_view(surface.cluster) & agrees[..., tf.newaxis]
     points = by_view(surface.points_mm)
     points = tf.matmul(ref_from_view[..., :3, :3], points) + ref_from_view[..., :3, 3:]
     points = tf.reshape(tf.transpose(points, [0, 2, 1, 3]), [batch, 3, -1])
     cluster = tf.reshape(cluster, [batch, -1])
     middle = rigid.apply(ref_from_view, fused[:, :, tf.newaxis])[:, 0, 0]
     refined = _move_to_end(points, cluster, middle)
-    middle = tf.where(tf.reduce_any(seen, axis=1, keepdims=True), refined, middle)
+    middle = tf.where(tf.reduce_any(agrees, axis=1, keepdims=True), refined, middle)
     common = rigid.apply(rigid.inverse(ref_from_view), middle[:, tf.newaxis, tf.newaxis])[:, :, 0]
-    common = tf.where(tf.reduce_any(found, axis=1)[:, tf.newaxis, tf.newaxis], common, 0.0)
-    away = tf.where(found, tf.norm(center - common, axis=-1), 0.0)
-    return common, found, away
+    common = tf.where(tf.reduce_any(has_hand, axis=1)[:, tf.newaxis, tf.newaxis], common, 0.0)
+    away = tf.where(has_hand, tf.norm(center - common, axis=-1), 0.0)
+    return common, has_hand, away
 
 
 def _find(depth_mm, intrinsics):
-    """Returns (`NearestSurface`, center [B, 3], found [B], whether it is sure of the arm [B])."""
+    """Returns (`NearestSurface`, center [B, 3], has_hand [B], whether the arm is certain [B])."""
     intrinsics = tf.convert_to_tensor(intrinsics, tf.float32)
     surface = nearest_surface.find_nearest_surface(tf.convert_to_tensor(depth_mm), intrinsics)
     points, cluster = surface.points_mm, surface.cluster
     near_border = tf.gather(_near_border(surface.depth_mm), surface.pixels, axis=1)
-    center, certain = _free_end(points, cluster, near_border)
+    center, is_certain = _free_end(points, cluster, near_border)
     center = _move_to_end(points, cluster, center)
     near = cluster & (nearest_surface.squared_distance(points, center) < _HAND_REACH_MM**2)
-    found = nearest_surface.masked_sum(surface.area_mm2, near)[:, 0] >= _NO_HAND_MM2
-    found &= _ring_share(surface, center) < _WALL_SHARE
+    has_hand = nearest_surface.masked_sum(surface.area_mm2, near)[:, 0] >= _NO_HAND_MM2
+    has_hand &= _ring_share(surface, center) < _WALL_SHARE
     center *= 1.0 + _BEHIND_SURFACE_MM / tf.maximum(tf.norm(center, axis=1, keepdims=True), 1.0)
-    return surface, tf.where(found[:, None], center, 0.0), found, certain
+    return surface, tf.where(has_hand[:, None], center, 0.0), has_hand, is_certain
 
 
 def _ring_share(surface, center):
-    """Share of the ring around the center, as far as it lies in the picture, that is filled."""
+    """Returns the filled share of the ring around the center, as far as the picture shows it."""
     # Where the rays meet the plane of the center.
     x, y, z = tf.split(tf.expand_dims(center, 2), 3, axis=1)
     squared = tf.math.squared_difference(surface.u * z, x)
@@ -126,7 +125,7 @@ def _ring_share(surface, center):
 
 
 def _share(mask, other):
-    """Share of a mask [B, M] in which another is set as well: [B, 1], 0 of an empty one."""
+    """Returns the share of a mask [B, M] where another is set too: [B, 1], 0 of an empty one."""
     size, both = (
         tf.reduce_sum(tf.cast(m, tf.float32), axis=1, keepdims=True) for m in (mask, mask & other)
     )
@@ -134,7 +133,7 @@ def _share(mask, other):
 
 
 def _near_border(image):
-    """Whether each pixel of [B, H, W] lies within two pixels of the border, bool [1, H * W]."""
+    """Marks the pixels of [B, H, W] within two pixels of the border, bool [1, H * W]."""
 
     def at_ends(size):
         middle = 0.5 * tf.cast(size - 1, tf.float32)
@@ -168,8 +167,8 @@ def _free_end(points, cluster, near_border):
     difference -= _share(cluster & (along < low + _END_MM), near_border)
     from_end = tf.where(difference > _BORDER_SHARE, along - low, high - along)
     end, _ = nearest_surface.masked_mean(points, cluster & (from_end < _HAND_LENGTH_MM))
-    certain = (tf.abs(difference) > _BORDER_SHARE) | (high - low < _NO_ARM_MM)
-    return end, certain[:, 0]
+    is_certain = (tf.abs(difference) > _BORDER_SHARE) | (high - low < _NO_ARM_MM)
+    return end, is_certain[:, 0]
 
 
 def _move_to_end(points, cluster, center):
@@ -189,22 +188,22 @@ def _move_to_end(points, cluster, center):
     return nearest_surface.masked_mean(points, hand)[0]
 
 
-def fuse_centers(centers_mm, found, ref_from_view):
+def fuse_centers(centers_mm, has_hand, ref_from_view):
     """Gives all views of a sample one center: the median of theirs, per coordinate.
 
     Args:
         centers_mm: float32 [B, V, 3], camera frames.
-        found: bool [B, V], which of them to use.
+        has_hand: bool [B, V], False for centers to leave out.
         ref_from_view: float32 [B, V, 4, 4].
 
     Returns:
         float32 [B, V, 3], camera frames; the same point of space in all views. A sample in which
-        no view found a hand gets zeros.
+        no view has a hand gets zeros.
     """
     in_ref = rigid.apply(ref_from_view, centers_mm[:, :, None])[:, :, 0]
     # Views without a hand are sorted to the end and not counted.
-    ordered = tf.sort(tf.where(found[..., None], in_ref, in_ref.dtype.max), axis=1)
-    count = tf.reduce_sum(tf.cast(found, tf.int32), axis=1)
+    ordered = tf.sort(tf.where(has_hand[..., None], in_ref, in_ref.dtype.max), axis=1)
+    count = tf.reduce_sum(tf.cast(has_hand, tf.int32), axis=1)
     low = tf.gather(ordered, tf.maximum(count - 1, 0) // 2, batch_dims=1)
     high = tf.gather(ordered, tf.maximum(count, 1) // 2, batch_dims=1)
     # For one view the upper middle is the lower one.

@@ -42,14 +42,14 @@ class NearestSurface(NamedTuple):
     """Coarse pixels of B images, M = h * w each, row by row.
 
     Attributes:
-      depth_mm: float32 `[B, h, w]`, 0: no reading.
-      u, v: float32 `[B, 1, w]` and `[B, h, 1]`, x / z and y / z of the rays through the pixels.
-      whole: bool `[B, M]`, the surface connected to the nearest spot.
-      pixels: int64 `[K]`, those of the M that belong to the cluster in any image, and a few more:
-        work on the cluster alone is several times faster.
-      points_mm: float32 `[B, 3, K]`, camera frame; in this order work on them is fastest.
-      area_mm2: float32 `[B, K]`, what each pixel covers at its depth.
-      cluster: bool `[B, K]`, the surface without a body behind.
+        depth_mm: float32 `[B, h, w]`, 0: no reading.
+        u, v: float32 `[B, 1, w]` and `[B, h, 1]`, x / z and y / z of the rays through the pixels.
+        whole: bool `[B, M]`, the surface connected to the nearest spot.
+        pixels: int64 `[K]`, those of the M that belong to the cluster in any image, and a few more:
+            work on the cluster alone is several times faster.
+        points_mm: float32 `[B, 3, K]`, camera frame; in this order work on them is fastest.
+        area_mm2: float32 `[B, K]`, what each pixel covers at its depth.
+        cluster: bool `[B, K]`, the surface without a body behind.
     """
 
     depth_mm: tf.Tensor
@@ -66,12 +66,12 @@ def find_nearest_surface(depth_mm, intrinsics) -> NearestSurface:
     """Finds the nearest connected surface.
 
     Args:
-      depth_mm: float32 or uint16 `[B, H, W]`, mm along the camera axis; 0, negative or non-finite
-        values are no reading.
-      intrinsics: float32 `[B, 4]`, (fx, fy, cx, cy) in px.
+        depth_mm: float32 or uint16 `[B, H, W]`, mm along the camera axis; 0, negative or non-finite
+            values are no reading.
+        intrinsics: float32 `[B, 4]`, (fx, fy, cx, cy) in px.
 
     Returns:
-      `NearestSurface`, empty masks where an image has none.
+        `NearestSurface`, empty masks where an image has none.
     """
     distance, intrinsics = _reduce(depth_mm, intrinsics)
     coarse = distance * tf.cast(distance < _MAX_RANGE_MM, tf.float32)
@@ -112,14 +112,14 @@ def find_nearest_surface(depth_mm, intrinsics) -> NearestSurface:
 
 
 def masked_extreme(values, mask) -> tf.Tensor:
-    """The largest of the masked values but for a few, which may be noise.
+    """Returns the largest of the masked values but for a few, which may be noise.
 
     Args:
-      values: float32 `[B, M]`, M more than 4, of a size below 1e6.
-      mask: bool `[B, M]`.
+        values: float32 `[B, M]`, M more than 4, of a size below 1e6.
+        mask: bool `[B, M]`.
 
     Returns:
-      float32 `[B, 1]`; below -1e8 where the mask has only few elements.
+        float32 `[B, 1]`; below -1e8 where the mask has only few elements.
     """
     # Sums, here and below: a selection takes several times longer.
     values += (tf.cast(mask, tf.float32) - 1.0) * _LOWEST
@@ -127,14 +127,14 @@ def masked_extreme(values, mask) -> tf.Tensor:
 
 
 def masked_mean(points, mask):
-    """Mean of masked points.
+    """Averages masked points.
 
     Args:
-      points: float32 `[B, N, M]`, M points.
-      mask: bool `[B, M]`.
+        points: float32 `[B, N, M]`, M points.
+        mask: bool `[B, M]`.
 
     Returns:
-      (mean float32 `[B, N]`, zero where the mask is empty; size of the mask, float32 `[B, 1]`).
+        (mean float32 `[B, N]`, zero where the mask is empty; size of the mask, float32 `[B, 1]`).
     """
     weight = tf.cast(tf.expand_dims(mask, 1), tf.float32)
     size = tf.reduce_sum(weight, axis=2)
@@ -144,12 +144,12 @@ def masked_mean(points, mask):
 
 
 def masked_sum(values, mask) -> tf.Tensor:
-    """Sum of masked values `[B, M]`, all finite: `[B, 1]`."""
+    """Adds up masked values `[B, M]`, all finite: `[B, 1]`."""
     return tf.reduce_sum(values * tf.cast(mask, tf.float32), axis=1, keepdims=True)
 
 
 def squared_distance(points, center) -> tf.Tensor:
-    """Squared distances of points `[B, N, M]` from points `[B, N]`: `[B, M]`."""
+    """Returns squared distances of points `[B, N, M]` from points `[B, N]`: `[B, M]`."""
     return tf.reduce_sum(tf.math.squared_difference(points, tf.expand_dims(center, 2)), axis=1)
 
 
@@ -157,11 +157,12 @@ def _reduce(depth_mm, intrinsics):
     """Reduces images: the nearest reading in two rows of each square.
 
     Returns:
-      (depth_mm `[B, h, w]`, `_MAX_RANGE_MM` where no reading is nearer; intrinsics `[B, 4]` of the
-      smaller images).
+        (depth_mm `[B, h, w]`, `_MAX_RANGE_MM` where no reading is nearer; intrinsics `[B, 4]` of
+        the smaller images).
     """
     height, width = (
-        known or size for known, size in zip(depth_mm.shape[1:], tf.unstack(tf.shape(depth_mm))[1:])
+        static or size
+        for static, size in zip(depth_mm.shape[1:], tf.unstack(tf.shape(depth_mm))[1:])
     )
     side = tf.maximum(tf.maximum(height, width) // _COARSE_SIDE, 1)
     side = tf.minimum(side, tf.minimum(height, width))
@@ -204,8 +205,8 @@ def _nearest_spot(distance, points):
     A single noisy reading is none.
 
     Returns:
-      (the pixel marked, bool `[B, h * w]`, nothing where there is no such place; the point there,
-      or any, `[B, 3]`).
+        (the pixel marked, bool `[B, h * w]`, nothing where there is no such place; the point there,
+        or any, `[B, 3]`).
     """
     # The farthest of the neighborhood; out of the picture does not count. (A pooling layer takes
     # five times as long for one channel.)

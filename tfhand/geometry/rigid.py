@@ -5,7 +5,7 @@ A transform `a_from_b` is a `[..., 4, 4]` matrix that takes points of frame b to
     p_a = R p_b + t,    a_from_b = [[R, t], [0, 1]],
 
 so `compose(a_from_b, b_from_c)` is `a_from_c` and the names read like a chain. Points are rows,
-`[..., N, 3]`, in mm. Numpy arrays and lists are taken as float32; tensors keep their dtype.
+`[..., N, 3]`, in mm. NumPy arrays and lists become float32; tensors keep their dtype.
 Leading dimensions broadcast.
 """
 
@@ -18,7 +18,6 @@ __all__ = [
     "from_rotation_translation",
     "inverse",
     "kabsch",
-    "random_rotation",
     "ref_from_crop",
     "rotation_from_axis_angle",
     "view_j_from_view_i",
@@ -37,11 +36,11 @@ def from_rotation_translation(rotation, translation) -> tf.Tensor:
     """Builds homogeneous transforms.
 
     Args:
-      rotation: float `[..., 3, 3]`.
-      translation: float `[..., 3]`, mm, of the same leading shape up to broadcasting.
+        rotation: float `[..., 3, 3]`.
+        translation: float `[..., 3]`, mm, of the same leading shape up to broadcasting.
 
     Returns:
-      float `[..., 4, 4]`.
+        float `[..., 4, 4]`.
     """
     rotation = _as_float(rotation)
     translation = _as_float(translation, rotation.dtype)
@@ -62,10 +61,10 @@ def inverse(transform) -> tf.Tensor:
     Uses `R^T` and `-R^T t`, so the rotation part must be orthonormal.
 
     Args:
-      transform: float `[..., 4, 4]`.
+        transform: float `[..., 4, 4]`.
 
     Returns:
-      float `[..., 4, 4]`.
+        float `[..., 4, 4]`.
     """
     transform = _as_float(transform)
     rotation_t = tf.linalg.matrix_transpose(transform[..., :3, :3])
@@ -78,11 +77,11 @@ def compose(a_from_b, b_from_c) -> tf.Tensor:
     """Chains two transforms: `a_from_c = a_from_b b_from_c`.
 
     Args:
-      a_from_b: float `[..., 4, 4]`.
-      b_from_c: float `[..., 4, 4]`.
+        a_from_b: float `[..., 4, 4]`.
+        b_from_c: float `[..., 4, 4]`.
 
     Returns:
-      float `[..., 4, 4]`, `a_from_c`.
+        float `[..., 4, 4]`, `a_from_c`.
     """
     a_from_b = _as_float(a_from_b)
     return tf.linalg.matmul(a_from_b, _as_float(b_from_c, a_from_b.dtype))
@@ -92,11 +91,11 @@ def apply(a_from_b, points_b) -> tf.Tensor:
     """Moves points from frame b to frame a.
 
     Args:
-      a_from_b: float `[..., 4, 4]`.
-      points_b: float `[..., N, 3]`, mm, in frame b.
+        a_from_b: float `[..., 4, 4]`.
+        points_b: float `[..., N, 3]`, mm, in frame b.
 
     Returns:
-      float `[..., N, 3]`, mm, in frame a.
+        float `[..., N, 3]`, mm, in frame a.
     """
     a_from_b = _as_float(a_from_b)
     points_b = _as_float(points_b, a_from_b.dtype)
@@ -105,7 +104,7 @@ def apply(a_from_b, points_b) -> tf.Tensor:
 
 
 def rotation_from_axis_angle(axis_angle) -> tf.Tensor:
-    """Rotation matrices from axis-angle vectors (Rodrigues' formula).
+    """Returns rotation matrices of axis-angle vectors (Rodrigues' formula).
 
     With K the cross-product matrix of v and theta = |v|,
 
@@ -115,10 +114,10 @@ def rotation_from_axis_angle(axis_angle) -> tf.Tensor:
     and gradient are finite and accurate at v = 0.
 
     Args:
-      axis_angle: float `[..., 3]`, radians, direction = axis, length = angle.
+        axis_angle: float `[..., 3]`, radians, direction = axis, length = angle.
 
     Returns:
-      float `[..., 3, 3]`.
+        float `[..., 3, 3]`.
     """
     vector = _as_float(axis_angle)
     angle = tf.sqrt(tf.reduce_sum(vector**2, axis=-1) + _SQUARED_ANGLE_EPSILON)
@@ -136,32 +135,8 @@ def rotation_from_axis_angle(axis_angle) -> tf.Tensor:
     )
 
 
-def random_rotation(batch, seed=None) -> tf.Tensor:
-    """StatelessRng rotations uniformly over SO(3), as normalized Gaussian quaternions.
-
-    Args:
-      batch: int or int scalar tensor, how many.
-      seed: None for a new draw each call, or an int `[2]` seed of a repeatable (stateless) draw.
-
-    Returns:
-      float32 `[batch, 3, 3]`.
-    """
-    shape = [batch, 4]
-    if seed is None:
-        quaternion = tf.random.normal(shape)
-    else:
-        quaternion = tf.random.stateless_normal(shape, seed=seed)
-    w, x, y, z = tf.unstack(tf.linalg.l2_normalize(quaternion, axis=-1), axis=-1)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
-
-
 def kabsch(source, target, weights=None) -> tf.Tensor:
-    """The rigid transform that best maps one point set onto another (Kabsch's algorithm).
+    """Finds the rigid transform that best maps one point set onto another (Kabsch's algorithm).
 
     Minimizes `sum_n w_n |R source_n + t - target_n|^2` over proper rotations R (det = +1).
 
@@ -170,13 +145,13 @@ def kabsch(source, target, weights=None) -> tf.Tensor:
     point sets are known to be in general position.
 
     Args:
-      source: float `[..., N, 3]`, mm.
-      target: float `[..., N, 3]`, mm.
-      weights: float `[..., N]` >= 0, or None for ones. Points of weight 0 may hold any value,
-        NaN included. Where all weights are 0 the result is the identity.
+        source: float `[..., N, 3]`, mm.
+        target: float `[..., N, 3]`, mm.
+        weights: float `[..., N]` >= 0, or None for ones. Points of weight 0 may hold any value,
+            NaN included. Where all weights are 0 the result is the identity.
 
     Returns:
-      float `[..., 4, 4]`, `target_from_source`.
+        float `[..., 4, 4]`, `target_from_source`.
     """
     source = _as_float(source)
     target = _as_float(target, source.dtype)
@@ -202,28 +177,28 @@ def kabsch(source, target, weights=None) -> tf.Tensor:
 
 
 def view_j_from_view_i(ref_from_view) -> tf.Tensor:
-    """Transforms between every pair of views of a sample.
+    """Returns the transforms between every pair of views of a sample.
 
     Args:
-      ref_from_view: float `[B, V, 4, 4]`, camera frames to the reference frame.
+        ref_from_view: float `[B, V, 4, 4]`, camera frames to the reference frame.
 
     Returns:
-      float `[B, V, V, 4, 4]`; element `[b, i, j]` takes the camera frame of view i to that of
-      view j.
+        float `[B, V, V, 4, 4]`; element `[b, i, j]` takes the camera frame of view i to that of
+        view j.
     """
     ref_from_view = _as_float(ref_from_view)
     return compose(inverse(ref_from_view)[:, tf.newaxis, :], ref_from_view[:, :, tf.newaxis])
 
 
 def ref_from_crop(ref_from_view, centers_mm) -> tf.Tensor:
-    """Transforms from crop frames (camera axes, origin at the crop center) to the reference.
+    """Returns transforms from crop frames (camera axes, origin at the center) to the reference.
 
     Args:
-      ref_from_view: float `[..., 4, 4]`, camera frames to the reference frame.
-      centers_mm: float `[..., 3]`, crop centers, camera frame.
+        ref_from_view: float `[..., 4, 4]`, camera frames to the reference frame.
+        centers_mm: float `[..., 3]`, crop centers, camera frame.
 
     Returns:
-      float `[..., 4, 4]`.
+        float `[..., 4, 4]`.
     """
     ref_from_view = _as_float(ref_from_view)
     centers_mm = _as_float(centers_mm, ref_from_view.dtype)
@@ -232,19 +207,19 @@ def ref_from_crop(ref_from_view, centers_mm) -> tf.Tensor:
 
 
 def crop_j_from_crop_i(ref_from_view, centers_mm) -> tf.Tensor:
-    """Transforms between the crop frames of every pair of views of a sample.
+    """Returns the transforms between the crop frames of every pair of views of a sample.
 
     With (R_ji, t_ji) the motion from camera i to camera j and c the crop centers,
 
         p_j = R_ji (p_i + c_i) + t_ji - c_j.
 
     Args:
-      ref_from_view: float `[B, V, 4, 4]`, camera frames to the reference frame.
-      centers_mm: float `[B, V, 3]`, crop centers, each in its own camera frame.
+        ref_from_view: float `[B, V, 4, 4]`, camera frames to the reference frame.
+        centers_mm: float `[B, V, 3]`, crop centers, each in its own camera frame.
 
     Returns:
-      float `[B, V, V, 4, 4]`; element `[b, i, j]` takes the crop frame of view i to that of
-      view j.
+        float `[B, V, V, 4, 4]`; element `[b, i, j]` takes the crop frame of view i to that of
+        view j.
     """
     j_from_i = view_j_from_view_i(ref_from_view)
     centers_mm = _as_float(centers_mm, j_from_i.dtype)

@@ -11,13 +11,13 @@ def fold_views(tensor) -> tf.Tensor:
     Row `b * V + v` of the result is view v of sample b.
 
     Args:
-      tensor: any dtype, `[B, V, ...]`.
+        tensor: any dtype, `[B, V, ...]`.
 
     Returns:
-      The same dtype, `[B * V, ...]`.
+        The same dtype, `[B * V, ...]`.
 
     Raises:
-      ValueError: if there are fewer than two axes.
+        ValueError: If there are fewer than two axes.
     """
     tensor = tf.convert_to_tensor(tensor)
     if tensor.shape.rank is None or tensor.shape.rank < 2:
@@ -33,14 +33,14 @@ def unfold_views(tensor, num_views: int) -> tf.Tensor:
     """Takes the view axis out of the batch again: `[B * V, ...]` to `[B, V, ...]`.
 
     Args:
-      tensor: any dtype, `[B * V, ...]`, in the order of `fold_views`.
-      num_views: int, V.
+        tensor: any dtype, `[B * V, ...]`, in the order of `fold_views`.
+        num_views: int, V.
 
     Returns:
-      The same dtype, `[B, V, ...]`.
+        The same dtype, `[B, V, ...]`.
 
     Raises:
-      ValueError: if the static number of rows is not a multiple of `num_views`.
+        ValueError: If the static number of rows is not a multiple of `num_views`.
     """
     tensor = tf.convert_to_tensor(tensor)
     rows = tensor.shape[0]
