@@ -56,7 +56,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/results.py --model=$(MODEL) --only=$(BENCHMARKS)
 
 experiments: $(READY)
-	$(BIN)/python benchmarks/experiments.py --size_flags=$(SIZE) --seeds=$(SEEDS) $(ROWS)
+	$(BIN)/python -m experiments --size_flags=$(SIZE) --seeds=$(SEEDS) $(ROWS)
 
 weights: $(READY)
 	$(BIN)/python -m tfhand.train --flagfile=configs/weights.flags --workdir=runs/weights
@@ -67,7 +67,7 @@ lint: $(READY)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find tfhand data_prep tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find tfhand data_prep experiments tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
 	rm -rf $(VENV)

@@ -1,23 +1,19 @@
-"""Fits of the kinematic hand on a labeled recording: time, and error against the labels.
+"""Fits of the kinematic hand to a labeled recording: error against the labels, and time.
 
-Run as
+    python -m experiments.fits --data_dir=runs/selfsup/recording --output=fits.json
 
-    python benchmarks/fits.py --data_dir=runs/selfsup/recording --output=fits.json
-
-It takes an initialized network and samples of a recording, fits one hand to all views of each, then
-one to each view alone, with the given margins on the spheres' radii (`data_terms.grow_radii`) and
-what is fitted of a subject's shape, and measures the mean error over the 14 evaluation joints, of
+Hands are fitted to all views of each sample, then to each view alone, starting at the estimates of
+a pretrained network, with the given margins on the spheres' radii (`data_terms.grow_radii`) and
+what is fitted of a subject's shape. The table has the mean error over the 14 evaluation joints of
 all fits, of those kept, and of their kept parts, a share of all. Labels measure, nothing more.
 """
 
-import json
-import pathlib
 import time
 
 import numpy as np
-import started
 from absl import flags
 
+from experiments import pretrained_samples
 from tfhand import commands
 from tfhand.data import batches, recordings
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
@@ -25,16 +21,11 @@ from tfhand.hand import skeleton
 
 # Shares of the fits, and of their parts, that are kept.
 KEPT, PARTS_KEPT = 0.85, 0.85
-COLUMNS = ("all", "kept", "of parts", "share", "residual", "seconds")
 
 
 def define_flags(flag_values):
-    flags.DEFINE_string("data_dir", None, "Records.", required=True, flag_values=flag_values)
-    flags.DEFINE_string(
-        "init_from", "shipped", "As for tfhand.train, but not none.", flag_values=flag_values
-    )
-    flags.DEFINE_string("split", "train", "Split of the records.", flag_values=flag_values)
-    flags.DEFINE_integer("samples", 300, "Samples, evenly spaced.", 1, flag_values=flag_values)
+    """Defines the flags of this command."""
+    pretrained_samples.define_flags(flag_values, samples=300)
     flags.DEFINE_list("margins", ["0", "0.25", "0.5", "0.75"], "Pixels.", flag_values=flag_values)
     flags.DEFINE_list(
         "free_shapes",
@@ -42,63 +33,64 @@ def define_flags(flag_values):
         "What of a subject's shape is fitted, see `kinematic_fit.FitConfig`.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
 
 
-def main(options):
-    _, network, spec, together = started.load(
-        options.init_from, options.data_dir, options.split, options.samples
-    )
-    rows = []
+def main(values):
+    """Runs the command."""
+    _, network, spec, recording = pretrained_samples.load_samples(values)
     configs = [
         kinematic_fit.FitConfig(margin_px=float(margin), free_shape=free_shape)
-        for margin in options.margins
-        for free_shape in options.free_shapes
+        for margin in values.margins
+        for free_shape in values.free_shapes
     ]
-    for name, recording in (
-        (f"{together.num_views} views", together),
-        ("one view", recordings.one_view_each(together)),
+    single_views = recordings.one_view_each(recording)
+    rows = []
+    for name, samples in (
+        (f"{recording.num_views} views", recording),
+        ("one view", single_views),
     ):
-        rows += _rows(name, recording, network, spec, configs)
-    print(f"{len(together)} samples of {options.data_dir}, {options.split}")
-    print(("{:<42}" + "{:>10}" * len(COLUMNS)).format("", *COLUMNS))
-    for row in rows:
-        cells = ["" if row.get(k) is None else f"{row[k]:.2f}" for k in COLUMNS]
-        print(("{:<42}" + "{:>10}" * len(COLUMNS)).format(row["what"], *cells))
-    if options.output:
-        pathlib.Path(options.output).write_text(json.dumps(rows, indent=2) + "\n")
-
-
-def _rows(name, recording, network, spec, configs):
-    """Measures the network and its fits on samples of a number of views."""
-    seen = (recording.depth_mm, recording.ref_from_crop)
-    estimate = pseudo_labels.estimate_in_ref(network, *seen, spec.cube_mm)
-    yield {"what": f"{name}: network", "all": _errors(recording, estimate).mean()}
-    for config in configs:
-        start = time.perf_counter()
-        fits = pseudo_labels.make_pseudo_labels(
-            network, *seen, recording.group, spec, config, KEPT, PARTS_KEPT
+        estimates = pseudo_labels.estimate_in_ref(
+            network, samples.depth_mm, samples.ref_from_crop, spec.cube_mm
         )
-        seconds = time.perf_counter() - start
-        errors = _errors(recording, fits.spheres_ref_mm)
-        parts = fits.parts_kept[:, part_residuals.PART_OF_SPHERE][:, skeleton.EVALUATION_SPHERES]
-        yield {
-            "what": f"{name}: fits, {config.margin_px:g} px, shape {config.free_shape}",
-            "all": errors.mean(),
-            "kept": errors[fits.kept].mean(),
-            "of parts": errors[parts].mean(),
-            "share": parts.mean(),
-            "residual": fits.residual_mm.mean(),
-            "seconds": seconds,
-        }
+        rows.append({"what": f"{name}: network", "all": _errors_mm(samples, estimates).mean()})
+        for config in configs:
+            title = f"{name}: fits, {config.margin_px:g} px, shape {config.free_shape}"
+            rows.append({"what": title, **_measure_fits(samples, network, spec, config)})
+    pretrained_samples.write_rows(values, rows)
 
 
-def _errors(recording, spheres_ref_mm):
-    """Returns the error of each evaluation joint, mean over the views, [n, 14], mm."""
-    found = batches.targets_in_views(spheres_ref_mm, recording.ref_from_crop)
-    truth = recording.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
-    away = np.linalg.norm(found[:, :, skeleton.EVALUATION_SPHERES] - truth, axis=-1)
-    return away.mean(axis=1).astype(float)
+def _measure_fits(samples, network, spec, config):
+    """Fits hands to samples; returns the cells of a row by column."""
+    start = time.perf_counter()
+    fits = pseudo_labels.make_pseudo_labels(
+        network,
+        samples.depth_mm,
+        samples.ref_from_crop,
+        samples.group,
+        spec,
+        config,
+        KEPT,
+        PARTS_KEPT,
+    )
+    seconds = time.perf_counter() - start
+    errors_mm = _errors_mm(samples, fits.spheres_ref_mm)
+    joint_kept = fits.parts_kept[:, part_residuals.PART_OF_SPHERE][:, skeleton.EVALUATION_SPHERES]
+    return {
+        "all": errors_mm.mean(),
+        "kept": errors_mm[fits.kept].mean(),
+        "of parts": errors_mm[joint_kept].mean(),
+        "share": joint_kept.mean(),
+        "residual": float(fits.residual_mm.mean()),
+        "seconds": seconds,
+    }
+
+
+def _errors_mm(samples, spheres_ref_mm):
+    """Returns the error of each evaluation joint, mean over the views, float64 [n, 14]."""
+    spheres_mm = batches.targets_in_views(spheres_ref_mm, samples.ref_from_crop)
+    labels_mm = samples.joints_mm[:, :, skeleton.EVALUATION_JOINTS]
+    errors_mm = np.linalg.norm(spheres_mm[:, :, skeleton.EVALUATION_SPHERES] - labels_mm, axis=-1)
+    return errors_mm.mean(axis=1).astype(float)
 
 
 if __name__ == "__main__":

@@ -1,56 +1,69 @@
-"""Writes the table and the curves of `experiments.py` into a page, between two marks."""
+"""Tables and curves of the experiments in a Markdown page, between two marks."""
 
-import experiment_results
+import os
+
 import matplotlib
-from experiment_results import scores_of
-from experiment_rows import FIGURES, ROWS
 
+from experiments import results
+from experiments.results import scores_of
+from experiments.rows import FIGURES, ROWS
 from tfhand import files
 from tfhand.evaluation import figures
 
-__all__ = ["write"]
+__all__ = ["write_page"]
 
 BEGIN, END = "<!-- experiments: begin -->", "<!-- experiments: end -->"
-_COLUMNS = (
-    "experiment", "paper, mm", "ours, mm", "over seeds, mm", "median", "within 20 mm",
-    "within 40 mm", "fitted to the view, mm", "minutes", "commit", "flag file",
-)  # fmt: skip
-_DIFFERENCE_COLUMNS = (
-    "experiment", "compared with", "changed", "difference, mm", "in the paper, mm",
-)  # fmt: skip
+# Columns and how they are aligned.
+_COLUMNS = {
+    "experiment": "---", "paper, mm": "---:", "ours, mm": "---:", "over seeds, mm": "---:",
+    "median": "---:", "within 20 mm": "---:", "within 40 mm": "---:",
+    "fitted to the view, mm": "---:", "minutes": "---:", "commit": "---", "flag file": "---",
+}  # fmt: skip
+_DIFFERENCE_COLUMNS = {
+    "experiment": "---", "compared with": "---", "changed": "---", "difference, mm": "---:",
+    "in the paper, mm": "---:",
+}  # fmt: skip
 
 
-def write(results, page):
+def write_page(by_row, folder, page):
     """Replaces what is between the marks of a page, and draws the figures beside the results.
 
     Rows and curves show the first seed of a row, so that rows of one seed can be compared; where
-    there are more with equal flags, a column has their mean and standard deviation. A row without
-    a result of the flags that its file has now says that the file was changed since. A second table
-    has what each row changes of another one, over the seeds that both have.
+    there are more, a column has their mean and standard deviation. A second table has what each
+    row changes of another one, over the seeds that both have.
 
     Args:
-        results: `pathlib.Path` of the folder with the results, `ROW/seed-N.json`.
+        by_row: Of `results.read_results`.
+        folder: `pathlib.Path` of the results, and of the figures.
         page: `pathlib.Path` of the Markdown page; made if missing.
 
     Raises:
-        NoScoresError: If there is no result with a score.
         ValueError: If the page has no marks.
     """
-    found = experiment_results.read(results)
-    drawn = []
+    text = page.read_text() if page.exists() else f"{BEGIN}{END}\n"
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"Expected one {BEGIN} and one {END} in {page}.")
+    lines = [
+        BEGIN, "",
+        *_table(_COLUMNS, _row_cells(by_row)), "",
+        *_table(_DIFFERENCE_COLUMNS, _difference_cells(by_row)), "",
+        *_draw_figures(by_row, folder, os.path.relpath(folder, page.parent)), "",
+        END,
+    ]  # fmt: skip
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    files.write_text(page, before + "\n".join(lines) + after)
+
+
+def _draw_figures(by_row, folder, link):
+    """Draws the figures that have two curves or more; returns the lines that show them."""
+    lines = []
     for name, (title, rows) in FIGURES.items():
-        scores = {ROWS[row].label: scores_of(found[row][0]) for row in rows if row in found}
+        scores = {ROWS[row].label: scores_of(by_row[row][0]) for row in rows if row in by_row}
         styles = {ROWS[row].label: _style(row) for row in rows}
         if len(scores) > 1:
-            figures.draw_success_curves(scores, results / f"{name}.png", title, styles)
-            drawn.append(f"![{title}]({_relative(results, page)}/{name}.png)")
-    tables = [*_table(found), "", *_differences(found)]
-    text = "\n".join([BEGIN, "", *tables, "", *drawn, "", END])
-    old = page.read_text() if page.exists() else f"{BEGIN}{END}\n"
-    if old.count(BEGIN) != 1 or old.count(END) != 1:
-        raise ValueError(f"Expected one {BEGIN} and one {END} in {page}.")
-    before, after = old.split(BEGIN)[0], old.split(END)[1]
-    files.write_text(page, before + text + after)
+            figures.draw_success_curves(scores, folder / f"{name}.png", title, styles)
+            lines.append(f"![{title}]({link}/{name}.png)")
+    return lines
 
 
 def _style(row):
@@ -64,50 +77,52 @@ def _style(row):
     return {"color": color, "linestyle": line}
 
 
-def _table(found):
-    yield "| " + " | ".join(_COLUMNS) + " |"
-    yield "|---" + "|---:" * (len(_COLUMNS) - 3) + "|---|---|"
-    for name, runs in found.items():
-        run, scores, fitted = runs[0], scores_of(runs[0]), scores_of(runs[0], "_fitted")
-        paper = ROWS[name].paper_mm
-        flag_file = f"`{run['flag_files'][0].rsplit('/', 1)[-1]}`"
-        cells = [
+def _table(columns, rows):
+    """Returns the lines of a table."""
+    ruler = f"|{'|'.join(columns.values())}|"
+    return [_line(columns), ruler, *map(_line, rows)]
+
+
+def _line(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def _row_cells(by_row):
+    for name, of_seeds in by_row.items():
+        first, scores, fitted = (
+            of_seeds[0],
+            scores_of(of_seeds[0]),
+            scores_of(of_seeds[0], "_fitted"),
+        )
+        paper_mm = ROWS[name].paper_mm
+        yield [
             ROWS[name].label,
-            "" if paper is None else f"{paper:.2f}",
+            "" if paper_mm is None else f"{paper_mm:.2f}",
             f"{scores.mean_joint_error_mm:.2f}",
-            experiment_results.mean_and_spread(runs) if len(runs) > 1 else "",
+            results.mean_and_spread(of_seeds) if len(of_seeds) > 1 else "",
             f"{scores.median_joint_error_mm:.2f}",
             *(f"{100 * scores.success_rate[t]:.1f} %" for t in (20, 40)),
             f"{fitted.mean_joint_error_mm:.2f}" if fitted else "",
-            experiment_results.minutes(run),
-            run["commit"],
-            flag_file + ("" if experiment_results.is_of_today(run) else ", changed since"),
+            results.minutes(first),
+            first["commit"],
+            f"`{name}.flags`",
         ]
-        yield "| " + " | ".join(cells) + " |"
 
 
-def _differences(found):
-    yield "| " + " | ".join(_DIFFERENCE_COLUMNS) + " |"
-    yield "|---|---|---|---:|---:|"
-    for name, runs in found.items():
+def _difference_cells(by_row):
+    for name, of_seeds in by_row.items():
         other = ROWS[name].compared_with
-        by_seed = {run["seed"]: run for run in found.get(other, ())}
-        pairs = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
+        by_seed = {result["seed"]: result for result in by_row.get(other, ())}
+        pairs = [(r, by_seed[r["seed"]]) for r in of_seeds if r["seed"] in by_seed]
         if not pairs:
             continue
-        flags = experiment_results.changes_of(*pairs[0])
+        changes = results.changes(*pairs[0])
         papers_mm = [ROWS[row].paper_mm for row in (name, other)]
-        cells = [
+        yield [
             ROWS[name].label,
             ROWS[other].label,
             # A row that changes more than a few is a recipe of its own.
-            ", ".join(f"`--{k}={v}`" for k, v in flags.items()) if len(flags) < 4 else "",
-            experiment_results.mean_difference(pairs),
+            ", ".join(f"`{change}`" for change in changes) if len(changes) < 4 else "",
+            results.mean_difference(pairs),
             "" if None in papers_mm else f"{papers_mm[0] - papers_mm[1]:+.2f}",
         ]
-        yield "| " + " | ".join(cells) + " |"
-
-
-def _relative(results, page):
-    folder, parent = results.resolve(), page.resolve().parent
-    return folder.relative_to(parent).as_posix() if folder.is_relative_to(parent) else folder

@@ -1,37 +1,70 @@
-"""An initialized network, and samples of a recording to look at with it."""
+"""Samples of a recording, a pretrained network to estimate them with, and a table of results."""
 
 import numpy as np
-import tensorflow as tf
+from absl import flags
 
 from data_prep import records
+from tfhand import files
 from tfhand.data import recordings
 from tfhand.geometry import crop
 from tfhand.runs import pretrained
+from tfhand.training import pretraining
 
-__all__ = ["load"]
+__all__ = ["define_flags", "load_samples", "write_rows"]
 
 
-def load(init_from, data_dir, split, samples):
-    """Loads both.
+def define_flags(flag_values, samples):
+    """Defines the flags of this module; `samples` is the default number."""
+    flags.DEFINE_string("data_dir", None, "Records.", required=True, flag_values=flag_values)
+    flags.DEFINE_string("split", "train", "Split of the records.", flag_values=flag_values)
+    flags.DEFINE_integer("samples", samples, "Samples, evenly spaced.", 1, flag_values=flag_values)
+    flags.DEFINE_string(
+        "init_from", "shipped", "As for tfhand.train, but not none.", flag_values=flag_values
+    )
+    flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
+
+
+def load_samples(values):
+    """Loads what the flags name.
 
     Args:
-        init_from: As for `tfhand.train`, but not none.
-        data_dir: Folder of the records.
-        split: Of the records.
-        samples: How many, evenly spaced.
+        values: Parsed flags.
 
     Returns:
-        (`pathlib.Path` of the start, its network in float32, `crop.CropSpec`,
-        `recordings.RecordedSamples`).
+        (`pathlib.Path` of the folder of prior and network, the network in float32,
+        `crop.CropSpec`, `recordings.RecordedSamples`).
 
     Raises:
-        FileNotFoundError: If the start or the records are not there.
+        FileNotFoundError: If network or records are not there.
         ValueError: If they are damaged or do not go together.
     """
-    start = pretrained.find_start(init_from, {"init": {}, "prior": {}})
-    options = pretrained.network_options_of(start)
-    network = pretrained.load_network(start, tf.distribute.get_strategy(), options)
+    folder = pretrained.find_pretrained(values.init_from, {"init": {}, "prior": {}})
+    options = pretraining.read_network_options(folder)
+    network = pretraining.load_network(folder, options)
     spec = crop.CropSpec(options.image_size, options.cube_mm)
-    whole = recordings.read_recording(records.load_dataset(data_dir, split, spec=spec))
-    chosen = np.unique(np.linspace(0, len(whole) - 1, samples).astype(int))
-    return start, network, spec, recordings.select(whole, chosen)
+    recording = recordings.read_recording(
+        records.load_dataset(values.data_dir, values.split, spec=spec)
+    )
+    chosen = np.unique(np.linspace(0, len(recording) - 1, values.samples).astype(int))
+    print(f"{len(chosen)} samples of {values.data_dir}, {values.split}")
+    return folder, network, spec, recordings.select(recording, chosen)
+
+
+def write_rows(values, rows):
+    """Prints a table, and writes it as JSON if there is an `--output`.
+
+    Args:
+        values: Parsed flags.
+        rows: List of dicts from a column to text or a number; missing cells stay empty.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [columns, *([_text(row.get(name, "")) for name in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+    if values.output:
+        files.write_json(values.output, rows)
+
+
+def _text(cell):
+    return cell if isinstance(cell, str) else f"{cell:.3f}"

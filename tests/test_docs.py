@@ -17,7 +17,7 @@ PAGES = sorted(
 # Variables of make whose values are flags, and the command they are for.
 FLAGS_IN_MAKE = {
     "RUN_FLAGS": "tfhand.train",
-    "ROWS": "benchmarks/experiments.py",
+    "ROWS": "experiments",
     "FUZZ_FLAGS": "tests.fuzz.run",
 }
 # Defined by absl or `tfhand.commands` for every command.
@@ -38,7 +38,7 @@ FOREIGN = set(
 )
 
 COMMAND = re.compile(r"(benchmarks|docs)/\w+\.py")
-MODULE = re.compile(r"(tfhand|data_prep|tests\.fuzz)\b[\w.]*")
+MODULE = re.compile(r"(tfhand|data_prep|experiments|tests\.fuzz)\b[\w.]*")
 FLAG = re.compile(r"--(?P<name>[A-Za-z]\w*)(?:=(?P<value>.*))?")
 VARIABLE = re.compile(r"([A-Z_][A-Z_0-9]*)=(.*)", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)(?: \"[^\"]*\")?\)")
@@ -144,7 +144,7 @@ def file_of(command):
 def all_flags():
     """Returns the names of the flags of all commands."""
     found = set(EVERYWHERE)
-    for folder in ("tfhand", "data_prep", "benchmarks"):
+    for folder in ("tfhand", "data_prep", "experiments", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             found |= set(re.findall(r"DEFINE_\w+,?\(?\s*\"(\w+)\"", path.read_text()))
     return found | set(flags_of("tfhand.train"))
@@ -172,14 +172,14 @@ def broken_links(page):
 def test_commands_are_found_in_blocks_and_in_sentences():
     text = (
         "    python -m tfhand.train --seed=1 \\\n        --workdir=W  # the job\n\n"
-        "See `python -m data_prep.beam.nyu\n--nyu_dir=D -- --runner=R` and `benchmarks/fits.py`.\n"
+        "See `python -m data_prep.beam.nyu\n--nyu_dir=D -- --runner=R` and `benchmarks/frame.py`.\n"
         "```\nmake run WORKDIR=w RUN_FLAGS='--seed=2 --init_from=none'\n```\n"
     )
     assert list(commands_in(text)) == [
         ("tfhand.train", ["--seed=1", "--workdir=W"]),
         ("tfhand.train", ["--seed=2", "--init_from=none"]),
         ("data_prep.beam.nyu", ["--nyu_dir=D"]),
-        ("benchmarks/fits.py", []),
+        ("benchmarks/frame.py", []),
     ]
     assert list(make_in(text)) == [
         ["run", "WORKDIR=w", "RUN_FLAGS=--seed=2 --init_from=none"],

@@ -1,18 +1,11 @@
-"""`benchmarks/terms.py`: what it measures of hands, and that it knows its runs."""
-
-import json
-import pathlib
-import sys
+"""Hands and errors of `experiments/terms.py`."""
 
 import numpy as np
 import pytest
 
+from experiments import terms
 from tfhand.data import batches, recordings
 from tfhand.hand import skeleton
-
-ROOT = pathlib.Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import terms  # noqa: E402
 
 
 @pytest.fixture
@@ -36,9 +29,9 @@ def test_the_wrist_is_measured_along_the_arm(recording):
     arm /= np.linalg.norm(arm, axis=-1, keepdims=True)
     moved = labels.copy()
     moved[:, :, skeleton.WRIST_SPHERES] += 5.0 * arm[:, :, None]
-    found = terms._wrist(recording, moved)
-    assert found == pytest.approx({"wrist": 5.0, "toward elbow": 5.0}, abs=1e-4)
-    assert terms._error(recording, labels) == 0.0
+    errors_mm = terms.wrist_errors_mm(recording, moved)
+    assert errors_mm == pytest.approx({"wrist": 5.0, "toward elbow": 5.0}, abs=1e-4)
+    assert terms.error_mm(recording, labels) == 0.0
 
 
 def test_labels_are_completed_by_the_fit_moved_to_the_palm(recording):
@@ -47,18 +40,5 @@ def test_labels_are_completed_by_the_fit_moved_to_the_palm(recording):
     unlabeled = np.flatnonzero(mask[0, 0] == 0.0)
     truth[:, :, unlabeled] = 7.0
     # A fit that is right but for its place.
-    completed = terms._labels(recording, truth + np.float32([3.0, -2.0, 1.0]))
+    completed = terms.complete_labels(recording, truth + np.float32([3.0, -2.0, 1.0]))
     np.testing.assert_allclose(completed, truth, atol=1e-2)
-
-
-def test_a_run_from_elsewhere_is_refused(tmp_path):
-    (tmp_path / "start" / "init").mkdir(parents=True)
-    (tmp_path / "start" / "init" / "pose.weights.h5").write_bytes(b"weights")
-    run = tmp_path / "run"
-    run.mkdir()
-    began = terms.provenance.start_checksums(tmp_path / "start")
-    (run / "provenance.json").write_text(json.dumps([{"start": began}]))
-    terms._check_start(run, tmp_path / "start")
-    (tmp_path / "start" / "init" / "pose.weights.h5").write_bytes(b"others")
-    with pytest.raises(ValueError, match="Expected a run that began with"):
-        terms._check_start(run, tmp_path / "start")
