@@ -14,9 +14,14 @@ terms scale with the side of the picture and with the number of renders.
 import functools
 
 import measure
+import numpy as np
+import tensorflow as tf
 from absl import flags
 
 from tfhand import commands
+from tfhand.geometry import crop
+from tfhand.losses import data_terms
+from tfhand.rendering import spheres
 
 CUBE_MM = 300.0
 CLAMP_MM = 50.0
@@ -44,11 +49,6 @@ def define_flags(flag_values):
 
 def make_problem(samples, views, count, side):
     """Random hands of spheres, and the depth of slightly moved ones."""
-    import numpy as np
-    import tensorflow as tf
-
-    from tfhand.rendering import spheres
-
     rng = np.random.default_rng(0)
     shape = [samples, views, views, count, 3]
     centers = (rng.normal(size=shape) * [35.0, 35.0, 25.0]).astype(np.float32)
@@ -61,10 +61,6 @@ def make_problem(samples, views, count, side):
 
 def naive_terms(centers, radii, depth):
     """Equations 5-11 with a plane for each sphere, as one would write them down."""
-    import tensorflow as tf
-
-    from tfhand.geometry import crop
-
     side = depth.shape[-1]
     spec = crop.CropSpec(side, CUBE_MM)
     rays = crop.pixel_centers_mm(spec)
@@ -99,8 +95,6 @@ def naive_terms(centers, radii, depth):
 
 def fused_terms(centers, radii, depth):
     """The terms of the library."""
-    from tfhand.losses import data_terms
-
     return (
         data_terms.model_to_data(centers, radii, depth, cube_mm=CUBE_MM, clamp_mm=CLAMP_MM),
         data_terms.data_to_model(centers, radii, depth, cube_mm=CUBE_MM, clamp_mm=CLAMP_MM),
@@ -109,8 +103,6 @@ def fused_terms(centers, radii, depth):
 
 def make_step(terms, problem):
     """Returns a function that evaluates the terms and their gradient."""
-    import tensorflow as tf
-
     centers, radii, depth = problem
 
     @tf.function(autograph=False)
@@ -126,15 +118,13 @@ def make_step(terms, problem):
 
 def load_compiler():
     """Uses XLA once: that maps some 60 MB of its code, which is no memory of the terms."""
-    import tensorflow as tf
-
     tf.function(tf.sort, jit_compile=True, autograph=False)(tf.ones([8])).numpy()
 
 
-def build(samples, views, spheres, side, names):
+def build(samples, views, count, side, names):
     """Returns the named steps on one problem."""
     load_compiler()
-    problem = make_problem(samples, views, spheres, side)
+    problem = make_problem(samples, views, count, side)
     terms = {PLAIN: naive_terms, FUSED: fused_terms}
     return {name: make_step(terms[name], problem) for name in names}
 
@@ -167,12 +157,7 @@ def main(options):
 def scaling(title, name, sizes, cases):
     """Returns title, columns and rows of a table of one case a size."""
     rows = [
-        (
-            size,
-            1e3 * case.seconds,
-            1e3 * case.cpu_seconds,
-            "-" if case.peak_extra_mb is None else f"{case.peak_extra_mb:.0f}",
-        )
+        (size, 1e3 * case.seconds, 1e3 * case.cpu_seconds, case.memory_text())
         for size, case in zip(sizes, cases)
     ]
     return title, [name, "ms", "CPU ms", "peak extra MB"], rows

@@ -16,18 +16,24 @@ import pathlib
 import tempfile
 
 import measure
+import numpy as np
+import tensorflow as tf
 from absl import flags
 
-from tfhand import commands
+import tfhand
+from data_prep.nyu import frame_crops, recording_files
+from tests.data_prep import nyu_layout
+from tfhand import commands, inference
+from tfhand.geometry import camera, crop
+from tfhand.models import exporting
 
 TARGET_RATIO, TARGET_MS = 1.3, 12.0
 NETWORK, GIVEN, FRAME = "network alone", "frame, given center", "frame"
 BATCHES = (1, 4, 16, 64)
 
-ESTIMATORS = {
-    False: {"PoseEstimator(refine=False)": {"refine": False}, "PoseEstimator": {}},
-    True: {"PoseEstimator(fit=True)": {"fit": True}},
-}
+# Arguments of the estimators; a fit takes a hundred times as long.
+WITHOUT_FIT = {"PoseEstimator(refine=False)": {"refine": False}, "PoseEstimator": {}}
+WITH_FIT = {"PoseEstimator(fit=True)": {"fit": True}}
 
 
 def define_flags(flag_values):
@@ -39,11 +45,6 @@ def define_flags(flag_values):
 
 def make_frames(folder):
     """Renders frames; returns uint16 [n, 480, 640], mm."""
-    import numpy as np
-
-    from data_prep.nyu import frame_crops, recording_files
-    from tests.data_prep import nyu_layout
-
     nyu_layout.write_split(folder / "train", 4, seed=3)
     split = recording_files.open_split(folder, "train")
     frames = [
@@ -54,11 +55,6 @@ def make_frames(folder):
 
 def prepare(model, folder):
     """Exports the network and stores frames for it in a folder; returns its `crop.CropSpec`."""
-    import numpy as np
-
-    from tfhand import inference
-    from tfhand.models import exporting
-
     network = inference.load_network(model)
     spec = inference.crop_spec_of(network)
     exporting.export_pose(network, folder / "1", spec.cube_mm)
@@ -68,11 +64,6 @@ def prepare(model, folder):
 
 def build_served(folder, spec, batch):
     """Returns the signatures, each a function of the next frames, by name."""
-    import numpy as np
-    import tensorflow as tf
-
-    from tfhand.geometry import camera, crop
-
     loaded = tf.saved_model.load(str(folder / "1"))
     crops, frames = loaded.signatures["serving_default"], loaded.signatures["frame_uint16"]
     images = np.load(folder / "frames.npy")
@@ -104,27 +95,18 @@ def build_served(folder, spec, batch):
     }
 
 
-def build_estimators(folder, model, fit):
-    """Returns `tfhand.PoseEstimator`s, each a function of the next frame, by name.
-
-    With `fit` those that fit a hand, a hundred times slower, else the others.
-    """
-    import numpy as np
-
-    import tfhand
-    from tfhand.geometry import camera
-
+def build_estimators(folder, model, arguments):
+    """Returns `tfhand.PoseEstimator`s of named arguments, each a function of the next frame."""
     images = np.load(folder / "frames.npy")
-    functions = {}
-    for name, settings in ESTIMATORS[fit].items():
-        estimator = tfhand.PoseEstimator.load(model, **settings)
+
+    def over_frames(estimator):
         remaining = itertools.cycle(images)
-        functions[name] = functools.partial(_estimate, estimator, remaining, camera.NYU_INTRINSICS)
-    return functions
+        return lambda: estimator(next(remaining), camera.NYU_INTRINSICS)
 
-
-def _estimate(estimator, frames, intrinsics):
-    return estimator(next(frames), intrinsics)
+    return {
+        name: over_frames(tfhand.PoseEstimator.load(model, **kwargs))
+        for name, kwargs in arguments.items()
+    }
 
 
 def main(options):
@@ -138,9 +120,11 @@ def main(options):
         by_name = {case.name: case.seconds for case in one}
         report.target("frame / network", by_name[FRAME] / by_name[NETWORK], most=TARGET_RATIO)
         report.target("ms of a frame", 1e3 * by_name[FRAME], most=TARGET_MS)
-        report.cases("Python, one frame", compare(build_estimators, folder, options.model, False))
+        report.cases(
+            "Python, one frame", compare(build_estimators, folder, options.model, WITHOUT_FIT)
+        )
         fitting = measure.compare(
-            build_estimators, folder, options.model, True, rounds=max(3, options.rounds // 10)
+            build_estimators, folder, options.model, WITH_FIT, rounds=max(3, options.rounds // 10)
         )
         report.cases("Python, one frame, with a fit", fitting)
         rows = []

@@ -1,8 +1,8 @@
-"""What the benchmarks share: turns, memory, tables, the machine, and results as JSON.
+"""Timing, memory, tables and JSON results that the benchmarks share.
 
-Versions of one thing take turns, round by round, so that other load on the machine meets all of
-them alike. A table shows the median, the fastest round, which other load disturbs least, and the
-CPU time of all threads.
+Versions of one thing are timed in interleaved rounds, so that other load on the machine meets all
+of them alike. A table shows the median, the fastest round, which other load disturbs least, and
+the CPU time of all threads.
 """
 
 import ctypes
@@ -25,7 +25,6 @@ __all__ = [
     "Report",
     "compare",
     "define_flags",
-    "load_average",
     "peak_extra_mb",
     "set_threads",
 ]
@@ -56,6 +55,10 @@ class Case:
     cpu_seconds: float
     peak_extra_mb: float | None
 
+    def memory_text(self):
+        """Returns the memory as a table shows it."""
+        return "-" if self.peak_extra_mb is None else f"{self.peak_extra_mb:.0f}"
+
 
 def define_flags(flag_values, rounds):
     """Defines the flags of every benchmark: `--output` and `--rounds`."""
@@ -64,12 +67,12 @@ def define_flags(flag_values, rounds):
 
 
 def compare(build, *arguments, rounds, calls=1, warmups=2, memory=True):
-    """Times functions in turns.
+    """Times functions in interleaved rounds.
 
     Args:
         build: Function, of a module that can be imported, that returns a dict from name to a
             function without arguments, which waits for its result.
-        *arguments: What it takes.
+        *arguments: Its arguments.
         rounds: Timed rounds.
         calls: Calls of each function a round; times are those of one call.
         warmups: Calls of each before, for tracing and compiling.
@@ -105,8 +108,8 @@ def compare(build, *arguments, rounds, calls=1, warmups=2, memory=True):
 def peak_extra_mb(build, arguments, name):
     """Returns the peak of the resident memory during calls, MB, after compilation; Linux only.
 
-    It is measured in a new process and counts from the level before the first call. None where
-    nobody can tell, or the process died.
+    It is measured in a new process and counts from the level before the first call. None if the
+    system does not say, or the process died.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -155,11 +158,6 @@ def set_threads(intra, inter=None):
             threading.set_inter_op_parallelism_threads(inter)
 
 
-def load_average():
-    """Returns the load of the last minute."""
-    return round(os.getloadavg()[0], 1)
-
-
 class Report:
     """Tables and targets of one benchmark, printed as they come and written as JSON.
 
@@ -180,7 +178,7 @@ class Report:
             "benchmark": pathlib.Path(script).stem,
             "title": title,
             "command": " ".join(["python", f"benchmarks/{pathlib.Path(script).name}", *arguments]),
-            "environment": {**environment(), "load": load_average()},
+            "environment": {**environment(), "load": round(os.getloadavg()[0], 1)},
             "tables": [],
             "targets": [],
         }
@@ -197,27 +195,24 @@ class Report:
             cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
             print("  ".join(cells), flush=True)
 
-    def cases(self, title, cases, *, unit_calls=1, relative_to=None):
-        """Adds a table of `Case`s.
-
-        Args:
-            title: Its title.
-            cases: The cases.
-            unit_calls: Times are divided by this, for example the samples of a call.
-            relative_to: Name of the case whose time is 1 in a further column.
-        """
+    def cases(self, title, cases, *, relative_to=None):
+        """Adds a table of `Case`s; `relative_to` names the one whose ratio is 1."""
         columns = ["version", "ms", "fastest ms", "CPU ms", "peak extra MB"]
-        by_name = {case.name: case for case in cases}
-        rows = []
-        for case in cases:
-            seconds = (case.seconds, case.fastest_seconds, case.cpu_seconds)
-            row = [case.name, *(1e3 * value / unit_calls for value in seconds)]
-            row.append("-" if case.peak_extra_mb is None else f"{case.peak_extra_mb:.0f}")
-            if relative_to is not None:
-                row.append(f"{case.seconds / by_name[relative_to].seconds:.2f}")
-            rows.append(row)
+        rows = [
+            [
+                case.name,
+                1e3 * case.seconds,
+                1e3 * case.fastest_seconds,
+                1e3 * case.cpu_seconds,
+                case.memory_text(),
+            ]
+            for case in cases
+        ]
         if relative_to is not None:
             columns.append("ratio")
+            base = next(case.seconds for case in cases if case.name == relative_to)
+            for row, case in zip(rows, cases):
+                row.append(f"{case.seconds / base:.2f}")
         self.table(title, columns, rows)
 
     def target(self, text, value, *, most=None, least=None):
@@ -226,7 +221,9 @@ class Report:
         bound = f"at most {most}" if most is not None else f"at least {least}"
         row = {"text": text, "bound": bound, "value": _text(value), "reached": bool(reached)}
         self._results["targets"].append(row)
-        print(f"{text}: {row['value']}, wanted {bound}: {'reached' if reached else 'NOT reached'}")
+        print(
+            f"{text}: {row['value']}, expected {bound}: {'reached' if reached else 'NOT reached'}"
+        )
 
     def write(self, path):
         """Writes everything as JSON; nothing without a path."""

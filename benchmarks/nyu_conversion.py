@@ -5,8 +5,8 @@ Run as
     python benchmarks/nyu_conversion.py --output=nyu_conversion.json
 
 It writes a small recording (three 640 x 480 PNG a frame) and times, in the same process and with
-the same number of threads, decoding all pictures and converting all frames, in turns. The target
-is a ratio of at most 1.5. Converting one frame says what of it is spent once: calibrating the
+the same number of threads, decoding all pictures and converting all frames, interleaved. The
+target is a ratio of at most 1.5. Converting one frame measures what is spent once: calibrating the
 cameras and writing what surrounds the records.
 """
 
@@ -19,6 +19,9 @@ import tempfile
 import measure
 from absl import flags
 
+from data_prep import records
+from data_prep.nyu import command, frame_crops, recording_files
+from tests.data_prep import nyu_layout
 from tfhand import commands
 
 TARGET_RATIO = 1.5
@@ -27,8 +30,6 @@ DECODE, CONVERT, CONVERT_ONE = "decoding", "converting", "converting one frame"
 
 def decode_all(folder, frames, workers):
     """Decodes every picture."""
-    from data_prep.nyu import frame_crops, recording_files
-
     split = recording_files.open_split(folder, "train")
 
     def decode(frame):
@@ -41,8 +42,6 @@ def decode_all(folder, frames, workers):
 
 def convert(folder, workers, every=1):
     """Converts every n-th frame of the recording."""
-    from data_prep.nyu import command
-
     # A finished conversion is not done again.
     shutil.rmtree(folder / "records", ignore_errors=True)
     arguments = [
@@ -54,14 +53,12 @@ def convert(folder, workers, every=1):
 
 def write_recording(folder, frames):
     """Writes a recording of so many frames in NYU's layout."""
-    from tests.data_prep import nyu_layout
-
     target = folder / "train"
     target.mkdir()
     # A few frames at a time: all of them at once take much memory.
     for first in range(0, frames, 25):
         count = min(25, frames - first)
-        part = nyu_layout.write_split(folder / f"part{first}", count, seed=1)
+        part = nyu_layout.write_split(folder / f"part{first}", count, seed=1, compression=6)
         for view in (1, 2, 3):
             for i in range(1, count + 1):
                 name = f"depth_{view}_%07d.png"
@@ -71,7 +68,7 @@ def write_recording(folder, frames):
 
 def build(folder, frames):
     """Returns the versions by name."""
-    _set_threads()
+    measure.set_threads(1)
     workers = os.cpu_count() or 1
     return {
         DECODE: lambda: decode_all(folder, range(1, frames + 1), workers),
@@ -81,20 +78,14 @@ def build(folder, frames):
     }
 
 
-def _set_threads():
-    # As `data_prep.nyu` does.
-    measure.set_threads(1)
-
-
 def define_flags(flag_values):
     measure.define_flags(flag_values, rounds=6)
     flags.DEFINE_integer("frames", 150, "Frames of the recording.", 1, flag_values=flag_values)
 
 
 def main(options):
-    from data_prep import records
-
-    _set_threads()
+    # As `data_prep.nyu` does.
+    measure.set_threads(1)
     report = measure.Report(__file__, "Conversion of NYU's layout")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -13,9 +13,14 @@ import pathlib
 import tempfile
 
 import measure
+import tensorflow as tf
 from absl import flags
 
+from data_prep import records
+from data_prep.synthetic import embedded
 from tfhand import commands
+from tfhand.data import recordings
+from tfhand.geometry import crop
 
 BYTES, PARSED, IN_MEMORY = "bytes alone", "parsed", "read_recording"
 TARGET_SAMPLES_PER_SECOND = 640
@@ -28,10 +33,6 @@ def define_flags(flag_values):
 
 def build(folder):
     """Returns functions that read the split, by name."""
-    import tensorflow as tf
-
-    from data_prep import records
-    from tfhand.data import recordings
 
     def count(dataset):
         return sum(1 for _ in dataset)
@@ -45,13 +46,11 @@ def build(folder):
 
 
 def main(options):
-    from data_prep.synthetic import embedded
-    from tfhand.geometry import crop
-
     report = measure.Report(__file__, "Reading of records")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name) / "records"
-        samples = embedded.write(folder, options.samples, crop.CropSpec())["train"]
+        recording = embedded.RecordingOptions(options.samples, crop.CropSpec())
+        samples = embedded.write(folder, recording)["train"]
         cases = measure.compare(build, folder, rounds=options.rounds)
         report.cases(f"{samples} samples of three 64 x 64 views", cases)
     rates = {case.name: samples / case.seconds for case in cases}

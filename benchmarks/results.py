@@ -4,8 +4,8 @@ Run as
 
     python benchmarks/results.py --model=runs/selfsup/pose.keras
 
-or with `--only=frame,synthesis` for some: the others keep their last results, which lie beside the
-page as JSON. Remarks on numbers come from `remarks.md`, a section a benchmark.
+or with `--only=frame,synthesis` for some: the others keep their last results, JSON files in
+`results/`. Remarks on the numbers are in `remarks.md`, a section a benchmark.
 """
 
 import json
@@ -20,15 +20,9 @@ from tfhand import commands
 FOLDER = pathlib.Path(__file__).parent
 # In the order of the page.
 BENCHMARKS = (
-    "data_terms",
-    "synthesis",
-    "record_reading",
-    "nyu_conversion",
-    "networks",
-    "train_step",
-    "frame",
-    "runtimes",
-)
+    "data_terms", "synthesis", "record_reading", "nyu_conversion", "networks", "train_step",
+    "frame", "runtimes",
+)  # fmt: skip
 NEED_MODEL = {"frame", "runtimes"}
 
 
@@ -52,8 +46,7 @@ def main(options):
         for path in (folder / f"{name}.json" for name in BENCHMARKS)
         if path.exists()
     ]
-    page = render(results, read_remarks(FOLDER / "remarks.md"))
-    (FOLDER / "RESULTS.md").write_text(page)
+    (FOLDER / "RESULTS.md").write_text(render(results))
 
 
 def run(name, output, model):
@@ -64,21 +57,16 @@ def run(name, output, model):
     subprocess.run(command, check=True)
 
 
-def read_remarks(path):
-    """Returns the text below each heading of the remarks, by the heading."""
-    sections = path.read_text().split("\n## ")[1:] if path.exists() else []
-    return {text.split("\n")[0].strip(): text.partition("\n")[2].strip() for text in sections}
-
-
-def render(results, remarks):
+def render(results):
     """Returns the page, Markdown."""
     lines = [
         "# Speed",
         "",
-        "Written by `make bench`; remarks come from `benchmarks/remarks.md`. Times are medians of",
-        "rounds in which the compared versions take turns; *fastest* is the fastest round, *CPU*",
-        "the time of all threads. *Peak extra* is the memory that calls take, in a process of",
-        "their own, above the level before the first. A commit with `+` had changes.",
+        "Written by `make bench`; what the numbers are made of: [remarks.md](remarks.md). Times",
+        "are medians of rounds in which the compared versions are interleaved; *fastest* is the",
+        "fastest round, *CPU* the time of all threads. *Peak extra* is the memory that calls take,",
+        "in a process of their own, above the level before the first. A commit with `+` had",
+        "changes.",
     ]
     for result in results:
         lines += ["", f"## {result['title']}", "", f"    {result['command']}", ""]
@@ -90,15 +78,13 @@ def render(results, remarks):
         for target in result["targets"]:
             mark = "reached" if target["reached"] else "**not reached**"
             lines.append(f"- {target['text']}: {target['value']}, {target['bound']}: {mark}.")
-        if result["benchmark"] in remarks:
-            lines += ["", remarks[result["benchmark"]]]
     return "\n".join(lines) + "\n"
 
 
 def environment_line(environment):
     """Returns the machine, the versions and the commit in one line."""
-    known = ("cpu", "cores", "system", "commit", "load")
-    versions = ", ".join(f"{k} {v}" for k, v in environment.items() if k not in known)
+    others = ("cpu", "cores", "system", "commit", "load")
+    versions = ", ".join(f"{k} {v}" for k, v in environment.items() if k not in others)
     return (
         f"{environment['cpu']}, {environment['cores']} cores, {environment['system']}; {versions}; "
         f"commit {environment['commit']}; load before {environment['load']}."

@@ -14,9 +14,13 @@ import pathlib
 import tempfile
 
 import measure
+import numpy as np
+import tensorflow as tf
 from absl import flags
 
-from tfhand import commands
+from tfhand import commands, inference
+from tfhand.models import exporting, runtimes
+from tfhand.synthesis import samples
 
 KERAS, SAVED_MODEL, ONNX, LITERT = "Keras call", "SavedModel", "ONNX Runtime", "LiteRT"
 
@@ -28,10 +32,6 @@ def define_flags(flag_values):
 
 
 def main(options):
-    import numpy as np
-
-    from tfhand.models import runtimes
-
     measure.set_threads(options.threads, 1)
     for name in runtimes.FILE_NAMES:
         runtimes.check_exporter(name)
@@ -52,9 +52,6 @@ def main(options):
 
 def export_all(model, folder):
     """Exports a network to a folder; returns the sizes in MB by runtime."""
-    from tfhand import inference
-    from tfhand.models import exporting, runtimes
-
     network = inference.load_network(model)
     cube_mm = inference.crop_spec_of(network).cube_mm
     exporting.export_pose(network, folder / "1", cube_mm)
@@ -71,11 +68,6 @@ def export_all(model, folder):
 
 def build(model, folder, threads):
     """Returns the runtimes, each a function of the next crop, by name."""
-    import numpy as np
-
-    from tfhand import inference
-    from tfhand.models import exporting, runtimes
-
     measure.set_threads(threads, 1)
     network = inference.load_network(model)
     spec = inference.crop_spec_of(network)
@@ -96,17 +88,11 @@ def build(model, folder, threads):
 
 def _crops(spec, count):
     """Synthetic hands, float32 `[count, S, S]`, mm from the crop's center."""
-    import tensorflow as tf
-
-    from tfhand.synthesis import samples
-
     rng = tf.random.Generator.from_seed(0)
     return samples.sample_batch(rng, count, spec)["depth_mm"].numpy()
 
 
 def _saved_model(folder):
-    import tensorflow as tf
-
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures["serving_default"]
 
