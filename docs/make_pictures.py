@@ -1,4 +1,4 @@
-"""StatelessRng the pictures of the documentation.
+"""Draws the pictures of the documentation.
 
     python docs/make_pictures.py --output_dir=docs/images
 
@@ -121,14 +121,14 @@ def spheres_picture():
         [(*few, np.eye(41)), (*many, model.dense_weights)]
     ):
         for row, view in enumerate((PALM_VIEW, BACK_VIEW)):
-            seen = (centers.numpy()[0] - MIDDLE_MM) @ view.T
-            depth_mm, winner = sphere_pixels(seen, radii.numpy()[0], SPEC)
+            in_view = (centers.numpy()[0] - MIDDLE_MM) @ view.T
+            depth_mm, winner = sphere_pixels(in_view, radii.numpy()[0], SPEC)
             picture = shade(depth_mm, SPEC, part_colors(weights)[winner])
             skin = draw_skin(*rest(), view, MIDDLE_MM)
             bare = crop.foreground_mask(skin, SPEC.cube_mm).numpy()
             bare &= ~crop.foreground_mask(depth_mm, SPEC.cube_mm).numpy()
             picture[bare] = 0.8
-            show(rows[row, column], picture, f"{len(seen)} spheres" if row == 0 else "")
+            show(rows[row, column], picture, f"{len(in_view)} spheres" if row == 0 else "")
             # Where spheres show through the skin and where the skin lies over them.
             if column == 1:
                 gap = np.where(skin < SPEC.far_mm, np.clip(depth_mm - skin, -6, 6), np.nan)
@@ -139,7 +139,7 @@ def spheres_picture():
 
 
 def poses_picture(seed=7):
-    """Twenty poses of people of different shape, seen from the palm and a little from aside."""
+    """Twenty poses of people of different shape, seen from the palm and a little from the side."""
     rng = tf.random.Generator.from_seed(seed)
     angles, shape = pose_sampling.sample_angles(rng, 20), pose_sampling.sample_shape(rng, 20)
     spec = crop.CropSpec(image_size=260, cube_mm=270.0)
@@ -147,11 +147,9 @@ def poses_picture(seed=7):
     middle = MIDDLE_MM + np.array([0.0, 12.0, 0.0], np.float32)
     figure = Figure(figsize=(11, 9), dpi=100, layout="constrained")
     for i, axes in enumerate(figure.subplots(4, 5).flat):
-        turn = np.radians(-35.0)
-        aside = np.array(
-            [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
-        )
-        view = (PALM_VIEW @ aside).astype(np.float32)
+        cos, sin = np.cos(np.radians(-35.0)), np.sin(np.radians(-35.0))
+        rotation = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        view = (PALM_VIEW @ rotation).astype(np.float32)
         skin = draw_skin(angles[i : i + 1], shape[i : i + 1], view, middle, spec)
         show(axes, shade(skin, spec, SKIN_COLOR))
     return figure
@@ -170,8 +168,8 @@ def crops_picture(seed=3, columns=12):
         row, column = divmod(i, columns)
         for offset, image in enumerate((clean[i].numpy(), noisy[i].numpy())):
             axes = grid[2 * row + offset, column]
-            surface_seen = crop.foreground_mask(image, spec.cube_mm).numpy()
-            axes.imshow(np.where(surface_seen, image, np.nan), cmap="viridis_r")
+            mask = crop.foreground_mask(image, spec.cube_mm).numpy()
+            axes.imshow(np.where(mask, image, np.nan), cmap="viridis_r")
             axes.set_axis_off()
     return figure
 
@@ -179,7 +177,8 @@ def crops_picture(seed=3, columns=12):
 def recording_picture(num_samples=48):
     """Samples of an embedded recording that is made for the purpose."""
     with tempfile.TemporaryDirectory() as folder:
-        embedded.write(folder, num_samples, crop.CropSpec(), num_shards=1)
+        recording = embedded.RecordingOptions(num_samples, crop.CropSpec(), num_shards=1)
+        embedded.write(folder, recording)
         dataset = records.load_dataset(folder, "train").as_numpy_iterator()
         drawn = [sample for i, sample in enumerate(dataset) if i % 2 == 0][:16]
     return inspect.draw_contact_sheet(drawn, 300.0)
@@ -203,7 +202,7 @@ def define_flags(flag_values):
 
 
 def main(options):
-    """StatelessRng the pictures."""
+    """Runs the command."""
     unknown = set(options.only) - set(PICTURES)
     if unknown:
         raise ValueError(f"Expected pictures among {list(PICTURES)}, received {sorted(unknown)}.")
