@@ -55,7 +55,7 @@ def fingers_straight(share, pose_share=1.0):
     """A recording of flat hands that point up before one camera and down before another."""
     turns = np.stack([np.diag([1.0, -1.0, -1.0]), np.diag([-1.0, 1.0, -1.0])])
     angles = np.tile(np.float32(0.1), (3, 23))
-    return samples.KnownPoses(
+    return samples.ReferencePoses(
         angles,
         np.tile(turns[None].astype(np.float32), (3, 1, 1, 1)),
         share=share,
@@ -72,7 +72,7 @@ def middle_finger_directions(batch):
     return along[:, :2] / np.linalg.norm(along, axis=-1, keepdims=True)
 
 
-def test_known_poses_are_drawn_near_the_recording():
+def test_hands_are_drawn_near_reference_poses():
     batch = samples.sample_batch(generator(), 64, SPEC, CLEAN, fingers_straight(1.0))
     direction = middle_finger_directions(batch)
     assert (np.abs(direction[:, 1]) > 0.8).all()
@@ -81,8 +81,8 @@ def test_known_poses_are_drawn_near_the_recording():
 
 
 def test_viewpoints_of_a_recording_with_other_poses():
-    known = fingers_straight(1.0, pose_share=0.0)
-    batch = samples.sample_batch(generator(), 256, SPEC, CLEAN, known)
+    reference = fingers_straight(1.0, pose_share=0.0)
+    batch = samples.sample_batch(generator(), 256, SPEC, CLEAN, reference)
     bent = np.abs(middle_finger_directions(batch)[:, 1]) < 0.9
     assert 0.2 < bent.mean() < 0.95
     # The palm still faces or shows its back: wrist to palm center runs up or down.
@@ -92,7 +92,7 @@ def test_viewpoints_of_a_recording_with_other_poses():
     assert (steep > 0.8).all()
 
 
-def test_share_of_known_poses():
+def test_share_of_reference_poses():
     batch = samples.sample_batch(generator(), 400, SPEC, CLEAN, fingers_straight(0.25))
     near = np.abs(middle_finger_directions(batch)[:, 1]) > 0.9
     everything = samples.sample_batch(generator(), 400, SPEC, CLEAN)

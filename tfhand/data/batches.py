@@ -54,7 +54,7 @@ def synthetic_batches(spec, batch_size, config, seed, known=None):
         batch_size: Samples a batch.
         config: `samples.SyntheticConfig`.
         seed: Seed of the stream.
-        known: Optional `samples.KnownPoses` to draw near.
+        known: Optional `samples.ReferencePoses` to draw near.
 
     Returns:
         Function from a step's number and a part of the batch, as in `StatelessRng`, to what

@@ -17,7 +17,7 @@ def read_group(group: str) -> tuple[dict[str, np.ndarray], list[str]]:
         group: "skin" or "spheres".
 
     Returns:
-        The group's arrays by name, and the names of the bones it was made for.
+        Arrays by name, and the names of the template's bones that they belong to.
 
     Raises:
         ValueError: If the file is not there or damaged: the installation is.

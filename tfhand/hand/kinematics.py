@@ -84,7 +84,7 @@ def _levels():
 
 @functools.lru_cache(maxsize=1)
 def _shape_table():
-    """Returns which parameters add up to the log factors along x, y, z, float32 [P, K, 3]."""
+    """Returns the share of each parameter in the log factors along x, y, z, float32 [P, K, 3]."""
     table = np.zeros((len(template.SHAPE_NAMES), len(template.BONES), 3), np.float32)
     for k, bone in enumerate(template.BONES):
         if bone.name == "PALM":
@@ -103,7 +103,7 @@ def _shape_table():
 
 @functools.lru_cache(maxsize=1)
 def _angle_table():
-    """Returns each angle's share in the turns about x, y, z of a bone, float32 [A, K, 3]."""
+    """Returns the share of each angle in a bone's rotations about x, y, z, float32 [A, K, 3]."""
     table = np.zeros((len(template.ANGLE_NAMES), len(template.BONES), 3), np.float32)
     for k, bone in enumerate(template.BONES):
         # The wrist's angles say how the hand bends on the arm; the arm turns the other way in
@@ -116,9 +116,10 @@ def _angle_table():
 
 
 def _local_rotations(angles):
-    """Returns Rz Rx Ry, each bone's turn in its own axes: abduct, then flex, twist first."""
-    turns = tf.einsum("ba,akd->bkd", angles, _angle_table())
-    (cx, cy, cz), (sx, sy, sz) = (tf.unstack(f(turns), axis=-1) for f in (tf.cos, tf.sin))
+    """Returns Rz Rx Ry, each bone's rotation in its own axes: abduct, then flex, twist first."""
+    # about[b,k,d] = angles[b,a] table[a,k,d]
+    about = tf.einsum("ba,akd->bkd", angles, _angle_table())
+    (cx, cy, cz), (sx, sy, sz) = (tf.unstack(f(about), axis=-1) for f in (tf.cos, tf.sin))
     # Rows of Rx Ry.
     first, second = (cy, tf.zeros_like(cy), sy), (sx * sy, cx, -sx * cy)
     rows = [
@@ -129,27 +130,28 @@ def _local_rotations(angles):
     return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def _chain(turns, arms):
+def _chain(rotations, arms):
     """Follows the chains from the root outwards, all bones of one level at a time.
 
     Args:
-        turns: [B, K, 3, 3], of each bone about its joint, hand frame.
-        arms: [B, K, 3], from the parent's joint to its own, parent unturned; the root's is 0.
+        rotations: float32 [B, K, 3, 3], of each bone about its joint, hand frame.
+        arms: float32 [B, K, 3], mm, from the parent's joint to its own with the parent at rest; the
+            root's is 0.
 
     Returns:
-        (turns [B, K, 3, 3], origins [B, K, 3]) in the hand frame.
+        (rotations float32 [B, K, 3, 3], origins float32 [B, K, 3]), hand frame.
     """
     parents, levels = rest_pose().parents, _levels()
-    turn = [tf.gather(turns, levels[0], axis=1)]
+    rotation = [tf.gather(rotations, levels[0], axis=1)]
     origin = [tf.gather(arms, levels[0], axis=1)]
     for above, level in zip(levels[:-1], levels[1:], strict=True):
-        place = np.searchsorted(above, parents[level])
-        parent_turn = tf.gather(turn[-1], place, axis=1)
-        reach = tf.linalg.matvec(parent_turn, tf.gather(arms, level, axis=1))
-        origin.append(tf.gather(origin[-1], place, axis=1) + reach)
-        turn.append(parent_turn @ tf.gather(turns, level, axis=1))
+        parent = np.searchsorted(above, parents[level])
+        parent_rotation = tf.gather(rotation[-1], parent, axis=1)
+        reach = tf.linalg.matvec(parent_rotation, tf.gather(arms, level, axis=1))
+        origin.append(tf.gather(origin[-1], parent, axis=1) + reach)
+        rotation.append(parent_rotation @ tf.gather(rotations, level, axis=1))
     order = np.argsort(np.concatenate(levels))
-    return tuple(tf.gather(tf.concat(v, axis=1), order, axis=1) for v in (turn, origin))
+    return tuple(tf.gather(tf.concat(v, axis=1), order, axis=1) for v in (rotation, origin))
 
 
 def bone_motion(angles, shape):
@@ -175,17 +177,18 @@ def bone_motion(angles, shape):
             raise ValueError(f"Expected {name} of shape [B, {size}], received {tensor.shape}.")
     rest = rest_pose()
     axes = tf.constant(rest.axes)
+    # scales[b,k,d] = exp(shape[b,p] table[p,k,d])
     scales = tf.exp(tf.einsum("bp,pkd->bkd", shape, _shape_table()))
     # stretch[b,k] = axes[k] diag(scales[b,k]) axes[k]^T
     stretch = tf.einsum("krc,bkc,ksc->bkrs", axes, scales, axes)
-    # turns[b,k] = axes[k] local[b,k] axes[k]^T
-    turns = tf.einsum("krc,bkcd,ksd->bkrs", axes, _local_rotations(angles), axes)
-    # How far each joint lies from its parent's, stretched as the parent is.
+    # rotations[b,k] = axes[k] local[b,k] axes[k]^T
+    rotations = tf.einsum("krc,bkcd,ksd->bkrs", axes, _local_rotations(angles), axes)
+    # From the parent's joint to its own, stretched as the parent is.
     parents = np.maximum(rest.parents, 0)
     arms = rest.origins_mm - np.where(rest.parents[:, None] < 0, 0, rest.origins_mm[parents])
     arms = tf.einsum("bkrs,ks->bkr", tf.gather(stretch, parents, axis=1), arms)
-    turns, origins = _chain(turns, arms)
-    matrices = turns @ stretch
+    rotations, origins = _chain(rotations, arms)
+    matrices = rotations @ stretch
     # offsets[b,k] = origins[b,k] - matrices[b,k] rest.origins[k]
     offsets = origins - tf.einsum("bkrc,kc->bkr", matrices, tf.constant(rest.origins_mm))
     return BoneMotion(matrices, offsets, tf.sqrt(scales[..., 0] * scales[..., 2]))

@@ -57,7 +57,7 @@ _ARM_CONES = (
 
 
 def _cone(points, start, end, start_radius, end_radius):
-    """Signed distance to a rounded cone, [N] (exact where both radii are the same)."""
+    """Returns the signed distance to a rounded cone, [N] (exact for equal radii)."""
     start, axis = np.asarray(start), np.asarray(end) - np.asarray(start)
     t = np.clip((points - start) @ axis / (axis @ axis), 0.0, 1.0)
     away = np.linalg.norm(points - start - t[:, None] * axis, axis=-1)
@@ -65,7 +65,7 @@ def _cone(points, start, end, start_radius, end_radius):
 
 
 def _smooth_union(distances, width_mm):
-    """Union that rounds the seams over about `width_mm`; [N] from a list of [N]."""
+    """Returns a union that rounds the seams over about `width_mm`; [N] from a list of [N]."""
     result = distances[0]
     for other in distances[1:]:
         h = np.clip(0.5 + 0.5 * (other - result) / width_mm, 0.0, 1.0)
@@ -74,7 +74,7 @@ def _smooth_union(distances, width_mm):
 
 
 def _finger_distance(points, finger, rest):
-    """Signed distance to one finger, [N]."""
+    """Returns the signed distance to one finger, [N]."""
     radii = _FINGER_RADII_MM[finger]
     parts = []
     for i in range(3):
@@ -87,7 +87,7 @@ def _finger_distance(points, finger, rest):
 
 
 def hand_distance(points, rest):
-    """Signed distance from points [N, 3] to the skin at rest, mm, negative inside."""
+    """Returns the signed distance of points [N, 3] from the skin at rest, mm, negative inside."""
     palm = _smooth_union([_cone(points, *cone) for cone in _PALM_CONES], 9.0)
     thenar = _smooth_union([_cone(points, *cone) for cone in _THENAR_CONES], 8.0)
     arm = _smooth_union([_cone(points, *cone) for cone in _ARM_CONES], 10.0)
@@ -117,7 +117,7 @@ def _smoothstep(x):
 
 
 def blend_weights(vertices, rest):
-    """Linear blend skinning weights [V, K], rows sum to 1.
+    """Returns linear blend skinning weights [V, K], rows sum to 1.
 
     A vertex belongs to the finger whose bones it is nearest to (relative to their thickness) and
     passes from one bone of the chain to the next over a band around each joint.

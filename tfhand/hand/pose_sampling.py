@@ -2,8 +2,8 @@
 
 A pose is drawn in three steps: a gesture says how far each finger is curled, the curl is turned
 into joint angles with a balance between knuckle and middle joint of its own, and every angle gets
-noise and is clipped to its anatomical range. Of a few candidates the one whose spheres collide
-least is kept.
+noise and is clipped to its anatomical range. Of a few candidates the result is
+the one whose spheres collide least.
 """
 
 import numpy as np
@@ -64,10 +64,10 @@ def _choose_gesture(rng, batch):
     is_raised = np.array([[f in r for f in skeleton.FINGERS] for r in raised], np.float32)
     low, high = (tf.gather(tf.constant(v, tf.float32), gesture)[:, None] for v in (low, high))
     # Fingers of one gesture move together; "random" lets each go its own way.
-    together = _uniform(rng, [batch, 1])
-    alone = _uniform(rng, [batch, 5])
-    share_alone = tf.where(gesture == list(GESTURES).index("random"), 1.0, 0.35)[:, None]
-    curl = low + (high - low) * (share_alone * alone + (1 - share_alone) * together)
+    common = _uniform(rng, [batch, 1])
+    own = _uniform(rng, [batch, 5])
+    own_share = tf.where(gesture == list(GESTURES).index("random"), 1.0, 0.35)[:, None]
+    curl = low + (high - low) * (own_share * own + (1 - own_share) * common)
     up = tf.gather(tf.constant(is_raised), gesture)
     curl = curl * (1 - up) + up * _uniform(rng, [batch, 5], 0.0, 0.15)
     return curl, tf.cast(gesture == list(GESTURES).index("pinch"), tf.float32)
@@ -101,13 +101,13 @@ def _finger_angles(rng, curl, pinched):
 
 def _thumb_angles(rng, curl, pinched):
     """Returns degrees [B, 5] of the thumb from its curl [B] and the finger it touches [B, 4]."""
-    open_, closed = tf.constant(_THUMB_OPEN_DEG), tf.constant(_THUMB_CLOSED_DEG)
+    straight, curled = tf.constant(_THUMB_OPEN_DEG), tf.constant(_THUMB_CLOSED_DEG)
     # Opposition (the first three) and bending (the last two) are partly independent.
     batch = tf.shape(curl)[0]
     opposition = 0.5 * curl + 0.5 * _uniform(rng, [batch])
     bend = 0.6 * curl + 0.4 * _uniform(rng, [batch])
     amount = tf.concat([tf.tile(opposition[:, None], [1, 3]), tf.tile(bend[:, None], [1, 2])], 1)
-    angles = open_ + (closed - open_) * amount
+    angles = straight + (curled - straight) * amount
     touching = tf.matmul(pinched, tf.constant([_PINCH_DEG[f][1] for f in skeleton.FINGERS[:4]]))
     return tf.where(tf.reduce_any(pinched > 0, axis=1, keepdims=True), touching, angles)
 
@@ -130,7 +130,7 @@ def _candidate(rng, batch):
 
 
 def _overlap_mm(angles):
-    """Mean overlap of spheres that must not meet, [B], the score that picks a candidate."""
+    """Returns the mean overlap of spheres that must not meet, [B], mm, lowest for the best pose."""
     centers, radii = spheres.pose_spheres(angles, tf.zeros([tf.shape(angles)[0], 14]))
     first, second = skeleton.COLLISION_PAIRS[:, 0], skeleton.COLLISION_PAIRS[:, 1]
     gap = tf.norm(tf.gather(centers, first, axis=1) - tf.gather(centers, second, axis=1), axis=-1)
@@ -140,12 +140,12 @@ def _overlap_mm(angles):
 
 
 def sample_angles(rng, batch, candidates=3):
-    """StatelessRng joint angles.
+    """Draws joint angles.
 
     Args:
         rng: `tf.random.Generator`.
         batch: Number of poses B, int or scalar tensor.
-        candidates: Poses drawn for each one kept: the one that collides least.
+        candidates: Poses drawn for each one returned, the one that collides least.
 
     Returns:
         float32 [B, 23], radians, each within `template.ANGLE_RANGES_RAD`.
@@ -158,7 +158,7 @@ def sample_angles(rng, batch, candidates=3):
 
 
 def sample_shape(rng, batch, scale=1.0):
-    """StatelessRng shape parameters, normal and cut off at two standard deviations.
+    """Draws shape parameters, normal and cut off at two standard deviations.
 
     Args:
         rng: `tf.random.Generator`.
@@ -173,10 +173,10 @@ def sample_shape(rng, batch, scale=1.0):
 
 
 def sample_rotation(rng, batch, upright_share=0.7, tilt_deg=50.0):
-    """StatelessRng the rotation from the hand frame to the camera's axes.
+    """Draws the rotation from the hand frame to the camera's axes.
 
-    The direction from which the hand is seen is uniform over the sphere, less a cap around the
-    forearm's axis from behind, where only an arm would be seen. The turn in the image plane is
+    The direction to the camera is uniform over the sphere, less a cap around the forearm's axis
+    from behind, where a camera would see only an arm. The turn in the image plane is
     normal around fingers-up for a share of the samples and uniform for the rest.
 
     Args:

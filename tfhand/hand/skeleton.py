@@ -122,7 +122,7 @@ FINGER_SPHERES = {
 
 
 def _length_pairs():
-    """Pairs whose distance hardly changes with the pose, in both directions of each chain.
+    """Returns pairs whose distance hardly changes with the pose, in both directions of each chain.
 
     Spheres of one bone, and the two ends that meet at a joint, so that a finger can neither
     stretch nor come off; and a web over the palm with the finger roots that are rigid in it.
@@ -139,7 +139,7 @@ def _length_pairs():
 
 
 def _collision_pairs():
-    """Pairs on different fingers, and of a finger's two outer bones with the palm."""
+    """Returns pairs on different fingers, and of a finger's two outer bones with the palm."""
     pairs = []
     for i, first in enumerate(FINGERS):
         for second in FINGERS[i + 1 :]:

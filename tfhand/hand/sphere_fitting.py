@@ -1,7 +1,7 @@
 """Fits the 41 spheres, and a denser surface interpolated from them, to the skin at rest.
 
-Used by `make_asset` alone. Section 3.1 takes the radii as given; here they minimize the distance
-between the union of the spheres and the skin, in both directions.
+Used by `make_asset` alone. Section 3.1 gives no radii; here they minimize the distance between the
+union of the spheres and the skin, in both directions.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ class FittedSpheres:
     summary: list
 
     def arrays(self):
-        """Returns what goes into the asset, name to array."""
+        """Returns the arrays of the asset by name."""
         return {
             "centers_mm": self.centers_mm.astype(np.float32),
             "radii_mm": self.radii_mm.astype(np.float32),
@@ -92,7 +92,7 @@ def _initial(rest):
 
 
 def _sample_skin(vertices, faces, weights, count, seed):
-    """Uniform points on the hand's skin, the forearm left out, [count, 3]."""
+    """Draws uniform points on the hand's skin, the forearm left out, [count, 3]."""
     rng = np.random.default_rng(seed)
     corners = vertices[faces]
     area = np.linalg.norm(
@@ -100,14 +100,14 @@ def _sample_skin(vertices, faces, weights, count, seed):
     )
     arm = weights[faces][..., template.BONE_INDEX["FOREARM"]].mean(axis=1)
     area = np.where(arm > 0.4, 0.0, area)
-    chosen = rng.choice(len(faces), count, p=area / area.sum())
+    triangles = rng.choice(len(faces), count, p=area / area.sum())
     mix = rng.dirichlet(np.ones(3), count)
-    # points[n] = mix[n,c] corners[chosen[n],c]
-    return np.einsum("nc,ncd->nd", mix, corners[chosen]).astype(np.float32)
+    # points[n] = mix[n,c] corners[triangles[n],c]
+    return np.einsum("nc,ncd->nd", mix, corners[triangles]).astype(np.float32)
 
 
 def _directions(count):
-    """Evenly spread unit vectors, [count, 3] (a Fibonacci spiral)."""
+    """Returns evenly spread unit vectors, [count, 3] (a Fibonacci spiral)."""
     i = np.arange(count) + 0.5
     polar, around = np.arccos(1 - 2 * i / count), np.pi * (1 + 5**0.5) * i
     return np.stack(
@@ -116,7 +116,7 @@ def _directions(count):
 
 
 def _both_distances(skin, centers, radii, directions):
-    """Mean distance skin to spheres, and exposed sphere surface (above the wrist) to skin, mm."""
+    """Returns mean distances from skin to spheres and from exposed sphere surface to skin, mm."""
     # The distance to a union is the smallest signed one: a point inside of any sphere is inside.
     to_union = tf.reduce_min(tf.norm(skin[:, None] - centers[None], axis=-1) - radii, axis=1)
     forward = tf.reduce_mean(tf.abs(to_union))
@@ -129,7 +129,7 @@ def _both_distances(skin, centers, radii, directions):
 
 
 def surface_distance_mm(skin, centers, radii):
-    """Mean distance from skin points [P, 3] to the union of the spheres, mm."""
+    """Returns the mean distance from skin points [P, 3] to the union of the spheres, mm."""
     distance = np.linalg.norm(skin[:, None] - centers[None], axis=-1) - radii
     return float(np.abs(distance.min(axis=1)).mean())
 
@@ -149,7 +149,7 @@ def _minimize(variables, centers_and_radii, skin, directions):
 
 
 def _dense_pairs(centers):
-    """Pairs of spheres to interpolate between, with the shares of the second one."""
+    """Returns pairs of spheres to interpolate between, with the shares of the second one."""
     pairs = []
     for finger in skeleton.FINGERS:
         chain = skeleton.FINGER_SPHERES[finger]
@@ -160,8 +160,8 @@ def _dense_pairs(centers):
     for i, a in enumerate(soft):
         for b in soft[i + 1 :]:
             gap = np.linalg.norm(centers[a] - centers[b])
-            known = any({a, b} == {p[0], p[1]} for p in pairs)
-            if gap < 32.0 and not known:
+            is_new = all({a, b} != {p[0], p[1]} for p in pairs)
+            if gap < 32.0 and is_new:
                 pairs.append((a, b, (0.5,)))
     return pairs
 
@@ -177,7 +177,7 @@ def _dense_weights(centers):
 
 
 def fit(vertices, faces, weights, rest):
-    """Fits radii, and places where they are free, to the skin.
+    """Fits radii, and the centers that are free to move, to the skin.
 
     Args:
         vertices: float [V, 3], the skin at rest, hand frame, mm.
@@ -190,7 +190,7 @@ def fit(vertices, faces, weights, rest):
     """
     start, axes, freedom, bones = _initial(rest)
     skin = _sample_skin(vertices, faces, weights, 1200, seed=0)
-    held_out = _sample_skin(vertices, faces, weights, 20000, seed=1)
+    validation = _sample_skin(vertices, faces, weights, 20000, seed=1)
     directions = _directions(16)
     radii = tf.Variable(np.full(len(start), 9.0, np.float32))
     shift = tf.Variable(np.zeros_like(start))
@@ -216,7 +216,7 @@ def fit(vertices, faces, weights, rest):
     ):
         _, backward = _both_distances(skin, c, r, directions)
         result.summary.append(
-            f"{label}: skin to spheres {surface_distance_mm(held_out, c, r):.2f} mm, "
+            f"{label}: skin to spheres {surface_distance_mm(validation, c, r):.2f} mm, "
             f"spheres to skin {float(backward):.2f} mm (means)"
         )
     return result

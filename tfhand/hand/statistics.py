@@ -1,4 +1,4 @@
-"""What the hand model's own poses and subjects say about distances (equations 14-16)."""
+"""Ranges of distances over the poses and subjects of the hand model (equations 14-16)."""
 
 import functools
 
@@ -18,7 +18,7 @@ _OUTSIDE_SHARE = 0.002
 
 
 def sample_spheres(rng, batch, shape_scale=1.0):
-    """StatelessRng sphere centers of random subjects in random poses, in the hand frame.
+    """Draws sphere centers of random subjects in random poses.
 
     Args:
         rng: `tf.random.Generator`.
@@ -26,7 +26,7 @@ def sample_spheres(rng, batch, shape_scale=1.0):
         shape_scale: Factor on the spread of shapes.
 
     Returns:
-        float32 [B, 41, 3], mm.
+        float32 [B, 41, 3], mm, hand frame.
     """
     angles = pose_sampling.sample_angles(rng, batch)
     shape = pose_sampling.sample_shape(rng, batch, shape_scale)
@@ -47,7 +47,7 @@ def _distances(pairs):
 
 @functools.lru_cache(maxsize=1)
 def length_ranges():
-    """Ranges of equation 14 from the subjects that the hand model can make.
+    """Returns the ranges of equation 14 over the subjects that the hand model can make.
 
     Returns:
         (min_mm [K], max_mm [K]), float32, for `skeleton.LENGTH_PAIRS`.
@@ -59,7 +59,7 @@ def length_ranges():
 
 @functools.lru_cache(maxsize=1)
 def collision_distances():
-    """Smallest distances of equation 16, so that at most 3 % of valid poses are flagged.
+    """Returns the smallest distances of equation 16: they flag at most 3 % of valid poses.
 
     The physical r_j + r_k would flag them all, since neighboring spheres overlap. Every pair has
     the same quantile of its own distances, the largest one that keeps to the share.

@@ -65,12 +65,12 @@ def _vertex_normals(points, faces):
 def sample_skin(count, arm_mm=400.0, seed=0):
     """Returns about `count` points spread evenly over the skin, a `Skin` without faces.
 
-    Twelve times as many random points are thinned to one in each cell of a grid whose edge is
-    chosen so that the wished number is left: without clusters, few points leave no holes.
+    Twelve times as many random points are thinned to one in each cell of a grid whose edge leaves
+    about `count` of them: without clusters, few points leave no holes.
 
     Args:
-        count: Number of points, met within 2 %.
-        arm_mm: Length of the forearm that is covered.
+        count: Number of points; the result has as many within 2 %.
+        arm_mm: Length of the forearm that is covered, mm.
         seed: Seed of the random points.
 
     Raises:
@@ -85,19 +85,19 @@ def sample_skin(count, arm_mm=400.0, seed=0):
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1
     )
     area = np.where(corners[..., 1].min(axis=1) < -arm_mm, 0.0, area)
-    chosen = rng.choice(len(area), 12 * count, p=area / area.sum())
-    mix = rng.dirichlet(np.ones(3), len(chosen)).astype(np.float32)
+    triangles = rng.choice(len(area), 12 * count, p=area / area.sum())
+    mix = rng.dirichlet(np.ones(3), len(triangles)).astype(np.float32)
 
     def blend(values):
-        # out[m,d] = mix[m,c] values[faces[chosen[m],c],d]
-        return np.einsum("mc,mcd->md", mix, values[mesh.faces[chosen]])
+        # out[m,d] = mix[m,c] values[faces[triangles[m],c],d]
+        return np.einsum("mc,mcd->md", mix, values[mesh.faces[triangles]])
 
     points = blend(mesh.points_mm)
-    kept = _thin(points, count, np.sqrt(area.sum() / 2 / count))
-    chosen, mix = chosen[kept], mix[kept]
+    spread = _thin(points, count, np.sqrt(area.sum() / 2 / count))
+    triangles, mix = triangles[spread], mix[spread]
     normals = blend(mesh.normals)
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return Skin(points[kept], normals, blend(mesh.blend_weights))
+    return Skin(points[spread], normals, blend(mesh.blend_weights))
 
 
 def _thin(points, count, cell_mm):
@@ -107,15 +107,15 @@ def _thin(points, count, cell_mm):
         edge = 0.5 * (low + high)
         cell = np.floor((points - points.min(axis=0)) / edge).astype(np.int64)
         # One number a cell: fewer than 4096 cells along any axis.
-        _, kept = np.unique(cell @ np.array([1 << 24, 1 << 12, 1]), return_index=True)
-        if abs(len(kept) - count) < 0.02 * count:
+        _, indices = np.unique(cell @ np.array([1 << 24, 1 << 12, 1]), return_index=True)
+        if abs(len(indices) - count) < 0.02 * count:
             break
-        low, high = (edge, high) if len(kept) > count else (low, edge)
-    return kept
+        low, high = (edge, high) if len(indices) > count else (low, edge)
+    return indices
 
 
 def skinning_features(skin):
-    """Returns what `pose_points` multiplies, float32 [M, 4 * K], from a `Skin` with M points.
+    """Returns the factors of `pose_points`, float32 [M, 4 * K], from a `Skin` with M points.
 
     `features[m, (k, c)] = blend_weights[m, k] (points_mm[m], 1)[c]`: skinning is linear in them,
     so that it becomes one matrix product.

@@ -50,7 +50,7 @@ class Bone:
 
 
 def _spread(degrees):
-    """Unit vector in the plane of the palm, `degrees` from y to the thumb's side."""
+    """Returns a unit vector in the palm's plane, `degrees` from y to the thumb's side."""
     return (float(np.sin(np.radians(degrees))), float(np.cos(np.radians(degrees))), 0.0)
 
 

@@ -19,12 +19,12 @@ __all__ = [
 
 
 def nearest_depth(depth, pixel, valid, num_pixels, empty):
-    """Returns the smallest depth of each pixel, [B, num_pixels].
+    """Returns the smallest depth of each pixel, float32 [B, num_pixels], mm.
 
     Args:
         depth: float32 [B, M], depth of each point, mm.
         pixel: int32 [B, M], its pixel, row by row.
-        valid: bool [B, M], whether it has one.
+        valid: bool [B, M], False for a point without pixel.
         num_pixels: Pixels of an image.
         empty: Value of a pixel without points.
     """

@@ -1,6 +1,7 @@
 """Labeled synthetic crops, made on the fly in the graph (section 3.3)."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ from tfhand.synthesis import depth, sensor
 
 __all__ = [
     "NOISES",
-    "KnownPoses",
+    "ReferencePoses",
     "SyntheticConfig",
     "gaussian_depth",
     "noisy_depth",
@@ -27,7 +28,7 @@ NOISES = ("sensor", "gaussian", "none")
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig:
-    """How synthetic crops are drawn.
+    """Distribution of synthetic crops.
 
     Attributes:
         points: Points on the skin; 9,000 leave no holes at 64 px.
@@ -53,17 +54,17 @@ class SyntheticConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class KnownPoses:
-    """Poses and viewpoints of a recording, for example fitted ones, to draw synthetic hands near.
+class ReferencePoses:
+    """Poses and viewpoints, for example those fitted to a recording, to draw synthetic hands near.
 
-    Not in the paper. Synthetic hands come with exact labels and any shape; drawn near the fits of
-    a recording they show what its cameras see.
+    Not in the paper. Synthetic hands come with exact labels and any shape; near the fits of a
+    recording they show what its cameras see.
 
     Attributes:
         angles: float32 [n, 23], radians.
         camera_from_hand: float32 [n, V, 3, 3], rotation of the hand before each camera.
-        share: Share of the samples that are seen from the recording's viewpoints.
-        pose_share: Share of those whose fingers are posed as in the recording.
+        share: Share of the samples that are seen from these viewpoints.
+        pose_share: Share of those whose fingers have these angles.
         angle_stddev: Spread around the angles, rad.
         turn_stddev: Spread around the rotation, rad about each axis.
     """
@@ -122,7 +123,7 @@ def gaussian_depth(depth_mm, rng, spec):
         float32 [B, S, S], crop depth; background stays background.
     """
     jittered = sensor.edge_jitter(depth_mm, rng, 0.7)
-    noisy = sensor.gaussian_noise(jittered, rng, empty=spec.far_mm, sigma_mm=5.0)
+    noisy = jittered + 5.0 * rng.normal(tf.shape(jittered))
     return _inside_cube(noisy, crop.foreground_mask(jittered, spec.cube_mm), spec)
 
 
@@ -132,55 +133,67 @@ def _inside_cube(depth_mm, has_reading, spec):
     return tf.where(has_reading & inside, depth_mm, spec.far_mm)
 
 
+class _Hands(NamedTuple):
+    """Hands before a camera: angles, shape, camera from hand, crop's center and length of arm."""
+
+    angles: tf.Tensor
+    shape: tf.Tensor
+    rotation: tf.Tensor
+    middle_mm: tf.Tensor
+    arm_mm: tf.Tensor
+
+
 @tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
-def _skin_pixels(features, arm_y_mm, angles, shape, rotation, middle_mm, arm_mm, spec):
+def _skin_pixels(features, skin_y_mm, hands, spec):
     """Poses the skin and finds its pixels; fused, since nearly all of it is element-wise.
 
     The skin comes in as tensors: XLA would spend long on folding such constants. What is drawn
     comes in too: every random draw adds half a second to the compilation.
     """
-    points = surface.pose_points(features, angles, shape, rotation)
-    pixel, depth_mm, inside = depth.orthographic_pixels(points - middle_mm[..., None], spec)
-    return pixel, depth_mm, inside & (arm_y_mm > -arm_mm[:, None])
+    points = surface.pose_points(features, hands.angles, hands.shape, hands.rotation)
+    points -= hands.middle_mm[..., None]
+    pixel, depth_mm, inside = depth.orthographic_pixels(points, spec)
+    return pixel, depth_mm, inside & (skin_y_mm > -hands.arm_mm[:, None])
 
 
-def _sample_pose(rng, batch, known):
-    """StatelessRng joint angles [B, 23] and rotations camera from hand [B, 3, 3]."""
+def _sample_pose(rng, batch, reference):
+    """Draws joint angles [B, 23] and rotations camera from hand [B, 3, 3]."""
     angles = pose_sampling.sample_angles(rng, batch)
     rotation = pose_sampling.sample_rotation(rng, batch)
-    if known is None:
+    if reference is None:
         return angles, rotation
-    frame = rng.uniform([batch], maxval=len(known.angles), dtype=tf.int32)
-    view = rng.uniform([batch], maxval=known.camera_from_hand.shape[1], dtype=tf.int32)
+    frame = rng.uniform([batch], maxval=len(reference.angles), dtype=tf.int32)
+    view = rng.uniform([batch], maxval=reference.camera_from_hand.shape[1], dtype=tf.int32)
     low, high = template.ANGLE_RANGES_RAD.T
-    near = tf.gather(tf.constant(known.angles), frame)
-    near = tf.clip_by_value(near + known.angle_stddev * rng.normal(tf.shape(near)), low, high)
-    # No fit knows the wrist's angles, which move only the forearm.
+    near = tf.gather(tf.constant(reference.angles), frame)
+    near = tf.clip_by_value(near + reference.angle_stddev * rng.normal(tf.shape(near)), low, high)
+    # No fit tells the wrist's angles, which move only the forearm.
     near = tf.where(_IS_WRIST, angles, near)
-    seen = tf.gather_nd(tf.constant(known.camera_from_hand), tf.stack([frame, view], axis=1))
-    turn = rigid.rotation_from_axis_angle(known.turn_stddev * rng.normal([batch, 3]))
-    is_seen = rng.uniform([batch]) < known.share
-    is_posed = is_seen & (rng.uniform([batch]) < known.pose_share)
-    angles = tf.where(is_posed[:, None], near, angles)
-    return angles, tf.where(is_seen[:, None, None], turn @ seen, rotation)
+    viewpoint = tf.stack([frame, view], axis=1)
+    viewpoint = tf.gather_nd(tf.constant(reference.camera_from_hand), viewpoint)
+    turn = rigid.rotation_from_axis_angle(reference.turn_stddev * rng.normal([batch, 3]))
+    has_viewpoint = rng.uniform([batch]) < reference.share
+    has_pose = has_viewpoint & (rng.uniform([batch]) < reference.pose_share)
+    angles = tf.where(has_pose[:, None], near, angles)
+    return angles, tf.where(has_viewpoint[:, None, None], turn @ viewpoint, rotation)
 
 
-def sample_batch(rng, batch, spec, config=SyntheticConfig(), known=None):
-    """StatelessRng labeled synthetic crops.
+def sample_batch(rng, batch, spec, config=SyntheticConfig(), reference=None):
+    """Draws labeled synthetic crops.
 
     Args:
         rng: `tf.random.Generator`.
         batch: Number of samples B, int.
         spec: `crop.CropSpec`.
         config: `SyntheticConfig`.
-        known: Optional `KnownPoses` to draw near.
+        reference: Optional `ReferencePoses` to draw near.
 
     Returns:
         Dict of `depth_mm` float32 [B, S, S] (crop depth) and `spheres_mm` float32 [B, 41, 3]
         (crop frame).
     """
     size = spec.image_size
-    angles, rotation = _sample_pose(rng, batch, known)
+    angles, rotation = _sample_pose(rng, batch, reference)
     shape = pose_sampling.sample_shape(rng, batch, config.shape_scale)
     centers, _ = spheres.pose_spheres(angles, shape)
     # camera[b,n] = rotation[b] hand[b,n]
@@ -190,15 +203,10 @@ def sample_batch(rng, batch, spec, config=SyntheticConfig(), known=None):
     # Most recordings show the arm to the border of the crop, some a sleeve or a dark cuff.
     arm_mm = tf.where(rng.uniform([batch]) < 0.7, 1e3, rng.uniform([batch], 0.0, ARM_MM))
     skin = surface.sample_skin(config.points, arm_mm=ARM_MM)
+    features, skin_y_mm = surface.skinning_features(skin), skin.points_mm[:, 1]
+    hands = _Hands(angles, shape, rotation, middle, arm_mm)
     pixel, depth_mm, inside = _skin_pixels(
-        tf.constant(surface.skinning_features(skin)),
-        tf.constant(skin.points_mm[:, 1]),
-        angles,
-        shape,
-        rotation,
-        middle,
-        arm_mm,
-        spec,
+        tf.constant(features), tf.constant(skin_y_mm), hands, spec
     )
     centers -= middle[:, None]
     crops = depth.nearest_depth(depth_mm, pixel, inside, size * size, spec.far_mm)

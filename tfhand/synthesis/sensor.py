@@ -1,7 +1,7 @@
-"""What a structured-light depth sensor does to a depth map, one fault a function.
+"""Faults of a structured-light depth sensor, one a function.
 
-All functions take and return depth [B, H, W] in mm along the camera's axis, with `empty` where
-there is no reading, and draw from a `tf.random.Generator`. They work at the resolution of the
+All functions take and return depth, float32 [B, H, W], in mm along the camera's axis, 0 where there
+is no reading, and draw from a `tf.random.Generator`, `rng`. They work at the resolution of the
 sensor and, for training, at that of the crop. Not in the paper, whose noise is unspecified
 ("random noise", section 4.1); sizes follow Khoshelham and Elberink, "Accuracy and resolution of
 Kinect depth data" (Sensors, 2012): disparity in steps of 1/8 px, focal length times baseline
@@ -15,33 +15,33 @@ __all__ = [
     "add_background",
     "disparity_noise",
     "edge_jitter",
-    "gaussian_noise",
     "grazing_dropout",
     "missing_blobs",
     "shadow_holes",
 ]
 
-FOCAL_BASELINE_PX_MM = 588.0 * 75.0
+_FOCAL_BASELINE_PX_MM = 588.0 * 75.0
+# A pixel is dark that lies so far within a shadow.
+_SHADOW_MARGIN_PX = 0.75
 
 
-def disparity_noise(depth_mm, rng, empty=0.0, step_px=0.125, noise_px=0.06):
+def disparity_noise(depth_mm, rng, step_px=0.125, noise_px=0.06):
     """Adds disparity noise and rounds to the sensor's disparity steps.
 
     Args:
         depth_mm: float32 [B, H, W], distance from the camera.
         rng: `tf.random.Generator`.
-        empty: Value of pixels without a reading.
-        step_px: Disparity step.
-        noise_px: Standard deviation before rounding, float or [B, 1, 1].
+        step_px: Disparity step, px.
+        noise_px: Standard deviation before rounding, px, float or [B, 1, 1].
 
     Returns:
         float32 [B, H, W]; at 800 mm a step is 1.8 mm, growing with the square of the distance.
     """
-    has_reading = depth_mm != empty
-    disparity = FOCAL_BASELINE_PX_MM / tf.where(has_reading, tf.maximum(depth_mm, 1.0), 1e3)
+    has_reading = depth_mm != 0.0
+    disparity = _FOCAL_BASELINE_PX_MM / tf.where(has_reading, tf.maximum(depth_mm, 1.0), 1e3)
     disparity += noise_px * rng.normal(tf.shape(depth_mm))
     disparity = tf.maximum(tf.round(disparity / step_px), 1.0) * step_px
-    return tf.where(has_reading, FOCAL_BASELINE_PX_MM / disparity, empty)
+    return tf.where(has_reading, _FOCAL_BASELINE_PX_MM / disparity, 0.0)
 
 
 def edge_jitter(depth_mm, rng, sigma_px=0.7):
@@ -50,7 +50,7 @@ def edge_jitter(depth_mm, rng, sigma_px=0.7):
     Args:
         depth_mm: float32 [B, H, W].
         rng: `tf.random.Generator`.
-        sigma_px: Standard deviation of the displacement, float or [B, 1, 1].
+        sigma_px: Standard deviation of the displacement, px, float or [B, 1, 1].
 
     Returns:
         float32 [B, H, W].
@@ -69,25 +69,8 @@ def edge_jitter(depth_mm, rng, sigma_px=0.7):
     return tf.reshape(tf.gather(flat, index, batch_dims=1), shape)
 
 
-def gaussian_noise(depth_mm, rng, empty=0.0, sigma_mm=5.0):
-    """Adds independent noise to every reading.
-
-    No sensor of structured light has it; the public code of the paper's first author does.
-
-    Args:
-        depth_mm: float32 [B, H, W].
-        rng: `tf.random.Generator`.
-        empty: Value of pixels without a reading.
-        sigma_mm: Standard deviation, float or [B, 1, 1].
-
-    Returns:
-        float32 [B, H, W].
-    """
-    return tf.where(depth_mm != empty, depth_mm + sigma_mm * rng.normal(tf.shape(depth_mm)), empty)
-
-
 def _running_max(x):
-    """Maximum of each row up to each pixel, [..., W]."""
+    """Returns the maximum of each row up to each pixel, [..., W]."""
     width, shift = x.shape[-1] or tf.shape(x)[-1], 1
     # Reach doubles each time; rows of unknown length may have up to 2,048 px.
     for _ in range(((x.shape[-1] or 2048) - 1).bit_length()):
@@ -97,7 +80,7 @@ def _running_max(x):
     return x
 
 
-def shadow_holes(depth_mm, empty=0.0, focal_baseline=FOCAL_BASELINE_PX_MM, margin_px=0.75):
+def shadow_holes(depth_mm):
     """Removes readings that the projector, beside the camera, does not light.
 
     A pixel at column u with disparity s is lit by the projector's column u + s. Reading along a
@@ -105,28 +88,24 @@ def shadow_holes(depth_mm, empty=0.0, focal_baseline=FOCAL_BASELINE_PX_MM, margi
 
     Args:
         depth_mm: float32 [B, H, W], distance from the camera, at the sensor's resolution.
-        empty: Value of pixels without a reading.
-        focal_baseline: Focal length in px times baseline in mm.
-        margin_px: How far into the shadow a pixel has to lie.
 
     Returns:
         float32 [B, H, W].
     """
-    has_reading = depth_mm != empty
-    disparity = focal_baseline / tf.where(has_reading, tf.maximum(depth_mm, 1.0), 1e9)
+    has_reading = depth_mm != 0.0
+    disparity = _FOCAL_BASELINE_PX_MM / tf.where(has_reading, tf.maximum(depth_mm, 1.0), 1e9)
     column = tf.range(tf.shape(depth_mm)[2], dtype=tf.float32) + disparity
     column = tf.where(has_reading, column, column.dtype.min)
-    shadowed = _running_max(column) > column + margin_px
-    return tf.where(has_reading & ~shadowed, depth_mm, empty)
+    shadowed = _running_max(column) > column + _SHADOW_MARGIN_PX
+    return tf.where(has_reading & ~shadowed, depth_mm, 0.0)
 
 
-def missing_blobs(depth_mm, rng, empty=0.0, share=0.03, cells=10):
+def missing_blobs(depth_mm, rng, share=0.03, cells=10):
     """Removes connected patches, as dark or shiny skin does.
 
     Args:
         depth_mm: float32 [B, H, W].
         rng: `tf.random.Generator`.
-        empty: Value of pixels without a reading.
         share: Share of the image that is removed, float or [B, 1, 1].
         cells: Number of independent patches across the image.
 
@@ -139,31 +118,30 @@ def missing_blobs(depth_mm, rng, empty=0.0, share=0.03, cells=10):
     # smooth[b,v,u] = rows[v,i] coarse[b,i,j] columns[u,j], of unit variance at every pixel.
     smooth = rows @ coarse @ tf.transpose(columns)
     threshold = -tf.sqrt(2.0) * tf.math.erfinv(2.0 * tf.cast(share, tf.float32) - 1.0)
-    return tf.where(smooth > threshold, empty, depth_mm)
+    return tf.where(smooth > threshold, 0.0, depth_mm)
 
 
 def _interpolation(size, cells):
-    """Gaussian interpolation from `cells` values to `size`, rows of unit length, [size, cells]."""
+    """Returns weights that interpolate `cells` values at `size` places, rows of unit length."""
     position = (np.arange(size) + 0.5) * cells / size
     weights = np.exp(-0.5 * ((position[:, None] - np.arange(cells) - 0.5) / 0.6) ** 2)
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
     return tf.constant(weights, tf.float32)
 
 
-def grazing_dropout(depth_mm, rng, empty=0.0, pixel_mm=1.4, steep=4.0):
+def grazing_dropout(depth_mm, rng, pixel_mm=1.4, steep=4.0):
     """Removes readings on surfaces seen at a grazing angle, more the steeper.
 
     Args:
         depth_mm: float32 [B, H, W].
         rng: `tf.random.Generator`.
-        empty: Value of pixels without a reading.
         pixel_mm: Size of a pixel on the surface, mm.
         steep: Slope (depth per side step) at which half of the readings are lost.
 
     Returns:
         float32 [B, H, W].
     """
-    has_reading = depth_mm != empty
+    has_reading = depth_mm != 0.0
 
     def slope(axis):
         step = depth_mm - tf.roll(depth_mm, 1, axis)
@@ -173,23 +151,22 @@ def grazing_dropout(depth_mm, rng, empty=0.0, pixel_mm=1.4, steep=4.0):
 
     steepness = tf.sqrt(slope(1) ** 2 + slope(2) ** 2)
     lost = rng.uniform(tf.shape(depth_mm)) < 0.5 * tf.minimum(steepness / steep, 2.0) ** 3
-    return tf.where(has_reading & ~lost, depth_mm, empty)
+    return tf.where(has_reading & ~lost, depth_mm, 0.0)
 
 
-def add_background(depth_mm, background_mm, empty=0.0):
+def add_background(depth_mm, background_mm):
     """Puts a scene behind the hand: the nearer of two depth maps, pixel by pixel.
 
     Args:
-        depth_mm: float32 [B, H, W], `empty` where there is no surface.
+        depth_mm: float32 [B, H, W], 0 where there is no surface.
         background_mm: float32 [B, H, W], likewise.
-        empty: Value of pixels without a reading.
 
     Returns:
         float32 [B, H, W].
     """
     far = tf.float32.max
     nearer = tf.minimum(
-        tf.where(depth_mm == empty, far, depth_mm),
-        tf.where(background_mm == empty, far, background_mm),
+        tf.where(depth_mm == 0.0, far, depth_mm),
+        tf.where(background_mm == 0.0, far, background_mm),
     )
-    return tf.where(nearer < far, nearer, empty)
+    return tf.where(nearer < far, nearer, 0.0)
