@@ -80,19 +80,27 @@ def rng() -> np.random.Generator:
 def read_curves():
     """Returns a function from a folder of event files to {tag: [(step, value), ...]} by step.
 
-    A point that was written twice is there twice. Pictures come as tuples of bytes.
+    A point that a restarted training wrote again must be the same as before. Pictures come as
+    tuples of bytes; a record that was cut off ends its file.
     """
 
     def read(folder):
         curves = {}
         for path in sorted(folder.rglob("events.out.tfevents.*")):
-            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            for record in records_of(path):
                 event = tf.compat.v1.Event.FromString(record)
                 for value in event.summary.value:
                     content = tf.make_ndarray(value.tensor)
                     content = content.item() if content.shape == () else tuple(content.tolist())
-                    curves.setdefault(value.tag, []).append((event.step, content))
-        return {tag: sorted(points) for tag, points in curves.items()}
+                    points = curves.setdefault(value.tag, {})
+                    assert points.setdefault(event.step, content) == content
+        return {tag: sorted(points.items()) for tag, points in curves.items()}
+
+    def records_of(path):
+        try:
+            yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        except tf.errors.DataLossError:
+            return
 
     return read
 

@@ -10,7 +10,7 @@ from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network
 from tfhand.rendering import spheres as sphere_rendering
-from tfhand.training import loop
+from tfhand.training import trainer
 
 SAMPLES, VIEWS = 4, 3
 
@@ -85,14 +85,13 @@ def make_network():
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """The graphs of the steps that `loop.fit` compiles from now on, a list that grows."""
-    found = []
-    original = loop.workers.compiled
+    """The graphs of the steps that are traced from now on, a list that grows."""
+    graphs = []
+    original = trainer.Trainer.train_step
 
-    def compiled(model):
-        take_step = original(model)
-        found.append(take_step.graph)
-        return take_step
+    def train_step(self, batch):
+        graphs.append(tf.compat.v1.get_default_graph())
+        return original(self, batch)
 
-    monkeypatch.setattr(loop.workers, "compiled", compiled)
-    return found
+    monkeypatch.setattr(trainer.Trainer, "train_step", train_step)
+    return graphs

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tfhand.data import augmentation
 from tfhand.losses import terms
 from tfhand.models import pose_network
-from tfhand.training import objectives, trainer, workers
+from tfhand.training import objectives, trainer
+from tfhand.training import replicas as replicas_module
 
 # The two halves of a batch are summed in another order: float32 round-off of gradients of order
 # one, times a learning rate of 0.05, over three steps.
@@ -36,8 +37,7 @@ def make_trainer(network, spec, *, synthetic=True, recorded=True, objective=None
 
 def compiled(model, optimizer, eager=False):
     model.compile(optimizer=optimizer, run_eagerly=eager)
-    model.optimizer.build(model.network.trainable_variables)
-    model.track(model.metric_names())
+    model.optimizer.build(model.trained.trainable_variables)
     return model
 
 
@@ -51,6 +51,7 @@ def fit(model, batches, epochs=1, steps=1):
 def batches(batch):
     """One global batch of both kinds, again and again."""
     both = {
+        "step": tf.zeros([len(batch["depth_mm"])], tf.int64),
         "synthetic": {"depth_mm": batch["depth_mm"][:, 0], "spheres_mm": batch["target_mm"][:, 0]},
         "recorded": batch,
     }
@@ -66,9 +67,9 @@ def train(strategy, make_network, spec, batches, steps, rate, recorded=True):
         model = make_trainer(make_network(), spec, recorded=recorded, objective=objective)
         compiled(model, keras.optimizers.SGD(rate))
     assert model.distribute_strategy is strategy
-    before = [w.copy() for w in model.network.get_weights()]
+    before = [w.copy() for w in model.trained.get_weights()]
     logs = fit(model, batches, steps=steps)
-    return before, model.network.get_weights(), logs
+    return before, model.trained.get_weights(), logs
 
 
 def test_two_devices_train_as_one(replicas, make_network, spec, batches):
@@ -113,7 +114,6 @@ def test_overfits_one_batch_and_logs_every_term(make_network, spec, batches):
         "bone_length",
         "silhouette",
     }
-    assert set(model.metric_names()) == expected
     assert {m.name for m in model.metrics} == expected
     logs = fit(model, batches, epochs=6, steps=15)
     assert set(logs) == expected
@@ -138,14 +138,14 @@ def test_either_objective_alone(make_network, spec, batches, kind):
         objective=make_objective(spec, augmentation.AugmentationConfig()),
     )
     compiled(model, keras.optimizers.SGD(0.01), eager=True)
-    logs = fit(model, batches.map(lambda both: {kind: both[kind]}))
+    logs = fit(model, batches.map(lambda both: {"step": both["step"], kind: both[kind]}))
     assert ("synthetic_error_mm" in logs) == (kind == "synthetic")
     assert ("model_to_data" in logs) == (kind == "recorded")
     assert np.isfinite(logs["loss"][0])
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_bad_sample_changes_nothing_and_is_named(replicas, spec, batch, count):
+def test_a_bad_sample_changes_nothing_and_its_term_is_counted(replicas, spec, batch, count):
     weights = terms.LossWeights(*[0.0] * 4, 0.1, 0.0, 0.0)
     config = pose_network.PoseNetworkConfig(32, 8, features=8, growth=4, depth=1)
     config = dataclasses.replace(config, normalization="batch")
@@ -155,42 +155,34 @@ def test_a_bad_sample_changes_nothing_and_is_named(replicas, spec, batch, count)
             network, spec, synthetic=False, objective=make_objective(spec, weights=weights)
         )
         compiled(model, keras.optimizers.AdamW(1e-2))
-    take_step = workers.compiled(model)
     target = batch["target_mm"].numpy()
     target[3, 1] = np.inf
+    targets = tf.stack([batch["target_mm"], target, batch["target_mm"]])
 
-    def step(number, target_mm):
-        """One step on the batch, dealt to the devices; returns its findings."""
-        whole = {**batch, "target_mm": tf.constant(target_mm)}
+    def make(step, shard):
+        index, of = shard
+        whole = {**batch, "target_mm": targets[step]}
+        return {
+            "recorded": {k: tf.reshape(v, [of, -1, *v.shape[1:]])[index] for k, v in whole.items()}
+        }
 
-        def make(step, part):
-            index, of = part
-            rows = {k: tf.reshape(v, [of, -1, *v.shape[1:]])[index] for k, v in whole.items()}
-            return {"recorded": rows}
-
-        dealt = workers.deal(model.distribute_strategy, make, number, number + 1, 1)
-        return take_step(next(iter(dealt)), number, tf.constant(0.0))
+    def step(number):
+        """Makes one step on the batch, spread over the devices."""
+        fit(model, replicas_module.distribute_batches(model.distribute_strategy, make, number))
 
     def state():
-        return [v.numpy() for v in (*model.network.weights, *model.optimizer.variables)]
+        return [v.numpy() for v in (*model.trained.weights, *model.optimizer.variables)]
 
-    assert all(f.is_good for f in step(0, batch["target_mm"]))
-    before, loss = state(), float(model.metrics[0].result())
-    findings = step(1, target)
-    assert not any(f.is_good for f in findings)
+    step(0)
+    before = state()
+    step(1)
     for a, b in zip(before, state(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert float(model.metrics[0].result()) == loss
-    # What it met is kept, whatever follows.
-    met = [weight.numpy() for weight in model.network.weights]
-    # The replica that holds the sample names it, by its place in the whole batch.
-    assert model.term_names() == ["bone_length", "target", "recorded_loss"]
-    assert [int(f.row) for f in findings] == [-1, 3][-count:]
-    assert model.term_names()[int(findings[-1].term)] == "target"
-    assert all(f.is_good for f in step(2, batch["target_mm"]))
+    assert model.counter.read() == (1, 1, {"loss": 1, "bone_length": 0, "target": 1})
+    assert all(float(mean.count) == 0.0 for mean in model.metrics)
+    step(2)
     assert (before[0] != state()[0]).any()
-    for a, b in zip(model.kept.numpy(), met, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert model.counter.read()[:2] == (1, 1)
 
 
 def test_no_objective_is_an_error(make_network):

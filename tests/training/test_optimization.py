@@ -1,0 +1,286 @@
+"""A training that is cut off goes on to the same weights and curves; bad numbers are survived."""
+
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import bad_luck
+from tfhand.data import stateless_rng
+from tfhand.models import pose_prior
+from tfhand.runs import preemption
+from tfhand.training import callbacks, optimization, options, prior_trainer
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEPS = 10
+RUN_OPTIONS = options.RunOptions(checkpoint_steps=3, max_skipped_in_row=2, max_skipped=4)
+
+
+def make_model():
+    keras.utils.set_random_seed(3)
+    palm = np.random.default_rng(3).uniform(-40.0, 40.0, (11, 3))
+    config = pose_prior.PosePriorConfig(palm, latent_size=2, hidden_size=8)
+    model = prior_trainer.PriorTrainer(pose_prior.PosePrior(config), seed=4)
+    model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
+    model.optimizer.build(model.trained.trainable_variables)
+    return model
+
+
+def make_batch(step, shard=(0, 1)):
+    rng = stateless_rng.for_step(5, "hands", step, shard)
+    return {"spheres_mm": 40.0 * rng.normal([6, 41, 3])}
+
+
+def fit(model, folder, make=make_batch, writers=()):
+    run = optimization.Run(folder, "toy", RUN_OPTIONS)
+    optimization.fit(model, make, STEPS, run, writers)
+
+
+def train(folder, make=make_batch):
+    """Trains, or goes on; returns all that a step changes."""
+    model = make_model()
+    fit(model, folder, make)
+    return [v.numpy() for v in (*model.weights, *model.optimizer.variables)]
+
+
+def assert_equal(state, expected):
+    for a, b in zip(state, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, read_curves):
+    """The state and the curves of a training without interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    return train(folder), read_curves(folder)
+
+
+def test_curves_have_a_point_at_the_end_of_every_epoch(whole):
+    _, curves = whole
+    assert set(curves) == {"loss", "gradient_norm", "negative_elbo", "learning_rate"}
+    assert [step for step, _ in curves["negative_elbo"]] == [3, 6, 9, 10]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 9])
+def test_goes_on_to_the_same_weights_and_curves(whole, tmp_path, read_curves, monkeypatch, step):
+    class KilledAt(callbacks.LastStep):
+        def on_train_batch_end(self, batch, logs=None):
+            if self._remaining == STEPS - step + 1:
+                raise Killed
+            super().on_train_batch_end(batch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks, "LastStep", KilledAt)
+        with pytest.raises(Killed):
+            train(tmp_path)
+    assert_equal(train(tmp_path), whole[0])
+    assert read_curves(tmp_path) == whole[1]
+
+
+# Runs this module's training in a process of its own, which sends itself a signal: after a step,
+# or after a point of the curves is written and before its checkpoint is.
+KILL = """
+    import importlib.util, os, pathlib, signal, sys
+    from tfhand.runs import preemption
+    preemption.exit_on_sigterm()
+    from tfhand.runs import checkpoints
+    from tfhand.training import callbacks
+    path, folder, place, step, number = sys.argv[1:]
+    spec = importlib.util.spec_from_file_location("toy", path)
+    toy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(toy)
+
+    class AfterStep(callbacks.LastStep):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if place == "step" and toy.STEPS - self._remaining == int(step):
+                os.kill(os.getpid(), int(number))
+                signal.pause()
+
+    class BeforeSaving(checkpoints.Checkpoints):
+        def save(self, number_of_step):
+            if place == "save" and number_of_step == int(step):
+                os.kill(os.getpid(), int(number))
+            super().save(number_of_step)
+
+    callbacks.LastStep, checkpoints.Checkpoints = AfterStep, BeforeSaving
+    toy.train(pathlib.Path(folder))
+"""
+
+
+def run_process(*arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", textwrap.dedent(KILL), __file__, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_killed_again_and_again(whole, tmp_path, read_curves):
+    sigkill = int(signal.SIGKILL)
+    assert run_process(tmp_path, "step", 2, sigkill).returncode == -sigkill
+    assert run_process(tmp_path, "save", 6, sigkill).returncode == -sigkill
+    result = run_process(tmp_path, "step", 8, int(signal.SIGTERM))
+    assert result.returncode == preemption.EXIT_PREEMPTED == 75, result.stderr[-3000:]
+    assert "Stopped by SIGTERM; the same command goes on" in result.stdout
+    # The point of step 6 was written before the second kill, and again after it.
+    result = run_process(tmp_path, "never", 0, 0)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "from step 6" in result.stdout
+    assert read_curves(tmp_path) == whole[1]
+    assert_equal(train(tmp_path), whole[0])
+
+
+def test_a_record_of_the_curves_that_was_cut_off(whole, tmp_path, read_curves):
+    train(tmp_path)
+    (events,) = tmp_path.rglob("events.out.tfevents.*")
+    events.write_bytes(events.read_bytes()[:-5])
+    for path in tmp_path.rglob("ckpt-10.*"):
+        path.unlink()
+    assert_equal(train(tmp_path), whole[0])
+    assert read_curves(tmp_path) == whole[1]
+
+
+def test_the_step_is_traced_once_and_calls_no_python(tmp_path, graphs):
+    train(tmp_path)
+    (graph,) = graphs
+    operations = {op.type for op in graph.get_operations()}
+    for function in graph.as_graph_def().library.function:
+        operations |= {node.op for node in function.node_def}
+    assert not {name for name in operations if "PyFunc" in name}
+
+
+def bad_at(*steps):
+    def make(step, shard):
+        is_bad = tf.reduce_any(tf.equal(step, tf.constant(steps, tf.int64)))
+        batch = make_batch(step)["spheres_mm"]
+        wrong = tf.where(tf.range(6)[:, None, None] == 4, np.nan, batch)
+        return {"spheres_mm": tf.where(is_bad, wrong, batch)}
+
+    return make
+
+
+def test_a_step_that_went_wrong_changes_nothing(tmp_path, caplog, read_curves):
+    with caplog.at_level(logging.WARNING, "absl"):
+        state = train(tmp_path / "some", bad_at(2, 3, 7))
+    messages = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
+    # Read at the end of every epoch.
+    cause = "with loss, negative_elbo not finite."
+    assert messages == [f"toy: skipped 1 steps, {cause}"] * 3
+    assert all(np.isfinite(value).all() for value in state)
+    # The optimizer counts the steps that it made.
+    assert STEPS - 3 in [int(v) for v in state if v.dtype == np.int64 and v.shape == ()] + [
+        int(v) for v in state if v.dtype == np.int32 and v.shape == ()
+    ]
+    curve = read_curves(tmp_path / "some")["negative_elbo"]
+    assert np.isfinite([value for _, value in curve]).all()
+
+
+def test_too_many_in_a_row_stop(tmp_path):
+    with pytest.raises(ValueError, match=r"toy went wrong.*at most 2 .*3 and 3.*negative_elbo"):
+        train(tmp_path, bad_at(5, 6, 7))
+    # Good data from the checkpoint of step 6 on; it counts the one step that was skipped by then.
+    state = train(tmp_path)
+    assert all(np.isfinite(value).all() for value in state)
+
+
+def test_too_many_in_all_stop_also_after_an_interruption(tmp_path, monkeypatch):
+    make = bad_at(0, 1, 3, 4, 6)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optimization.checkpoints.Checkpoints, "save", save_and_raise_at(6))
+        with pytest.raises(Killed):
+            train(tmp_path, make)
+    with pytest.raises(ValueError, match=r"4 in all, found 2 and 5"):
+        train(tmp_path, make)
+
+
+def save_and_raise_at(step):
+    original = optimization.checkpoints.Checkpoints.save
+
+    def save(self, number):
+        original(self, number)
+        if number == step:
+            raise Killed
+
+    return save
+
+
+def test_ends_with_averaged_weights(tmp_path):
+    weights = []
+
+    def averaged():
+        model = make_model()
+        optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.8)
+        model.compile(optimizer=optimizer, jit_compile=False)
+        model.optimizer.build(model.trained.trainable_variables)
+        return model
+
+    class Recording(callbacks.LastStep):
+        def on_train_batch_end(self, batch, logs=None):
+            weights.append([v.numpy() for v in self.model.trained.trainable_variables])
+            super().on_train_batch_end(batch, logs)
+
+    model = averaged()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "LastStep", Recording)
+        fit(model, tmp_path)
+    # Averages begin with the first step.
+    average, *later = weights
+    for values in later:
+        average = [0.8 * a + 0.2 * w for a, w in zip(average, values, strict=True)]
+    for variable, expected in zip(model.trained.trainable_variables, average, strict=True):
+        # float32 sums in another order.
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-6)
+    # What is taken up from the last checkpoint ends in the same place.
+    again = averaged()
+    fit(again, tmp_path)
+    assert_equal(again.trained.get_weights(), model.trained.get_weights())
+
+
+def test_a_training_that_skipped_goes_on_to_the_same_weights(tmp_path, read_curves, monkeypatch):
+    make = bad_at(1, 4)
+    expected = train(tmp_path / "whole", make)
+    with monkeypatch.context() as patch:
+        patch.setattr(optimization.checkpoints.Checkpoints, "save", save_and_raise_at(6))
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", make)
+    assert_equal(train(tmp_path / "killed", make), expected)
+    assert read_curves(tmp_path / "killed") == read_curves(tmp_path / "whole")
+
+
+def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(
+    tmp_path, monkeypatch
+):
+    """A draw that goes wrong comes once: the step after a skipped one has draws of its own."""
+    original = pose_prior.PosePrior.denoising_loss
+    luck = [float(stateless_rng.for_step(4, "latents", k).uniform([1])[0]) for k in range(STEPS)]
+    worst = sorted(luck)[2]
+
+    def denoising_loss(self, spheres_mm, rng):
+        is_bad = rng.uniform([1]) <= worst
+        return tf.where(is_bad, np.nan, original(self, spheres_mm, rng))
+
+    monkeypatch.setattr(pose_prior.PosePrior, "denoising_loss", denoising_loss)
+    model = make_model()
+    fit(model, tmp_path)
+    _, total, _ = model.counter.read()
+    assert total == 3
+
+
+def test_a_full_disk_is_one_error_and_no_end(tmp_path, whole, read_curves):
+    with pytest.raises(OSError, match="File too large") as refused, bad_luck.full_disk():
+        train(tmp_path)
+    assert str(tmp_path) in refused.value.filename
+    assert_equal(train(tmp_path), whole[0])
+    assert read_curves(tmp_path) == whole[1]
