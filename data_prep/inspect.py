@@ -1,4 +1,4 @@
-"""Shows what is in a folder of records: a table, and a contact sheet of its crops.
+"""Shows the content of a folder of records: a table, and a contact sheet of its crops.
 
 python -m data_prep.inspect --data_dir=OUT --split=train --sheet=sheet.png --output=info.json
 """
@@ -41,14 +41,14 @@ def measure(samples: list[dict], cube_mm: float) -> dict[str, float]:
     """Measures samples.
 
     Args:
-        samples: Numpy samples as `records.load_dataset` gives them, at least one.
+        samples: NumPy samples as `records.load_dataset` gives them, at least one.
         cube_mm: Side of the crop cube.
 
     Returns:
         `samples` (how many), `foreground_fraction` (mean and, as `smallest_...`, of the emptiest
         view), `center_distance_mm` (mean, from the camera), `nearest_mm` and `farthest_mm` surface
-        relative to the center, and `joints_inside`: share of known joints inside the cube, None
-        where no joint is known.
+        relative to the center, and `joints_inside`: share of labelled joints inside the cube, None
+        where no joint is labelled.
     """
     stacked = {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
     surface = stacked["depth_mm"][np.asarray(crop.foreground_mask(stacked["depth_mm"], cube_mm))]
@@ -69,10 +69,10 @@ def measure(samples: list[dict], cube_mm: float) -> dict[str, float]:
 
 
 def draw_contact_sheet(samples: list[dict], cube_mm: float, columns: int = 4) -> Figure:
-    """StatelessRng samples in a grid, the views of each side by side, known joints as dots.
+    """Draws samples in a grid, the views of each side by side, labelled joints as dots.
 
     Args:
-        samples: Numpy samples as `records.load_dataset` gives them, at least one.
+        samples: NumPy samples as `records.load_dataset` gives them, at least one.
         cube_mm: Side of the crop cube.
         columns: Samples a row.
 
@@ -101,8 +101,8 @@ def _draw_view(axes, sample, view, cube_mm):
     depth_mm = sample["depth_mm"][view]
     surface = np.ma.masked_where(~np.asarray(crop.foreground_mask(depth_mm, cube_mm)), depth_mm)
     axes.imshow(surface, cmap="viridis_r")
-    known = sample["joint_mask"][view] > 0
-    relative_mm = (sample["joints_mm"][view] - sample["center_mm"][view])[known]
+    is_labelled = sample["joint_mask"][view] > 0
+    relative_mm = (sample["joints_mm"][view] - sample["center_mm"][view])[is_labelled]
     # Pixel i covers [i, i + 1); imshow puts its middle at i.
     pixels = (relative_mm[:, :2] / cube_mm + 0.5) * depth_mm.shape[0] - 0.5
     axes.scatter(pixels[:, 0], pixels[:, 1], s=1.5, c="red", linewidths=0)
@@ -111,27 +111,16 @@ def _draw_view(axes, sample, view, cube_mm):
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
-    flags.DEFINE_string(
-        "data_dir", None, "Folder of records.", required=True, flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "split", None, "Split to measure and draw; all, and the first.", flag_values=flag_values
-    )
-    flags.DEFINE_string("output", None, "JSON file for all of it.", flag_values=flag_values)
-    flags.DEFINE_string("sheet", None, "PNG file for the contact sheet.", flag_values=flag_values)
+    define = {"flag_values": flag_values}
+    flags.DEFINE_string("data_dir", None, "Folder of records.", required=True, **define)
+    flags.DEFINE_string("split", None, "Split to measure and draw; all, and the first.", **define)
+    flags.DEFINE_string("output", None, "JSON file for all of it.", **define)
+    flags.DEFINE_string("sheet", None, "PNG file for the contact sheet.", **define)
     flags.DEFINE_integer(
-        "max_measured",
-        1000,
-        "Samples measured a split, evenly spaced.",
-        lower_bound=1,
-        flag_values=flag_values,
+        "max_measured", 1000, "Samples measured a split, evenly spaced.", 1, **define
     )
-    flags.DEFINE_integer(
-        "max_drawn", 24, "Samples on the contact sheet.", lower_bound=1, flag_values=flag_values
-    )
-    flags.DEFINE_boolean(
-        "verify", False, "Compare the checksums of all shards.", flag_values=flag_values
-    )
+    flags.DEFINE_integer("max_drawn", 24, "Samples on the contact sheet.", 1, **define)
+    flags.DEFINE_boolean("verify", False, "Compare the checksums of all shards.", **define)
 
 
 def main(options: flags.FlagValues) -> None:

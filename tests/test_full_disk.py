@@ -60,9 +60,8 @@ def make_sample(frame):
 
 
 def write_shards(path):
-    with records.ShardWriter(
-        path, "train", num_shards=2, source="t", spec=SPEC, num_views=1, overwrite=True
-    ) as writer:
+    plan = records.SplitPlan(path, "train", 2, "t", SPEC, num_views=1, overwrite=True)
+    with records.ShardWriter(plan) as writer:
         for frame in range(20):
             writer.write(make_sample(frame))
 

@@ -3,7 +3,7 @@
 nyu.py         command: `data_prep.nyu` as a pipeline
 frames.py      its frames
 synthetic.py   command: `data_prep.synthetic` as a pipeline
-takes.py       its batches
-shards.py      from encoded items to a published split
+sequences.py   its batches
+shards.py      from encoded frames to a published split
 options.py     Beam's own options
 """

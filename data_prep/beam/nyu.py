@@ -2,10 +2,9 @@
 
     python -m data_prep.beam.nyu --nyu_dir=DIR --output_dir=OUT -- --runner=FlinkRunner ...
 
-What follows `--` are options of Apache Beam; without any, the pipeline runs in this process. DIR
-and OUT are folders that all workers see: on a shared disk, or in an object store as
-gs://BUCKET/DIR. All other files are read here. Where the cameras stand is found once, before
-frames go to the workers.
+Options of Apache Beam follow `--`; without any, the pipeline runs in this process. DIR and OUT are
+folders that all workers see: on a shared disk, or in an object store as gs://BUCKET/DIR. All other
+files are read here. The cameras are calibrated once, before frames go to the workers.
 """
 
 import functools

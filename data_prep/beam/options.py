@@ -25,16 +25,7 @@ def run(
     define_flags: Callable[[flags.FlagValues], None],
     argv: Sequence[str] | None = None,
 ) -> None:
-    """As `commands.run`, of a command that also takes options of Beam.
-
-    Args:
-        main: Does the work, from the command's options and those of Beam; returns the exit status.
-        define_flags: Defines the command's flags.
-        argv: The command line, program name first; None: that of the process.
-
-    Raises:
-        SystemExit: As `commands.run`.
-    """
+    """As `commands.run`, of a command whose `main` takes options of Beam as second argument."""
     argv = list(sys.argv if argv is None else argv)
     end = argv.index("--") if "--" in argv else len(argv)
 
@@ -50,12 +41,8 @@ def run(
 def check(arguments: Sequence[str]) -> None:
     """Checks options of Beam, so that bad ones stop a command before it has done anything.
 
-    Args:
-        arguments: For `PipelineOptions`.
-
     Raises:
-        ValueError: If Beam or its runner would not take or not know one of them, or there is no
-            Beam.
+        ValueError: If Beam or its runner would refuse or not know one of them, or there is no Beam.
     """
     try:
         import apache_beam as beam
@@ -67,17 +54,17 @@ def check(arguments: Sequence[str]) -> None:
             "Expected the package apache-beam, found none: install the extra 'beam', "
             "for example pip install '.[beam]'."
         ) from error
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             options = pipeline_options.PipelineOptions(list(arguments))
-            known = options.get_all_options()
-            given = options.get_all_options(retain_unknown_options=True)
+            beam_options = options.get_all_options()
+            all_options = options.get_all_options(retain_unknown_options=True)
     except SystemExit:
-        problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        problem = stderr.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise ValueError(f"Expected options of Beam after --, found {problem}.") from None
-    unknown = [f"--{name}" for name in given if name not in known]
-    runner = (known["runner"] or "").lower().removesuffix("runner")
+    unknown = [f"--{name}" for name in all_options if name not in beam_options]
+    runner = (beam_options["runner"] or "").lower().removesuffix("runner")
     if unknown and runner not in _RUNNERS_WITH_OPTIONS:
         raise ValueError(f"Expected options of Beam after --, found {' '.join(unknown)}.")
     try:

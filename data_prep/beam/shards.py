@@ -1,6 +1,6 @@
-"""From encoded items to a published split, as a pipeline.
+"""Writes encoded frames as a published split, in a pipeline.
 
-    encoded items ── group by shard ── sort ── write to a hidden folder ──> parts.json
+    encoded frames ── group by shard ── sort ── write to a hidden folder ──> parts.json
                                                                                │
     when the pipeline is done, the command itself: move in place, dataset_info.json
 
@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 import tensorflow as tf
@@ -22,23 +22,22 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils import shared
 
-from data_prep.records import shards as shard_parts
 from data_prep.records import storage
-from data_prep.records.dataset_info import DatasetInfo, SplitInfo
-from data_prep.records.shard_writer import publish_split, read_other_splits
+from data_prep.records.dataset_info import SplitInfo
+from data_prep.records.shards import write_shard
 from data_prep.records.split_plan import SplitPlan
 from tfhand import files
 
-__all__ = ["FlatMapWithState", "convert_split"]
+__all__ = ["FlatMapWithState", "write_split"]
 
 _PARTS = "parts.json"
 
 
 class FlatMapWithState(beam.DoFn):
-    """Gives what a function gives that is costly to make: it is made once a worker process.
+    """Applies a function that is costly to make: each worker process makes it once.
 
     Args:
-        make: Makes the function, from an element to an iterable; threads will share it.
+        make: Makes the function, from an element to an iterable; threads share it.
     """
 
     def __init__(self, make: Callable[[], Callable]):
@@ -50,12 +49,12 @@ class FlatMapWithState(beam.DoFn):
         self._function = self._shared.acquire(self._make)
 
     def process(self, element):
-        """Calls it."""
+        """Yields what the function returns for an element."""
         yield from self._function(element)
 
 
 class _WriteShard(beam.DoFn):
-    """From (index, its items) to (index, JSON values of what was written)."""
+    """From (index, its encoded frames) to (index, JSON values of the written shard)."""
 
     def __init__(self, folder, names):
         self._folder = folder
@@ -64,8 +63,8 @@ class _WriteShard(beam.DoFn):
     def process(self, element):
         index, groups = element
         name = f"{self._names[index]}-{uuid.uuid4().hex}"
-        items = sorted(groups["items"], key=lambda encoded: encoded.item)
-        part = shard_parts.write_shard(os.path.join(self._folder, name), items)
+        frames = sorted(groups["encoded"], key=lambda encoded: encoded.frame)
+        part = write_shard(os.path.join(self._folder, name), frames)
         yield index, {**part, "file": name}
 
 
@@ -74,18 +73,16 @@ def _write_parts(parts, folder):
     storage.write_text(os.path.join(folder, _PARTS), json.dumps(in_order))
 
 
-def convert_split(
+def write_split(
     plan: SplitPlan,
     encode: Callable[[beam.Pipeline], beam.PCollection],
-    describe: Callable[[SplitPlan, Sequence[Mapping]], SplitInfo],
     arguments: Sequence[str],
 ) -> SplitInfo:
     """Runs the pipeline of a split, waits for it, and publishes the split.
 
     Args:
         plan: `SplitPlan`; its folder is one that all workers write to.
-        encode: Adds to a pipeline what gives (index of the shard, `shard_parts.Encoded`).
-        describe: `shard_parts.describe_split`, or `describe_conversion`.
+        encode: Adds to a pipeline the steps that give (index of the shard, `EncodedFrame`).
         arguments: Options of Beam.
 
     Returns:
@@ -94,46 +91,32 @@ def convert_split(
     Raises:
         FileExistsError: If the folder has the split and `plan.overwrite` is False, or another
             process is converting into it (seen in local folders only).
-        ValueError: If no item gives a sample, or another split there has another layout.
+        ValueError: If no frame gives a sample, or another split there has another layout.
         OSError: If the pipeline fails.
     """
     output_dir = os.fspath(plan.output_dir)
     is_remote = storage.is_remote(output_dir)
     alone = files.alone_in(output_dir, "writing records to")
     with contextlib.nullcontext() if is_remote else alone:
-        read_other_splits(
-            output_dir, plan.split, plan.spec, plan.num_views, overwrite=plan.overwrite
-        )
+        plan.read_other_splits()
         folder = os.path.join(output_dir, f".{plan.split}.{uuid.uuid4().hex}.partial")
         tf.io.gfile.makedirs(folder)
         try:
             parts = _run(plan, folder, encode, arguments)
-            info = describe(plan, parts)
-            publish_split(
-                output_dir,
-                plan.split,
-                {
-                    plan.shard_name(index): os.path.join(folder, part["file"])
-                    for index, part in enumerate(parts)
-                },
-                DatasetInfo(plan.spec, plan.num_views, {plan.split: info}),
-                overwrite=plan.overwrite,
-            )
+            return plan.publish(parts, [os.path.join(folder, part["file"]) for part in parts])
         finally:
             tf.io.gfile.rmtree(folder)
-    return info
 
 
 def _run(plan, folder, encode, arguments):
-    """Runs the pipeline; returns what it wrote, in the order of the shards."""
+    """Runs the pipeline; returns the JSON values of the shards, in order."""
     pipeline = beam.Pipeline(options=PipelineOptions(list(arguments)))
     # Also a shard without items is written.
     shards = pipeline | "Shards" >> beam.Create([(i, None) for i in range(plan.num_shards)])
-    names = [plan.shard_name(index) for index in range(plan.num_shards)]
     _ = (
-        {"items": encode(pipeline), "shards": shards}
+        {"encoded": encode(pipeline), "shards": shards}
         | "GroupByShard" >> beam.CoGroupByKey()
-        | "WriteShards" >> beam.ParDo(_WriteShard(folder, names))
+        | "WriteShards" >> beam.ParDo(_WriteShard(folder, plan.shard_names))
         | "Parts" >> beam.combiners.ToList()
         | "WriteParts" >> beam.Map(_write_parts, folder)
     )

@@ -1,4 +1,4 @@
-"""Calibration files: where the cameras of a user's own rig stand.
+"""Calibration files of a user's own cameras.
 
 JSON:
 
@@ -22,11 +22,7 @@ _FARTHEST_MM = 1e6
 
 
 def load_calibration(path, num_views: int) -> Calibration:
-    """Reads a calibration file, see the module's docstring.
-
-    Args:
-        path: JSON file.
-        num_views: V.
+    """Reads a calibration file of V views, see the module's docstring.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -65,8 +61,8 @@ def load_calibration(path, num_views: int) -> Calibration:
             f"Expected intrinsics of shape [{num_views}, 4] with positive fx and fy in {path}, "
             f"found {intrinsics.tolist()}."
         )
-    unknown = np.full(num_views, np.nan)
-    return Calibration(transforms, intrinsics, unknown, unknown, str(path.name))
+    nan = np.full(num_views, np.nan)
+    return Calibration(transforms, intrinsics, nan, nan, path.name)
 
 
 def save_calibration(path, calibration: Calibration) -> None:

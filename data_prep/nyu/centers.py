@@ -18,9 +18,8 @@ _FARTHEST = 1e6
 def read_centers(path, form: str, intrinsics=camera.NYU_INTRINSICS) -> np.ndarray:
     """Reads crop centers of one camera, one frame a line, three numbers a line.
 
-    This is the form in which V2V-PoseNet and others publish them; for NYU, V2V-PoseNet's have y up
-    ("xyz_up"). A line without three numbers
-    ("invalid") is a frame without a center.
+    V2V-PoseNet and others publish them so; for NYU, V2V-PoseNet's have y up ("xyz_up"). A line
+    without three numbers ("invalid") is a frame without a center.
 
     Args:
         path: Text file.
@@ -44,8 +43,8 @@ def read_centers(path, form: str, intrinsics=camera.NYU_INTRINSICS) -> np.ndarra
             row = [float(word) for word in line.split()]
         except ValueError:
             row = []
-        known = len(row) == 3 and (np.abs(row) < _FARTHEST).all()
-        rows.append(row if known else [np.nan] * 3)
+        is_center = len(row) == 3 and (np.abs(row) < _FARTHEST).all()
+        rows.append(row if is_center else [np.nan] * 3)
     centers = np.array(rows, np.float64).reshape(-1, 3)
     if np.isnan(centers).all():
         raise ValueError(f"Expected three numbers a line, one line a frame, in {path}; found none.")

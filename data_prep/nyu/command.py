@@ -4,11 +4,11 @@
 
 DIR holds `train` and `test` with `depth_{1,2,3}_{0000001...}.png` and, if there is annotation,
 `joint_data.mat`. No label touches a crop unless `--center=annotation` says so: the hand is found
-in the depth of all three views. Where the cameras stand is taken from the annotation, as the paper
-does (`--calibration=annotation`, the default where there is one), from hands found in the depth
+in the depth of all three views. The cameras are calibrated from the annotation, as in the paper
+(`--calibration=annotation`, the default where there is one), from hands found in the depth
 (`depth`, the default elsewhere), from a trained network's estimates (`predictions`, with
---model), or from a file. Where no frames tell, each view becomes a sample of its own. Killed, it
-goes on with the same command.
+--model), or read from a file. If no frames suffice, each view becomes a sample of its own. Killed,
+it goes on with the same command.
 """
 
 import dataclasses
@@ -29,8 +29,9 @@ from data_prep.nyu import (
     split_cameras,
     split_conversion,
 )
+from data_prep.nyu.conversion_plan import ConversionPlan
 from data_prep.nyu.frame_converter import FrameConverter
-from data_prep.records import dataset_info, shard_writer, split_plan, storage
+from data_prep.records import dataset_info, storage
 from tfhand.geometry import camera, crop
 
 __all__ = ["convert", "define_conversion_flags", "define_flags", "main"]
@@ -89,126 +90,6 @@ def define_conversion_flags(flag_values):
     flags.DEFINE_boolean("overwrite", False, "Replace splits that are already there.", **define)
 
 
-def _numbers(name, words, count=None):
-    try:
-        values = [float(word) for word in words]
-    except ValueError:
-        values = None
-    if values is None or not np.isfinite(values).all() or count not in (None, len(values)):
-        wanted = f"{count} numbers" if count else "numbers"
-        raise ValueError(f"Expected {wanted} in --{name}, found {','.join(map(str, words))!r}.")
-    return values
-
-
-def _name_of(folder):
-    return os.path.basename(folder if storage.is_remote(folder) else os.path.abspath(folder))
-
-
-def _of_split(path, split):
-    return path.replace("{split}", split.name)
-
-
-def _checksum(path):
-    return dataset_info.compute_sha256(path) if path and Path(path).is_file() else None
-
-
-def _plan(options, split, intrinsics):
-    """Returns the `split_plan.SplitPlan` of a split, before its cameras are known."""
-    starts = tuple(int(v) for v in _numbers("subject_starts", options.subject_starts)) or (1,)
-    if list(starts) != sorted(set(starts)):
-        raise ValueError(f"Expected ascending --subject_starts, found {starts}.")
-    if not options.subject_starts and split.name == "test" and split.frames[-1] == _NYU_TEST_FRAMES:
-        starts = (1, _NYU_SECOND_SUBJECT)
-    center = _of_split(options.center, split)
-    settings = {
-        "pictures": split.fingerprint(),
-        "intrinsics": intrinsics.tolist(),
-        "center": [center, options.center_form, _checksum(center)],
-        "calibration": [options.calibration, _checksum(options.calibration)],
-        "model": _checksum(options.model),
-        "subject_starts": starts,
-        "hand": options.hand,
-    }
-    return split_plan.SplitPlan(
-        output_dir=options.output_dir,
-        split=split.name,
-        items=split.frames[:: options.every],
-        num_shards=options.num_shards,
-        source=f"{_name_of(options.nyu_dir)}/{split.name}, NYU layout",
-        spec=crop.CropSpec(options.image_size, options.cube_mm),
-        num_views=recording_files.NUM_VIEWS,
-        settings=settings,
-        extra={"center": options.center, "subject_starts": starts, "hand": options.hand},
-        overwrite=options.overwrite,
-    )
-
-
-def _check_picture(split, intrinsics):
-    """Refuses intrinsics of pictures of another size."""
-    for frame in split.frames:
-        pictures, layout = recording_files.read_pictures(split, frame)
-        if pictures is not None:
-            size = [layout.width, layout.height]
-            inside = (intrinsics[:, 2:] > 0.0) & (intrinsics[:, 2:] < size)
-            if not inside.all():
-                raise ValueError(
-                    f"Expected intrinsics whose principal point lies in the pictures of "
-                    f"{layout.width} x {layout.height} px in {split.folder}, found "
-                    f"{intrinsics[0].tolist()}: see --intrinsics."
-                )
-            return
-
-
-def _calibrate(options, splits, intrinsics):
-    found = split_cameras.find_cameras(
-        splits, options.calibration, intrinsics, options.model, options.hand == "left"
-    )
-    if not found[0].is_known:
-        if options.center != "depth":
-            raise ValueError(
-                f"--center={options.center} needs calibrated cameras, found none: "
-                f"{found[0].why_unknown}"
-            )
-        return found
-    if options.calibration_output:
-        for split, cameras in zip(splits, found, strict=True):
-            path = _of_split(options.calibration_output, split)
-            calibration_file.save_calibration(path, cameras)
-    return found
-
-
-def _convert(options, split, cameras, plan, convert_split):
-    for view in range(1, recording_files.NUM_VIEWS):
-        if np.isfinite(cameras.residual_mm[view]):
-            print(
-                f"{split.name}: view {view + 1} from {cameras.source}: median residual "
-                f"{cameras.residual_mm[view]:.1f} mm, {cameras.inlier_share[view]:.0%} agree"
-            )
-    center, centers_mm = _of_split(options.center, split), None
-    if center not in ("depth", "annotation"):
-        centers_mm = centers.read_centers(center, options.center_form, cameras.intrinsics[0])
-    annotated = 0 if split.joints_mm is None else split.joints_mm.shape[1]
-    extra = {**plan.extra, "calibration": cameras.describe(), "annotated_frames": annotated}
-    converter = FrameConverter(
-        split,
-        cameras,
-        plan.spec,
-        center,
-        plan.extra["subject_starts"],
-        centers_mm,
-        is_left=options.hand == "left",
-    )
-    convert_split(
-        dataclasses.replace(
-            plan,
-            extra=extra,
-            num_views=recording_files.NUM_VIEWS if cameras.is_known else 1,
-            found=cameras.describe(),
-        ),
-        converter,
-    )
-
-
 def main(options):
     """Runs the command."""
     storage.check_local(options.output_dir, "data_prep.beam.nyu")
@@ -219,7 +100,7 @@ def main(options):
         convert(options, convert_split)
 
 
-def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConverter], object]):
+def convert(options, convert_split: Callable[[ConversionPlan, FrameConverter], object]):
     """Converts and publishes all splits that are not complete, and prints what is there.
 
     Args:
@@ -231,15 +112,13 @@ def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConvert
         FileNotFoundError: If a folder or a file is missing.
         FileExistsError: If a split is there, made with other settings, and is not to be replaced.
     """
-    row = _numbers("intrinsics", options.intrinsics, 4)
+    row = _parse_numbers("intrinsics", options.intrinsics, 4)
     if min(row[:2]) <= 0:
         raise ValueError(f"Expected positive fx and fy in --intrinsics, found {row}.")
     intrinsics = np.tile(np.array(row, np.float32), (recording_files.NUM_VIEWS, 1))
     names = options.splits
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Expected different names in --splits, found {','.join(names)!r}.")
-    for name in names:
-        shard_writer.check_split_name(name)
     is_file = options.center not in ("depth", "annotation")
     if is_file and len(names) > 1 and "{split}" not in options.center:
         raise ValueError(
@@ -258,13 +137,129 @@ def convert(options, convert_split: Callable[[split_plan.SplitPlan, FrameConvert
             print(f"{split.name}: complete, made by an earlier run with the same settings")
     if not all(published):
         # All are calibrated: one may need the cameras of another.
-        found = _calibrate(options, splits, intrinsics)
-        for split, cameras in zip(splits, found, strict=True):
-            _check_picture(split, cameras.intrinsics)
-        for split, cameras, plan, info in zip(splits, found, plans, published, strict=True):
+        cameras = _calibrate(options, splits, intrinsics)
+        for split, of_split, plan, info in zip(splits, cameras, plans, published, strict=True):
             if not info:
-                _convert(options, split, cameras, plan, convert_split)
+                _convert(options, split, of_split, plan, convert_split)
     # Imported late: it brings Matplotlib.
     from data_prep import inspect
 
     print(inspect.describe(records.read_info(options.output_dir)))
+
+
+def _parse_numbers(name, words, count=None):
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        values = [np.nan]
+    if not np.isfinite(values).all() or count not in (None, len(values)):
+        expected = f"{count} numbers" if count else "numbers"
+        raise ValueError(f"Expected {expected} in --{name}, found {','.join(map(str, words))!r}.")
+    return values
+
+
+def _plan(options, split, intrinsics):
+    """Returns the `ConversionPlan` of a split, before its cameras are calibrated."""
+    starts = _parse_numbers("subject_starts", options.subject_starts)
+    starts = tuple(int(start) for start in starts) or (1,)
+    if list(starts) != sorted(set(starts)):
+        raise ValueError(f"Expected ascending --subject_starts, found {starts}.")
+    if not options.subject_starts and split.name == "test" and split.frames[-1] == _NYU_TEST_FRAMES:
+        starts = (1, _NYU_SECOND_SUBJECT)
+    center = _insert_split(options.center, split)
+    settings = {
+        "pictures": split.fingerprint(),
+        "intrinsics": intrinsics.tolist(),
+        "center": [center, options.center_form, _checksum(center)],
+        "calibration": [options.calibration, _checksum(options.calibration)],
+        "model": _checksum(options.model),
+        "subject_starts": starts,
+        "hand": options.hand,
+    }
+    folder = options.nyu_dir
+    folder = os.path.basename(folder if storage.is_remote(folder) else os.path.abspath(folder))
+    return ConversionPlan(
+        output_dir=options.output_dir,
+        split=split.name,
+        num_shards=options.num_shards,
+        source=f"{folder}/{split.name}, NYU layout",
+        spec=crop.CropSpec(options.image_size, options.cube_mm),
+        num_views=recording_files.NUM_VIEWS,
+        extra={"center": options.center, "subject_starts": starts, "hand": options.hand},
+        overwrite=options.overwrite,
+        frames=split.frames[:: options.every],
+        settings=settings,
+    )
+
+
+def _insert_split(path, split):
+    return path.replace("{split}", split.name)
+
+
+def _checksum(path):
+    return dataset_info.compute_sha256(path) if path and Path(path).is_file() else None
+
+
+def _calibrate(options, splits, intrinsics):
+    """Returns the cameras of every split, after checking that they fit the options and pictures."""
+    cameras = split_cameras.find_cameras(
+        splits, options.calibration, intrinsics, options.model, options.hand == "left"
+    )
+    if cameras[0].is_calibrated:
+        if options.calibration_output:
+            for split, of_split in zip(splits, cameras, strict=True):
+                path = _insert_split(options.calibration_output, split)
+                calibration_file.save_calibration(path, of_split)
+    elif options.center != "depth":
+        raise ValueError(
+            f"--center={options.center} needs calibrated cameras, found none: {cameras[0].problem}"
+        )
+    for split, of_split in zip(splits, cameras, strict=True):
+        _check_picture_size(split, of_split.intrinsics)
+    return cameras
+
+
+def _check_picture_size(split, intrinsics):
+    """Refuses intrinsics of pictures of another size."""
+    for frame in split.frames:
+        try:
+            _, layout = recording_files.read_pictures(split, frame)
+        except recording_files.UnusableFrame:
+            continue
+        size = [layout.width, layout.height]
+        if not ((intrinsics[:, 2:] > 0.0) & (intrinsics[:, 2:] < size)).all():
+            raise ValueError(
+                f"Expected intrinsics whose principal point lies in the pictures of "
+                f"{layout.width} x {layout.height} px in {split.folder}, found "
+                f"{intrinsics[0].tolist()}: see --intrinsics."
+            )
+        return
+
+
+def _convert(options, split, cameras, plan, convert_split):
+    for view in np.flatnonzero(np.isfinite(cameras.residual_mm)):
+        print(
+            f"{split.name}: view {view + 1} from {cameras.source}: median residual "
+            f"{cameras.residual_mm[view]:.1f} mm, {cameras.inlier_share[view]:.0%} agree"
+        )
+    center, centers_mm = _insert_split(options.center, split), None
+    if center not in ("depth", "annotation"):
+        centers_mm = centers.read_centers(center, options.center_form, cameras.intrinsics[0])
+    converter = FrameConverter(
+        split,
+        cameras,
+        plan.spec,
+        center,
+        plan.extra["subject_starts"],
+        centers_mm,
+        is_left=options.hand == "left",
+    )
+    num_annotated = 0 if split.joints_mm is None else split.joints_mm.shape[1]
+    described = {"calibration": cameras.describe(), "annotated_frames": num_annotated}
+    plan = dataclasses.replace(
+        plan,
+        extra={**plan.extra, **described},
+        num_views=converter.num_views,
+        cameras=cameras.describe(),
+    )
+    convert_split(plan, converter)

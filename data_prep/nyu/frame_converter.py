@@ -1,24 +1,25 @@
-"""A frame of a recording in NYU's layout as samples: centers, crops, annotation."""
+"""Converts a frame of a recording in NYU's layout to records: centers, crops, annotation."""
 
 import dataclasses
 
 import numpy as np
 
 from data_prep.nyu import calibration, frame_crops, recording_files
-from data_prep.records.shards import Converted
+from data_prep.nyu.recording_files import UnusableFrame
+from data_prep.records.shards import EncodedFrame, encode_frame
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 
 __all__ = ["FrameConverter", "mirror_sample"]
 
-# Views whose centers are on average farther than this from the one center of all do not see the
-# same thing, mm.
+# Views whose centers are on average farther than this from the common center do not see the same
+# thing, mm.
 _LARGEST_DISAGREEMENT_MM = 150.0
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameConverter:
-    """Makes samples from a frame: one of all views, or one a view if the cameras are not known.
+    """Converts frames to one sample of all views, or one a view if the cameras are not calibrated.
 
     Attributes:
         split: `recording_files.NyuSplit`.
@@ -27,7 +28,7 @@ class FrameConverter:
         center: "depth" or "annotation" (at PALM_3); of no meaning with `centers_mm`.
         subject_starts: First frame of each subject, ascending.
         centers_mm: float `[n, 3]` or None: the center of frame i + 1 in the first view's camera
-            frame, NaN where it is not known.
+            frame, NaN where there is none.
         is_left: Whether left hands are seen; samples are mirrored to right ones.
     """
 
@@ -39,115 +40,112 @@ class FrameConverter:
     centers_mm: np.ndarray | None = None
     is_left: bool = False
 
-    def __call__(self, frame: int) -> Converted:
+    @property
+    def num_views(self) -> int:
+        """Views of a sample."""
+        return recording_files.NUM_VIEWS if self.cameras.is_calibrated else 1
+
+    def __call__(self, frame: int) -> EncodedFrame:
         """Converts one frame.
 
         Args:
             frame: Its number, from 1.
 
         Returns:
-            `shard_parts.Converted`.
+            `shards.EncodedFrame`.
         """
-        pictures, layout = recording_files.read_pictures(self.split, frame)
-        if pictures is None:
-            return Converted(problem=layout)
-        convert = self._convert_views if self.cameras.is_known else self._convert_single_views
+        convert = self._convert_views if self.cameras.is_calibrated else self._convert_single_views
         try:
-            converted = convert(frame, pictures, layout)
-        except frame_crops.DamagedPicture as error:
-            return Converted(problem=str(error))
+            pictures, layout = recording_files.read_pictures(self.split, frame)
+            samples, notes, values = convert(frame, pictures, layout)
+        except UnusableFrame as problem:
+            return EncodedFrame(frame, problem=str(problem))
         if self.is_left:
-            samples = [mirror_sample(sample, layout.width) for sample in converted.samples]
-            return dataclasses.replace(converted, samples=samples)
-        return converted
+            samples = [mirror_sample(sample, layout.width) for sample in samples]
+        return encode_frame(samples, self.spec, self.num_views, notes, values)
 
     def _convert_views(self, frame, pictures, layout):
-        joints = self.split.joints_of(frame)
+        """Returns one sample in a list, notes, and values by name."""
+        joints_mm = self.split.joints_of(frame)
         intrinsics, ref_from_view = self.cameras.intrinsics, self.cameras.ref_from_view
         values = {}
         if self.centers_mm is None and self.center == "depth":
-            hands = frame_crops.crop_at_hand(pictures, layout, intrinsics, ref_from_view, self.spec)
-            if not hands.found.any():
-                return Converted(problem="no hand found")
-            disagreement = hands.away_mm[hands.found].mean()
-            if disagreement > _LARGEST_DISAGREEMENT_MM:
-                return Converted(problem="the views do not agree on where the hand is")
-            if hands.found.sum() > 1:
-                values["center_disagreement_mm"] = disagreement
-            crops, center = hands.crops_mm, hands.center_mm
+            hand = frame_crops.crop_at_hand(pictures, layout, intrinsics, ref_from_view, self.spec)
+            if not hand.has_hand.any():
+                raise UnusableFrame("no hand found")
+            disagreement_mm = hand.distance_mm[hand.has_hand].mean()
+            if disagreement_mm > _LARGEST_DISAGREEMENT_MM:
+                raise UnusableFrame("the views do not agree on where the hand is")
+            if hand.has_hand.sum() > 1:
+                values["center_disagreement_mm"] = disagreement_mm
+            crops_mm, center_mm = hand.crops_mm, hand.center_mm
         else:
-            center, problem = self._known_center(frame, joints)
-            if problem:
-                return Converted(problem=problem)
-            crops = frame_crops.crop_at(pictures, layout, intrinsics, center, self.spec)
-        sample = {
-            "depth_mm": crops,
-            "center_mm": center,
-            "intrinsics": intrinsics,
-            "ref_from_view": ref_from_view,
-            "subject": self._subject(frame),
-            "frame": frame,
-        }
-        notes = self._annotate(sample, joints)
-        if joints is not None:
-            palm = joints[:, skeleton.joint_index("PALM_3")]
-            distance = np.linalg.norm(center - palm, axis=-1).mean()
-            if np.isfinite(distance):
-                values["center_to_palm_mm"] = distance
-        return Converted([sample], notes=notes, values=values)
-
-    def _annotate(self, sample, joints):
-        """Adds joints `[V, 36, 3]`, NaN where unknown, or None; returns notes about them."""
-        if joints is None:
-            return ["no annotation"]
-        known = np.isfinite(joints).all(axis=-1)
-        sample["joint_mask"] = known
-        sample["joints_mm"] = np.where(known[..., None], joints, 0.0)
-        away = np.abs(joints - sample["center_mm"][:, None])
-        inside = (away <= self.spec.far_mm).all(axis=-1)
-        notes = ["some joints are not annotated"] if not known.all() else []
-        return notes + (["a joint lies outside of a crop"] if (known & ~inside).any() else [])
+            center_mm = self._read_center(frame, joints_mm)
+            crops_mm = frame_crops.crop_at(pictures, layout, intrinsics, center_mm, self.spec)
+        sample = self._sample(frame, crops_mm, center_mm, intrinsics, ref_from_view)
+        notes = self._annotate(sample, joints_mm)
+        if joints_mm is not None:
+            palm_mm = joints_mm[:, skeleton.joint_index("PALM_3")]
+            distance_mm = np.linalg.norm(center_mm - palm_mm, axis=-1).mean()
+            if np.isfinite(distance_mm):
+                values["center_to_palm_mm"] = distance_mm
+        return [sample], notes, values
 
     def _convert_single_views(self, frame, pictures, layout):
-        """A sample for each view that shows a hand; without cameras they cannot be compared."""
+        """As `_convert_views`, a sample for each view that shows a hand."""
         intrinsics = self.cameras.intrinsics
-        center, found = frame_crops.find_each(pictures, layout, intrinsics)
-        if not found.any():
-            return Converted(problem="no hand found")
-        crops = frame_crops.crop_at(pictures, layout, intrinsics, center, self.spec)
-        joints = self.split.joints_of(frame)
-        samples, notes = [], set() if found.all() else {"a view shows no hand"}
-        for view in np.flatnonzero(found):
+        center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics)
+        if not has_hand.any():
+            raise UnusableFrame("no hand found")
+        crops_mm = frame_crops.crop_at(pictures, layout, intrinsics, center_mm, self.spec)
+        joints_mm = self.split.joints_of(frame)
+        samples, notes = [], set() if has_hand.all() else {"a view shows no hand"}
+        for view in np.flatnonzero(has_hand):
             one = slice(view, view + 1)
             samples.append(
-                {
-                    "depth_mm": crops[one],
-                    "center_mm": center[one],
-                    "intrinsics": intrinsics[one],
-                    "ref_from_view": np.eye(4)[None],
-                    "subject": self._subject(frame),
-                    "frame": frame,
-                }
+                self._sample(frame, crops_mm[one], center_mm[one], intrinsics[one], np.eye(4)[None])
             )
-            notes.update(self._annotate(samples[-1], None if joints is None else joints[one]))
-        return Converted(samples, notes=sorted(notes))
+            of_view = None if joints_mm is None else joints_mm[one]
+            notes.update(self._annotate(samples[-1], of_view))
+        return samples, sorted(notes), {}
 
-    def _known_center(self, frame, joints):
-        """Returns (center `[V, 3]`, camera frames, or None; problem or None)."""
+    def _sample(self, frame, depth_mm, center_mm, intrinsics, ref_from_view):
+        subject = int(np.searchsorted(self.subject_starts, frame, side="right"))
+        return {
+            "depth_mm": depth_mm,
+            "center_mm": center_mm,
+            "intrinsics": intrinsics,
+            "ref_from_view": ref_from_view,
+            "subject": f"{self.split.name}-{subject}",
+            "frame": frame,
+        }
+
+    def _annotate(self, sample, joints_mm):
+        """Adds joints `[V, 36, 3]`, NaN where not annotated, or None; returns notes about them."""
+        if joints_mm is None:
+            return ["no annotation"]
+        is_annotated = np.isfinite(joints_mm).all(axis=-1)
+        sample["joint_mask"] = is_annotated
+        sample["joints_mm"] = np.where(is_annotated[..., None], joints_mm, 0.0)
+        offset_mm = np.abs(joints_mm - sample["center_mm"][:, None])
+        is_inside = (offset_mm <= self.spec.far_mm).all(axis=-1)
+        notes = [] if is_annotated.all() else ["some joints are not annotated"]
+        if (is_annotated & ~is_inside).any():
+            notes.append("a joint lies outside of a crop")
+        return notes
+
+    def _read_center(self, frame, joints_mm):
+        """Returns the center `[V, 3]`, camera frames, from the file or the annotation."""
         if self.centers_mm is None:
-            palm = None if joints is None else joints[:, skeleton.joint_index("PALM_3")]
-            if palm is None or not np.isfinite(palm).all():
-                return None, "PALM_3 is not annotated"
-            return palm, None
+            palm_mm = None if joints_mm is None else joints_mm[:, skeleton.joint_index("PALM_3")]
+            if palm_mm is None or not np.isfinite(palm_mm).all():
+                raise UnusableFrame("PALM_3 is not annotated")
+            return palm_mm
         if frame > len(self.centers_mm) or not np.isfinite(self.centers_mm[frame - 1]).all():
-            return None, "the file of centers has none"
+            raise UnusableFrame("the file of centers has none")
         ref_from_view = self.cameras.ref_from_view
         in_ref = ref_from_view[0] @ np.append(self.centers_mm[frame - 1], 1.0)
-        return (np.linalg.inv(ref_from_view) @ in_ref)[:, :3], None
-
-    def _subject(self, frame):
-        number = int(np.searchsorted(self.subject_starts, frame, side="right"))
-        return f"{self.split.name}-{number}"
+        return (np.linalg.inv(ref_from_view) @ in_ref)[:, :3]
 
 
 def mirror_sample(sample, width: int) -> dict:

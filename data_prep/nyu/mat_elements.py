@@ -1,4 +1,4 @@
-"""What MATLAB files of versions 5 to 7 are made of, checked before SciPy reads them.
+"""Elements of MATLAB files of versions 5 to 7, checked before SciPy reads them.
 
 SciPy trusts a file: a type of data that does not exist ends the process, and whatever size is
 claimed is allocated. A file is a header and elements; an element is its type, its size and its
@@ -25,7 +25,7 @@ _CELL, _TEXT, _TEXT_AND_NUMBERS = 1, 4, frozenset([4, *range(6, 16)])
 _IS_COMPLEX = 1 << 11
 # Names of joints are text in cells in a cell.
 _DEEPEST = 8
-# Of all arrays that are wanted, in the file and as float64. NYU's annotation for training, the
+# Of all selected arrays, in the file and as float64. NYU's annotation for training, the
 # largest there is, has 190 MB.
 _MOST_BYTES = 1 << 28
 # Of cells, which hold the names of joints.
@@ -40,7 +40,7 @@ def select_arrays(data: bytes, names: Collection[str]) -> bytes:
 
     Args:
         data: The file.
-        names: The arrays that are wanted; they hold numbers, text, or cells of such arrays.
+        names: Names of the arrays; they hold numbers, text, or cells of such arrays.
 
     Raises:
         ValueError: If the file or one of these arrays is damaged, or they are larger than any
@@ -50,22 +50,21 @@ def select_arrays(data: bytes, names: Collection[str]) -> bytes:
     # A zero there is the sign of version 4.
     if order is None or 0 in data[:4]:
         raise ValueError("expected a MATLAB file of version 5 or later, found something else")
-    wanted = {name.encode() for name in names}
-    chosen, found, num_bytes = [], set(), 0
+    selected = {name.encode(): [] for name in names}
+    num_bytes = 0
     for kind, content in _split(memoryview(data)[_HEADER_BYTES:], order, padded=False):
         name = _read_name(kind, content, order)
-        if name not in wanted:
+        if name not in selected:
             continue
-        if name in found:
+        if selected[name]:
             raise ValueError(f"expected one array {name.decode()}, found a second")
-        found.add(name)
         if kind == _COMPRESSED:
             _, content = next(_split(_inflate(content, _MOST_BYTES), order, padded=False))
         num_bytes += max(len(content), _check_array(content, order))
         if num_bytes > _MOST_BYTES:
             raise ValueError(f"expected arrays of at most {_MOST_BYTES} bytes, found more")
-        chosen += [struct.pack(f"{order}II", _ARRAY, len(content)), content]
-    return data[:_HEADER_BYTES] + b"".join(chosen)
+        selected[name] = [struct.pack(f"{order}II", _ARRAY, len(content)), content]
+    return data[:_HEADER_BYTES] + b"".join(itertools.chain(*selected.values()))
 
 
 def _read_name(kind, content, order):
@@ -94,21 +93,21 @@ def _inflate(data, most_bytes):
 
 def _split(data, order, padded=True) -> Iterator[tuple[int, memoryview]]:
     """Yields the type and the data of every element."""
-    place = 0
-    while place < len(data):
-        if place + 8 > len(data):
+    position = 0
+    while position < len(data):
+        if position + 8 > len(data):
             raise ValueError("expected an element, found the end of the data")
-        kind, size = struct.unpack_from(f"{order}II", data, place)
+        kind, size = struct.unpack_from(f"{order}II", data, position)
         if kind >> 16:
             # Up to 4 bytes lie in the tag itself.
-            kind, size, start, end = kind & 0xFFFF, kind >> 16, place + 4, place + 8
+            kind, size, start, end = kind & 0xFFFF, kind >> 16, position + 4, position + 8
         else:
-            start = place + 8
+            start = position + 8
             end = start + size + (-size % 8 if padded else 0)
         if start + size > min(end, len(data)):
             raise ValueError(f"expected an element of {size} bytes, found the end of the data")
         yield kind, data[start : start + size]
-        place = end
+        position = end
 
 
 def _check_array(content, order, depth=0):
@@ -156,8 +155,8 @@ def _check_numbers(parts, sizes, flags):
     ):
         raise ValueError("expected an array of numbers or text, found something else")
     for kind, content in parts:
-        held = len(content) // _NUMBERS[kind]
+        num_stored = len(content) // _NUMBERS[kind]
         # A character may take several bytes of UTF-8.
-        if count > held or (kind_of_array != _TEXT and count < held):
-            raise ValueError(f"expected an array of shape {sizes}, found {held} numbers")
+        if count > num_stored or (kind_of_array != _TEXT and count < num_stored):
+            raise ValueError(f"expected an array of shape {sizes}, found {num_stored} numbers")
     return 8 * len(parts) * count

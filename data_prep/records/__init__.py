@@ -3,6 +3,8 @@
 schema.py         what a record holds
 examples.py       encoder and parser of a record
 dataset_info.py   what dataset_info.json holds
+shards.py         one file of records while it is written
+split_plan.py     a split that is to be written, and how its shards become visible
 shard_writer.py   writes the shards of a split
 reader.py         reads them
 storage.py        files, also in object stores
@@ -19,6 +21,7 @@ from data_prep.records.examples import encode_example, parse_example
 from data_prep.records.reader import list_shards, load_dataset, verify
 from data_prep.records.schema import FIELDS, SCHEMA_VERSION, Field, check_sample, find_problem
 from data_prep.records.shard_writer import ShardWriter
+from data_prep.records.split_plan import SplitPlan
 
 __all__ = [
     "DatasetInfo",
@@ -28,6 +31,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "ShardWriter",
     "SplitInfo",
+    "SplitPlan",
     "check_sample",
     "compute_sha256",
     "encode_example",

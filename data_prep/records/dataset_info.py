@@ -1,4 +1,4 @@
-"""What a folder of shards says about itself: `dataset_info.json`.
+"""Description of a folder of shards: `dataset_info.json`.
 
 The file is written last, so a split that it does not name does not exist, whatever files lie
 beside it. Readers take shard names and sizes from it, never from a directory listing.
@@ -19,7 +19,7 @@ from tfhand.geometry.crop import CropSpec
 
 __all__ = [
     "DatasetInfo",
-    "FRAMES_KEPT",
+    "MAX_FRAMES_LISTED",
     "INFO_NAME",
     "ShardInfo",
     "Skips",
@@ -31,7 +31,7 @@ __all__ = [
 
 INFO_NAME = "dataset_info.json"
 # Frames listed for each skip reason; enough to look at, few enough to read.
-FRAMES_KEPT = 20
+MAX_FRAMES_LISTED = 20
 
 _FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _SHA256 = r"[0-9a-f]{64}"
@@ -39,14 +39,7 @@ _SHA256 = r"[0-9a-f]{64}"
 
 @dataclasses.dataclass(frozen=True)
 class ShardInfo:
-    """One file of records.
-
-    Attributes:
-        name: File name within the folder.
-        num_samples: Records in it.
-        num_bytes: Its size.
-        sha256: Its checksum, hexadecimal.
-    """
+    """One file of records: its name in the folder, its size, and its checksum in hexadecimal."""
 
     name: str
     num_samples: int
@@ -56,12 +49,7 @@ class ShardInfo:
 
 @dataclasses.dataclass
 class Skips:
-    """Samples left out for one reason.
-
-    Attributes:
-        count: How many.
-        first_frames: Frame numbers of the first few, to look at.
-    """
+    """Samples left out for one reason: their number, and the first few frames, to look at."""
 
     count: int = 0
     first_frames: list[int] = dataclasses.field(default_factory=list)
@@ -74,11 +62,11 @@ class SplitInfo:
     Attributes:
         source: Where the samples come from, for a reader to recognize.
         num_samples: Records in all shards.
-        num_labelled: Records with at least one known joint.
+        num_labelled: Records with at least one labelled joint.
         subjects: Number of samples of each subject.
         shards: The files, in order.
         skipped: Samples left out, by reason.
-        extra: Anything else the writer wants to keep with the data (JSON values).
+        extra: Further JSON values of the writer.
     """
 
     source: str
@@ -97,14 +85,7 @@ class SplitInfo:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """A folder of shards.
-
-    Attributes:
-        spec: Size of the crops.
-        num_views: Views a sample.
-        splits: What is there, by name.
-        schema_version: Version of the record layout.
-    """
+    """A folder of shards: size of the crops, views a sample, splits by name, record layout."""
 
     spec: CropSpec
     num_views: int
@@ -113,23 +94,16 @@ class DatasetInfo:
 
     def check_same_layout(self, spec: CropSpec, num_views: int, where) -> None:
         """Raises a ValueError that names `where` unless crops and views are as given."""
-        found, expected = (self.spec, self.num_views), (spec, num_views)
-        if found != expected:
+        if (self.spec, self.num_views) != (spec, num_views):
             raise ValueError(
-                f"{where} holds image_size={found[0].image_size}, cube_mm={found[0].cube_mm:g}, "
-                f"num_views={found[1]}; expected image_size={spec.image_size}, "
+                f"{where} holds image_size={self.spec.image_size}, cube_mm={self.spec.cube_mm:g}, "
+                f"num_views={self.num_views}; expected image_size={spec.image_size}, "
                 f"cube_mm={spec.cube_mm:g}, num_views={num_views}."
             )
 
 
 def read_info(data_dir) -> DatasetInfo:
     """Reads the description of a folder of shards.
-
-    Args:
-        data_dir: Path of the folder.
-
-    Returns:
-        What `dataset_info.json` says.
 
     Raises:
         FileNotFoundError: If the folder or the file is not there.
@@ -151,12 +125,7 @@ def read_info(data_dir) -> DatasetInfo:
 
 
 def write_info(data_dir, info: DatasetInfo) -> None:
-    """Writes the description of a folder of shards in one step: the old one or the new one.
-
-    Args:
-        data_dir: Path of the folder.
-        info: What to write.
-    """
+    """Writes the description of a folder of shards in one step: the old one or the new one."""
     values = {
         "schema_version": info.schema_version,
         "image_size": info.spec.image_size,
@@ -181,45 +150,41 @@ def _info_from_json(values):
     version = values["schema_version"]
     if version != SCHEMA_VERSION:
         raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
-    size, cube_mm = _count(values["image_size"], 1), values["cube_mm"]
+    size, cube_mm = _check_count(values["image_size"], 1), values["cube_mm"]
     if not (isinstance(cube_mm, (int, float)) and 0 < cube_mm < 1e6):
         raise ValueError(f"expected a positive cube_mm below a kilometer, found {cube_mm!r}")
     return DatasetInfo(
         spec=CropSpec(size, cube_mm),
-        num_views=_count(values["num_views"], 1),
+        num_views=_check_count(values["num_views"], 1),
         splits={name: _split_from_json(split) for name, split in values["splits"].items()},
     )
 
 
 def _split_from_json(values):
-    values = dict(values)
     shards = tuple(ShardInfo(**shard) for shard in values["shards"])
+    skipped = {reason: Skips(**skips) for reason, skips in values["skipped"].items()}
+    for count in (
+        *(count for shard in shards for count in (shard.num_samples, shard.num_bytes)),
+        *(skips.count for skips in skipped.values()),
+        *(values["num_labelled"], *values["subjects"].values()),
+    ):
+        _check_count(count)
     for shard in shards:
-        for count in (shard.num_samples, shard.num_bytes):
-            _count(count)
-        if not (_is_text(shard.name, _FILE_NAME) and _is_text(shard.sha256, _SHA256)):
+        if not (re.fullmatch(_FILE_NAME, shard.name) and re.fullmatch(_SHA256, shard.sha256)):
             raise ValueError(f"expected name and SHA-256 of a shard, found {shard}")
     names = [shard.name for shard in shards]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"expected shards of different names, found {names}")
-    found, expected = values["num_samples"], sum(shard.num_samples for shard in shards)
-    if found != expected:
-        raise ValueError(f"expected {expected} samples as in the shards, found {found}")
-    skipped = {reason: Skips(**skips) for reason, skips in values["skipped"].items()}
-    counts = [values["num_labelled"], *values["subjects"].values()]
-    for count in counts + [skips.count for skips in skipped.values()]:
-        _count(count)
+    num_samples, expected = values["num_samples"], sum(shard.num_samples for shard in shards)
+    if num_samples != expected:
+        raise ValueError(f"expected {expected} samples as in the shards, found {num_samples}")
     if not isinstance(values["source"], str) or not isinstance(values["extra"], dict):
         raise ValueError("expected a text as source and a dict as extra")
     return SplitInfo(**values | {"shards": shards, "skipped": skipped})
 
 
-def _count(value, lowest=0):
-    """Returns a whole number of at least `lowest`; anything else is a ValueError."""
+def _check_count(value, lowest=0):
+    """Returns a whole number of at least `lowest`; a ValueError for anything else."""
     if type(value) is not int or not lowest <= value < 1 << 63:
         raise ValueError(f"expected a whole number of at least {lowest}, found {value!r}")
     return value
-
-
-def _is_text(value, pattern):
-    return isinstance(value, str) and re.fullmatch(pattern, value) is not None

@@ -17,7 +17,7 @@ import tensorflow as tf
 from data_prep.records.schema import FIELDS, check_sample, find_problem
 from tfhand.geometry.crop import CropSpec, foreground_mask
 
-__all__ = ["encode_example", "parse_example"]
+__all__ = ["encode_example", "parse_example", "serialize_checked"]
 
 _CODES_PER_MM = 10
 _MAX_CODE = 65535
@@ -39,15 +39,19 @@ def encode_example(sample: Mapping, spec: CropSpec, num_views: int) -> bytes:
     Raises:
         ValueError: If a key, a shape or a value does not fit.
     """
-    if "foreground_fraction" not in sample:
-        sample = check_sample(sample, spec, num_views)
-    problem = find_problem(sample, spec, min_foreground_fraction=-1.0)
+    sample = check_sample(sample, spec, num_views)
+    problem = find_problem(sample, spec)
     if problem:
         raise ValueError(f"Frame {sample['frame']} of {sample['subject']!r}: {problem}.")
+    return serialize_checked(sample, spec)
+
+
+def serialize_checked(sample: Mapping, spec: CropSpec) -> bytes:
+    """Serializes a result of `check_sample` in which `find_problem` found none."""
     values = {
         **sample,
         "image_size": spec.image_size,
-        "num_views": num_views,
+        "num_views": len(sample["depth_mm"]),
         "cube_mm": spec.cube_mm,
         "depth_png": _encode_depth(sample["depth_mm"], spec),
         "subject": sample["subject"].encode(),

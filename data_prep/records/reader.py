@@ -7,12 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep.records import storage
-from data_prep.records.dataset_info import (
-    INFO_NAME,
-    DatasetInfo,
-    compute_sha256,
-    read_info,
-)
+from data_prep.records.dataset_info import INFO_NAME, DatasetInfo, compute_sha256, read_info
 from data_prep.records.examples import parse_example
 from tfhand.geometry.crop import CropSpec
 
@@ -20,14 +15,7 @@ __all__ = ["list_shards", "load_dataset", "verify"]
 
 
 def list_shards(data_dir, split: str) -> list[str]:
-    """Lists the shards of a split, after checking that each is there in full.
-
-    Args:
-        data_dir: Path of a folder of records.
-        split: Name of the split.
-
-    Returns:
-        Paths, in order.
+    """Returns the paths of a split's shards in order, after checking that each is there in full.
 
     Raises:
         FileNotFoundError: If the folder, its description, the split or a shard is not there.
@@ -53,13 +41,7 @@ def list_shards(data_dir, split: str) -> list[str]:
 
 
 def verify(data_dir) -> DatasetInfo:
-    """Checks every byte of a folder of records against its checksums.
-
-    Args:
-        data_dir: Path of a folder of records.
-
-    Returns:
-        Its description.
+    """Checks every byte of a folder of records against its checksums; returns its description.
 
     Raises:
         FileNotFoundError: As `list_shards`.
@@ -72,17 +54,13 @@ def verify(data_dir) -> DatasetInfo:
 
 
 def load_dataset(
-    data_dir,
-    split: str,
-    *,
-    spec: CropSpec | None = None,
-    num_views: int | None = None,
+    data_dir, split: str, *, spec: CropSpec | None = None, num_views: int | None = None
 ) -> tf.data.Dataset:
     """Opens a split as a dataset of samples, in the order they were written.
 
     Every byte is compared with the checksums of `dataset_info.json` first, once a process.
     A conversion that skipped samples keeps that order roughly: a sample may come a few places
-    earlier. `frame` tells the place in the source.
+    earlier. `frame` is the place in the source.
 
     Args:
         data_dir: Path of a folder of records.
@@ -110,7 +88,7 @@ def load_dataset(
         return {**parse_example(serialized, spec, num_views), "index": index}
 
     _check_first(paths, parse, data_dir)
-    # The writer deals samples to the shards in turn; taking them in turn restores their order.
+    # The writer gives samples to the shards in turn; taking them in turn restores their order.
     dataset = tf.data.Dataset.from_tensor_slices(paths).interleave(
         tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1
     )
@@ -134,12 +112,12 @@ def _verify_shard(path, modified_ns, shard):
     if compute_sha256(path) != shard.sha256:
         raise ValueError(f"Shard {path} is damaged: its SHA-256 is not the one in {INFO_NAME}.")
     try:
-        found = int(tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda count, _: count + 1))
+        count = int(tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda count, _: count + 1))
     except tf.errors.OpError as error:
         raise ValueError(f"Shard {path} is damaged: a record is not whole.") from error
-    if found != shard.num_samples:
+    if count != shard.num_samples:
         raise ValueError(
-            f"Shard {path} holds {found} records: expected {shard.num_samples} as in {INFO_NAME}."
+            f"Shard {path} holds {count} records: expected {shard.num_samples} as in {INFO_NAME}."
         )
 
 

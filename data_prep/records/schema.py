@@ -1,4 +1,4 @@
-"""What the record of one sample holds: one table, and the checks of a sample before it is stored.
+"""Table of the fields of a record, and the checks of a sample before it is stored.
 
 A sample is one instant seen by V views. `examples.py` makes encoder and parser from the table.
 """
@@ -12,13 +12,7 @@ import tensorflow as tf
 from tfhand.geometry.crop import CropSpec, foreground_mask
 from tfhand.hand.skeleton import JOINT_NAMES
 
-__all__ = [
-    "FIELDS",
-    "Field",
-    "SCHEMA_VERSION",
-    "check_sample",
-    "find_problem",
-]
+__all__ = ["FIELDS", "Field", "SCHEMA_VERSION", "check_sample", "find_problem"]
 
 SCHEMA_VERSION = 1
 
@@ -35,7 +29,7 @@ class Field:
         shape: Axes; "view" stands for the number of views. `()` is a scalar.
         dtype: Type on disk: float32, int64 or string.
         unit: Unit, "" where there is none.
-        meaning: What it is, with its frame.
+        meaning: Description, with its frame.
         label: True if unlabelled samples go without it; it is parsed as zeros then.
     """
 
@@ -65,7 +59,7 @@ FIELDS = (
     Field("subject", (), tf.string, "", "whose hand"),
     Field("frame", (), tf.int64, "", "frame number in the source"),
     Field("joints_mm", ("view", _JOINTS, 3), tf.float32, "mm", "joints, camera frame", label=True),
-    Field("joint_mask", ("view", _JOINTS), tf.int64, "", "1 where a joint is known", label=True),
+    Field("joint_mask", ("view", _JOINTS), tf.int64, "", "1 where a joint is labelled", label=True),
 )
 
 # Made by the encoder; the other fields are the keys of a sample, beside depth_mm.
@@ -79,12 +73,12 @@ def check_sample(sample: Mapping, spec: CropSpec, num_views: int) -> dict:
         sample: `depth_mm [V, S, S]` (crop depth, mm relative to the center, background cube / 2),
             `center_mm [V, 3]`, `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`, `subject` (str),
             `frame` (int) and, if labelled, `joints_mm [V, 36, 3]` (camera frame) with an optional
-            `joint_mask [V, 36]` (absent: all known).
+            `joint_mask [V, 36]` (absent: all labelled).
         spec: Size of the crops.
         num_views: V.
 
     Returns:
-        The sample with numpy values, unknown joints set to zero, and `foreground_fraction [V]`.
+        The sample with numpy values, other joints set to zero, and `foreground_fraction [V]`.
 
     Raises:
         ValueError: If a key is missing or unknown, or a shape differs.
@@ -93,11 +87,11 @@ def check_sample(sample: Mapping, spec: CropSpec, num_views: int) -> dict:
     shapes = {field.name: field.static_shape(num_views) for field in fields}
     shapes["depth_mm"] = [num_views, spec.image_size, spec.image_size]
     required = set(shapes) - {field.name for field in fields if field.label}
-    missing, unknown = required - set(sample), set(sample) - set(shapes)
-    if missing or unknown:
+    missing, extra = required - set(sample), set(sample) - set(shapes)
+    if missing or extra:
         raise ValueError(
             f"A sample needs {sorted(required)}; missing {sorted(missing)}, "
-            f"unknown {sorted(unknown)}."
+            f"unknown {sorted(extra)}."
         )
     checked = {"subject": str(sample["subject"]), "frame": int(sample["frame"])}
     for name in set(sample) - set(checked):
@@ -117,26 +111,16 @@ def check_sample(sample: Mapping, spec: CropSpec, num_views: int) -> dict:
     return checked
 
 
-def find_problem(
-    sample: Mapping, spec: CropSpec, min_foreground_fraction: float = 0.0
-) -> str | None:
-    """Says why a sample cannot be used, or None if it can.
+def find_problem(sample: Mapping, spec: CropSpec) -> str | None:
+    """Returns why a result of `check_sample` cannot be used, or None if it can.
 
-    Args:
-        sample: Result of `check_sample`.
-        spec: Size of the crops.
-        min_foreground_fraction: Every view must show more surface than this share of its crop.
-
-    Returns:
-        A reason that is the same for all samples with the problem, so that it can be counted.
+    The reason is the same for all samples with the problem, so that it can be counted.
     """
     for name, value in sample.items():
         if isinstance(value, np.ndarray) and not np.isfinite(value).all():
             return f"non-finite {name}"
     if sample["depth_mm"].min() < -spec.far_mm - _NEAR_MARGIN_MM:
         return "depth_mm in front of the cube"
-    if (sample["foreground_fraction"] <= min_foreground_fraction).any():
-        if min_foreground_fraction:
-            return f"a view shows at most {min_foreground_fraction:g} of surface"
+    if (sample["foreground_fraction"] <= 0.0).any():
         return "a view shows background only"
     return None

@@ -1,10 +1,11 @@
-"""What every conversion of a split is made of: samples as bytes, shards, and what is said of them.
+"""Shards while they are written: frames as bytes, the file, and the counts of what is in it.
 
-How items get from one to the next is left to others: threads in `split_conversion.py`, the workers
-of a cluster in `beam/`.
+How frames get from one to the next is left to others: `ShardWriter` here, threads in `nyu/`, the
+workers of a cluster in `beam/`.
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,48 +14,29 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.records import storage
-from data_prep.records.dataset_info import FRAMES_KEPT, ShardInfo, Skips, SplitInfo, compute_sha256
-from data_prep.records.examples import encode_example
+from data_prep.records.dataset_info import MAX_FRAMES_LISTED, Skips, compute_sha256
+from data_prep.records.examples import serialize_checked
 from data_prep.records.schema import check_sample, find_problem
-from data_prep.records.split_plan import SplitPlan
 from tfhand.geometry.crop import CropSpec
 
-__all__ = ["Converted", "Encoded", "describe_conversion", "describe_split", "encode", "write_shard"]
+__all__ = ["EncodedFrame", "Shard", "encode_frame", "merge_counts", "seal", "write_shard"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Converted:
-    """What became of one item.
+class EncodedFrame:
+    """Samples of one frame, ready to be written.
 
     Attributes:
-        samples: What it gives, for `schema.check_sample`; none if it cannot be used.
-        problem: Why it cannot be used, in the same words for every item with that problem.
-        notes: What is to be known of a sample that is kept, in the same words for every sample;
-            they are counted in `SplitInfo.extra`, with the first items.
-        values: Values of which the split's median is kept, by name, likewise.
+        frame: Frame number in the source.
+        serialized: The records; none if the frame cannot be used.
+        subjects: Subject of each record.
+        num_labelled: Number of records with a labelled joint.
+        problem: Why the frame cannot be used, in the same words for every frame with that problem.
+        notes: Remarks on a frame that is used, in the same words for every frame; they are counted.
+        values: Values by name of which the split's median is reported.
     """
 
-    samples: Sequence[Mapping] = ()
-    problem: str | None = None
-    notes: Sequence[str] = ()
-    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-    """One item, ready to be written.
-
-    Attributes:
-        item: Its number.
-        serialized: Its records; none if it cannot be used.
-        subjects: Whose hands they show, one name a record.
-        num_labelled: Records with a known joint.
-        problem: As in `Converted`.
-        notes: As in `Converted`.
-        values: As in `Converted`, rounded.
-    """
-
-    item: int
+    frame: int
     serialized: tuple[bytes, ...] = ()
     subjects: tuple[str, ...] = ()
     num_labelled: int = 0
@@ -63,157 +45,112 @@ class Encoded:
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def encode(item: int, converted: Converted, spec: CropSpec, num_views: int) -> Encoded:
-    """Serializes what became of an item.
+def encode_frame(
+    samples: Sequence[Mapping],
+    spec: CropSpec,
+    num_views: int,
+    notes: Iterable[str] = (),
+    values: Mapping[str, float] | None = None,
+) -> EncodedFrame:
+    """Serializes the samples of a frame; the result has a problem if one cannot be used.
 
     Args:
-        item: Its number.
-        converted: What became of it.
+        samples: At least one, for `schema.check_sample`, whose errors are passed on.
         spec: Size of the crops.
         num_views: V.
-
-    Returns:
-        `Encoded`, with a problem if a sample cannot be used.
+        notes: As in `EncodedFrame`.
+        values: As in `EncodedFrame`; they are rounded.
     """
-    serialized, subjects, num_labelled = [], [], 0
-    for sample in converted.samples:
-        sample = check_sample(sample, spec, num_views)
+    checked = [check_sample(sample, spec, num_views) for sample in samples]
+    for sample in checked:
         problem = find_problem(sample, spec)
         if problem:
-            return Encoded(item, problem=problem)
-        serialized.append(encode_example(sample, spec, num_views))
-        subjects.append(sample["subject"])
-        num_labelled += bool("joint_mask" in sample and sample["joint_mask"].any())
-    return Encoded(
-        item,
-        tuple(serialized),
-        tuple(subjects),
-        num_labelled,
-        converted.problem,
-        tuple(converted.notes),
-        {name: round(float(value), 2) for name, value in converted.values.items()},
+            return EncodedFrame(sample["frame"], problem=problem)
+    return EncodedFrame(
+        checked[0]["frame"],
+        tuple(serialize_checked(sample, spec) for sample in checked),
+        tuple(sample["subject"] for sample in checked),
+        sum("joint_mask" in sample and bool(sample["joint_mask"].any()) for sample in checked),
+        notes=tuple(notes),
+        values={name: round(float(value), 2) for name, value in (values or {}).items()},
     )
 
 
-def write_shard(path, items: Iterable[Encoded]) -> dict:
-    """Writes a shard, whole or not at all.
+class Shard:
+    """A file of records that is being written.
+
+    Attributes:
+        counts: JSON values: number of samples, labels, subjects, skipped frames and notes so far.
 
     Args:
-        path: Of the file.
-        items: What to write, in order.
-
-    Returns:
-        JSON values: what `describe_split` has to know of the shard.
-
-    Raises:
-        OSError: If it cannot be written.
+        path: Path of the file.
     """
-    path = os.fspath(path)
-    subjects, values = collections.Counter(), collections.defaultdict(list)
-    skipped, notes = {}, {}
-    num_labelled = 0
-    with storage.replacing(path) as place, tf.io.TFRecordWriter(place) as writer:
-        for encoded in items:
-            if not encoded.serialized:
-                _count(skipped, encoded.problem, encoded.item)
-                continue
-            for data in encoded.serialized:
-                writer.write(data)
-            subjects.update(encoded.subjects)
-            num_labelled += encoded.num_labelled
-            for note in encoded.notes:
-                _count(notes, note, encoded.item)
-            for name, value in encoded.values.items():
-                values[name].append(value)
+
+    def __init__(self, path):
+        self._writer = tf.io.TFRecordWriter(os.fspath(path))
+        self.counts = {
+            "num_samples": 0,
+            "num_labelled": 0,
+            "subjects": collections.Counter(),
+            "skipped": {},
+            "notes": {},
+            "values": collections.defaultdict(list),
+        }
+
+    def add(self, encoded: EncodedFrame) -> None:
+        """Writes the records of a frame, or counts it as skipped."""
+        counts = self.counts
+        if not encoded.serialized:
+            _count(counts["skipped"], encoded.problem, encoded.frame)
+            return
+        for record in encoded.serialized:
+            self._writer.write(record)
+        counts["num_samples"] += len(encoded.serialized)
+        counts["num_labelled"] += encoded.num_labelled
+        counts["subjects"].update(encoded.subjects)
+        for note in encoded.notes:
+            _count(counts["notes"], note, encoded.frame)
+        for name, value in encoded.values.items():
+            counts["values"][name].append(value)
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
+
+
+def seal(counts: Mapping, path) -> dict:
+    """Returns the counts of a finished shard with size and checksum of its file."""
     ((num_bytes, _),) = storage.stat_all([path])
-    return {
-        "num_samples": subjects.total(),
-        "num_labelled": num_labelled,
-        "subjects": subjects,
-        "skipped": skipped,
-        "notes": notes,
-        "values": values,
-        "num_bytes": num_bytes,
-        "sha256": compute_sha256(path),
-    }
+    return {**counts, "num_bytes": num_bytes, "sha256": compute_sha256(path)}
 
 
-def describe_split(plan: SplitPlan, parts: Sequence[Mapping]) -> SplitInfo:
-    """Puts together what is known of a split's shards.
-
-    Args:
-        plan: What was to be made.
-        parts: Results of `write_shard`, in the order of the shards.
-
-    Returns:
-        `SplitInfo`, with `plan.extra`.
-
-    Raises:
-        ValueError: If there is no sample.
-    """
-    skipped = _merge(parts, "skipped")
-    num_samples = sum(part["num_samples"] for part in parts)
-    if not num_samples:
-        reasons = {reason: skips.count for reason, skips in skipped.items()}
-        raise ValueError(
-            f"No sample for split {plan.split!r} of {plan.output_dir}; skipped: {reasons}."
-        )
-    _log(plan.split, "skipped", skipped)
-    subjects = sum((collections.Counter(part["subjects"]) for part in parts), collections.Counter())
-    return SplitInfo(
-        source=plan.source,
-        num_samples=num_samples,
-        num_labelled=sum(part["num_labelled"] for part in parts),
-        subjects=dict(sorted(subjects.items())),
-        shards=tuple(
-            ShardInfo(plan.shard_name(i), part["num_samples"], part["num_bytes"], part["sha256"])
-            for i, part in enumerate(parts)
-        ),
-        skipped=skipped,
-        extra=dict(plan.extra),
-    )
+def write_shard(path, frames: Iterable[EncodedFrame]) -> dict:
+    """Writes frames as a shard, whole or not at all (an OSError); returns what `seal` does."""
+    with storage.replacing(path) as partial, contextlib.closing(Shard(partial)) as shard:
+        for encoded in frames:
+            shard.add(encoded)
+    return seal(shard.counts, path)
 
 
-def describe_conversion(plan: SplitPlan, parts: Sequence[Mapping]) -> SplitInfo:
-    """As `describe_split`, with notes, medians and what the split depends on in `extra`."""
-    info = describe_split(plan, parts)
-    notes = _merge(parts, "notes")
-    _log(plan.split, "kept", notes)
-    values = collections.defaultdict(list)
-    for part in parts:
-        for name, found in part["values"].items():
-            values[name] += found
-    medians = {f"median_{name}": sorted(found)[len(found) // 2] for name, found in values.items()}
-    extra = {
-        **info.extra,
-        **medians,
-        "notes": {note: dataclasses.asdict(skips) for note, skips in notes.items()},
-        plan.FINGERPRINT: plan.fingerprint,
-    }
-    return dataclasses.replace(info, extra=extra)
-
-
-def _count(found, reason, item):
-    skips = found.setdefault(reason, {"count": 0, "first_frames": []})
-    skips["count"] += 1
-    if len(skips["first_frames"]) < FRAMES_KEPT:
-        skips["first_frames"].append(int(item))
-
-
-def _merge(parts, kind):
-    """Adds up what the shards have counted; the first frames of all."""
+def merge_counts(shards: Sequence[Mapping], kind: str, split: str) -> dict[str, Skips]:
+    """Adds up the "skipped" frames or the "notes" of all shards by reason, and logs them."""
     merged = {}
-    for part in parts:
-        for reason, found in part[kind].items():
+    for shard in shards:
+        for reason, counted in shard[kind].items():
             skips = merged.setdefault(reason, Skips())
-            skips.count += found["count"]
-            skips.first_frames = sorted(skips.first_frames + found["first_frames"])[:FRAMES_KEPT]
+            skips.count += counted["count"]
+            frames = sorted(skips.first_frames + counted["first_frames"])
+            skips.first_frames = frames[:MAX_FRAMES_LISTED]
+    for reason, skips in merged.items():
+        logging.warning(
+            "%s: %s %d: %s, first frames %s", split, kind, skips.count, reason,
+            skips.first_frames[:5],
+        )  # fmt: skip
     return merged
 
 
-def _log(split, what, found):
-    for reason, skips in found.items():
-        logging.warning(
-            "%s: %s %d: %s, first frames %s", split, what, skips.count, reason,
-            skips.first_frames[:5],
-        )  # fmt: skip
+def _count(counts, reason, frame):
+    skips = counts.setdefault(reason, {"count": 0, "first_frames": []})
+    skips["count"] += 1
+    if len(skips["first_frames"]) < MAX_FRAMES_LISTED:
+        skips["first_frames"].append(int(frame))

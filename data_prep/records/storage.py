@@ -1,21 +1,19 @@
 """Files on disks, and in the object stores that TensorFlow reads and writes (`gs://`).
 
-`tf.io.gfile` is one interface to both. Here is what it leaves open: errors of the kind that
-Python's own functions raise, the pace and the precise times of local files, writing in one step,
-and files for libraries that only know local ones.
+`tf.io.gfile` is one interface to both. This module adds what it leaves open: errors of the kind
+that Python's own functions raise, the pace and the precise times of local files, and writing in
+one step.
 """
 
 import concurrent.futures
 import contextlib
 import os
-import tempfile
 
 import tensorflow as tf
 
 from tfhand import files
 
 __all__ = [
-    "copied_here",
     "check_local",
     "is_remote",
     "list_names",
@@ -37,10 +35,10 @@ def is_remote(path) -> bool:
     return "://" in os.fspath(path)
 
 
-def check_local(path, who_else: str) -> None:
-    """Raises a ValueError that names who else writes to object stores if a path is a URL."""
+def check_local(path, beam_command: str) -> None:
+    """Raises a ValueError that names the command for object stores if a path is a URL."""
     if is_remote(path):
-        raise ValueError(f"Expected a local folder to write to, found {path}: see {who_else}.")
+        raise ValueError(f"Expected a local folder to write to, found {path}: see {beam_command}.")
 
 
 @contextlib.contextmanager
@@ -63,12 +61,7 @@ def list_names(folder) -> list[str]:
 
 
 def read_bytes(path) -> bytes:
-    """Reads a file.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        OSError: If it cannot be read.
-    """
+    """Reads a file; a FileNotFoundError if there is none, an OSError if it cannot be read."""
     if not is_remote(path):
         with open(path, "rb") as file:
             return file.read()
@@ -77,11 +70,7 @@ def read_bytes(path) -> bytes:
 
 
 def write_text(path, text: str) -> None:
-    """Writes a file in one step: there is the old one or the new one.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+    """Writes a file in one step, so that there is the old one or the new one, or an OSError."""
     if not is_remote(path):
         files.write_text(path, text)
         return
@@ -94,7 +83,7 @@ def write_text(path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path):
-    """Context in which a file is written, whole or not at all: gives where to write it.
+    """Context that yields the path to write a file to, which then is there whole or not at all.
 
     An object in a store is there when it is complete, so it is written in its place.
 
@@ -110,11 +99,7 @@ def replacing(path):
 
 
 def move(source, target) -> None:
-    """Gives a file another name, in place of a file that has it.
-
-    Raises:
-        OSError: If that cannot be done.
-    """
+    """Renames a file, in place of a file of that name; an OSError if that cannot be done."""
     with os_errors():
         gfile.rename(os.fspath(source), os.fspath(target), overwrite=True)
 
@@ -125,16 +110,3 @@ def stat_all(paths) -> list[tuple[int, int]]:
         return [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, paths)]
     with os_errors(), concurrent.futures.ThreadPoolExecutor(_REQUESTS) as pool:
         return [(stat.length, stat.mtime_nsec) for stat in pool.map(gfile.stat, paths)]
-
-
-@contextlib.contextmanager
-def copied_here(path):
-    """Gives the path of a local file: the file itself, or a copy of it while the block lasts."""
-    if not is_remote(path):
-        yield os.fspath(path)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = os.path.join(folder, os.path.basename(path))
-        with os_errors():
-            gfile.copy(path, copy)
-        yield copy

@@ -2,12 +2,14 @@
 
     python -m data_prep.synthetic --output_dir=data --num_samples=4000
 
-The hands are people whom the synthetic stage of training never draws: their proportions lie in
-the outer part of the range, and their skin has bumps that the hand model does not know. Their
-motions go from gesture to gesture before the first camera. Each camera image is rendered at the
-sensor's own resolution, receives the sensor's faults there, and is cropped around a center found
-in the depth alone, by the code that crops real recordings. Joints are stored for scoring.
+The hands belong to people whom the synthetic stage of training never draws: their proportions lie
+in the outer part of the range, and their skin has bumps that the hand model does not have. They
+move from gesture to gesture before the first camera. Each camera image is rendered at the sensor's
+own resolution, receives the sensor's faults there, and is cropped around a center found in the
+depth alone, by the code that crops real recordings. Joints are stored for scoring.
 """
+
+import dataclasses
 
 import tensorflow as tf
 from absl import flags
@@ -18,90 +20,127 @@ from data_prep.records import storage
 from data_prep.synthetic import sequences
 from tfhand.geometry import crop
 
-__all__ = ["NUM_VIEWS", "RECIPE", "define_flags", "main", "source_of", "write"]
+__all__ = [
+    "RECIPE",
+    "RecordingOptions",
+    "define_flags",
+    "main",
+    "parse_options",
+    "plan_splits",
+    "write",
+]
 
 # Raised whenever the same arguments give another recording than before.
 RECIPE = 2
-NUM_VIEWS = 3
+_NUM_VIEWS = 3
 
 
-def source_of(seed):
-    """Returns what the records say of where they come from."""
-    return f"embedded recording, seed {seed}"
+@dataclasses.dataclass(frozen=True)
+class RecordingOptions:
+    """Size and seed of a recording.
 
-
-def write(output_dir, num_samples, spec, *, test_share=0.2, num_shards=4, seed=1, overwrite=False):
-    """Makes both splits of the recording and writes them.
-
-    Args:
-        output_dir: Folder for the shards.
+    Attributes:
         num_samples: Samples of both splits together.
-        spec: `crop.CropSpec`.
+        spec: Size of the crops.
         test_share: Share of the test split.
         num_shards: Shards a split.
         seed: Seed of everything that is drawn.
-        overwrite: Replace splits that are already there.
+    """
+
+    num_samples: int
+    spec: crop.CropSpec
+    test_share: float = 0.2
+    num_shards: int = 4
+    seed: int = 1
+
+
+def plan_splits(output_dir, options, overwrite=False):
+    """Plans both splits of the recording.
+
+    Args:
+        output_dir: Folder for the shards.
+        options: `RecordingOptions`.
+        overwrite: Whether splits that are already there are replaced.
+
+    Returns:
+        List of (`records.SplitPlan`, list of its `sequences.HandSequence`).
+    """
+    of_split = sequences.plan_sequences(options.num_samples, options.test_share, options.seed)
+    return [
+        (
+            records.SplitPlan(
+                output_dir,
+                split,
+                num_shards=options.num_shards,
+                source=f"embedded recording, seed {options.seed}",
+                spec=options.spec,
+                num_views=_NUM_VIEWS,
+                overwrite=overwrite,
+            ),
+            planned,
+        )
+        for split, planned in of_split.items()
+    ]
+
+
+def write(output_dir, options, overwrite=False):
+    """Renders both splits of the recording and writes them.
+
+    Args:
+        output_dir: As for `plan_splits`.
+        options: As for `plan_splits`.
+        overwrite: As for `plan_splits`.
 
     Returns:
         Dict of split to number of samples.
     """
-    noise = tf.random.Generator.from_seed(seed)
-    written = {}
-    for split, parts in sequences.plan_takes(num_samples, test_share, seed).items():
-        count = sum(take.num_frames for take in parts)
-        writer = records.ShardWriter(
-            output_dir,
-            split,
-            num_shards=num_shards,
-            source=source_of(seed),
-            spec=spec,
-            num_views=NUM_VIEWS,
-            overwrite=overwrite,
-        )
-        with writer, tqdm(total=count, desc=f"recording {split}", unit="sample") as progress:
-            for take in parts:
-                renderer = sequences.Renderer(take, spec, noise)
-                for start in take.starts:
+    noise = tf.random.Generator.from_seed(options.seed)
+    num_written = {}
+    for plan, planned in plan_splits(output_dir, options, overwrite):
+        count = sum(sequence.num_frames for sequence in planned)
+        with (
+            records.ShardWriter(plan) as writer,
+            tqdm(total=count, desc=f"recording {plan.split}", unit="sample") as progress,
+        ):
+            for sequence in planned:
+                renderer = sequences.SequenceRenderer(sequence, plan.spec, noise)
+                for start in sequence.batch_starts:
                     for sample in renderer.render(start):
                         writer.write(sample)
                         progress.update()
-            written[split] = writer.num_samples
-    return written
+        num_written[plan.split] = writer.num_samples
+    return num_written
 
 
 def define_flags(flag_values):
     """Defines the flags of this command."""
+    define = {"flag_values": flag_values}
     flags.DEFINE_string(
-        "output_dir", None, "Folder to write the shards to.", required=True, flag_values=flag_values
+        "output_dir", None, "Folder to write the shards to.", required=True, **define
     )
-    flags.DEFINE_integer(
-        "num_samples", 4000, "Samples of both splits together.", 8, flag_values=flag_values
-    )
-    flags.DEFINE_float(
-        "test_share", 0.2, "Share of the test split.", 0.0, 0.9, flag_values=flag_values
-    )
-    flags.DEFINE_integer("image_size", 64, "Side of the crops, px.", 8, flag_values=flag_values)
-    flags.DEFINE_integer("num_shards", 4, "Shards a split.", 1, flag_values=flag_values)
-    flags.DEFINE_integer(
-        "seed", 1, "Seed of subjects, motion, cameras and faults.", flag_values=flag_values
-    )
-    flags.DEFINE_boolean(
-        "overwrite", False, "Replace splits that are already there.", flag_values=flag_values
+    flags.DEFINE_integer("num_samples", 4000, "Samples of both splits together.", 8, **define)
+    flags.DEFINE_float("test_share", 0.2, "Share of the test split.", 0.0, 0.9, **define)
+    flags.DEFINE_integer("image_size", 64, "Side of the crops, px.", 8, **define)
+    flags.DEFINE_integer("num_shards", 4, "Shards a split.", 1, **define)
+    flags.DEFINE_integer("seed", 1, "Seed of subjects, motion, cameras and faults.", **define)
+    flags.DEFINE_boolean("overwrite", False, "Replace splits that are already there.", **define)
+
+
+def parse_options(flag_values):
+    """Returns the `RecordingOptions` that the flags ask for."""
+    return RecordingOptions(
+        flag_values.num_samples,
+        crop.CropSpec(image_size=flag_values.image_size),
+        flag_values.test_share,
+        flag_values.num_shards,
+        flag_values.seed,
     )
 
 
-def main(options):
+def main(flag_values):
     """Runs the command."""
-    storage.check_local(options.output_dir, "data_prep.beam.synthetic")
-    spec = crop.CropSpec(image_size=options.image_size)
-    written = write(
-        options.output_dir,
-        options.num_samples,
-        spec,
-        test_share=options.test_share,
-        num_shards=options.num_shards,
-        seed=options.seed,
-        overwrite=options.overwrite,
-    )
-    for split, count in written.items():
-        print(f"{options.output_dir}/{split}: {count} samples of {NUM_VIEWS} views")
+    storage.check_local(flag_values.output_dir, "data_prep.beam.synthetic")
+    options = parse_options(flag_values)
+    num_written = write(flag_values.output_dir, options, flag_values.overwrite)
+    for split, count in num_written.items():
+        print(f"{flag_values.output_dir}/{split}: {count} samples of {_NUM_VIEWS} views")

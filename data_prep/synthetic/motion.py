@@ -1,4 +1,4 @@
-"""What happens in the embedded recording: where cameras stand, and how a hand moves."""
+"""Cameras of the embedded recording, and the motion of a hand before them."""
 
 import dataclasses
 
@@ -8,27 +8,25 @@ import tensorflow as tf
 from tfhand.geometry import rigid
 from tfhand.hand import pose_sampling
 
-__all__ = ["Recording", "make_recording", "place_cameras"]
+__all__ = ["Motion", "place_cameras", "sample_motion"]
 
 # Frames from one gesture to the next.
 _FRAMES_PER_GESTURE = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
-    """What happens in front of the cameras.
+class Motion:
+    """Motion of one hand.
 
     Attributes:
-        angles: float32 [n, 23].
+        angles: float32 [n, 23], radians.
         camera_from_hand: float32 [n, 3, 3], rotation, first camera.
         position_mm: float32 [n, 3], of the palm's center, first camera.
-        view_from_ref: float32 [V, 4, 4], the same for all frames.
     """
 
     angles: np.ndarray
     camera_from_hand: np.ndarray
     position_mm: np.ndarray
-    view_from_ref: np.ndarray
 
 
 def _look_at(position, target, roll):
@@ -64,7 +62,7 @@ def place_cameras(rng):
     return np.array(transforms, np.float32)
 
 
-def _between(keys, frames):
+def _interpolate(keys, frames):
     """Moves smoothly through keys [k, ...], `_FRAMES_PER_GESTURE` frames a step, [frames, ...]."""
     at = np.arange(frames) / _FRAMES_PER_GESTURE
     low = np.floor(at).astype(int)
@@ -73,26 +71,25 @@ def _between(keys, frames):
     return keys[low] * (1 - t) + keys[low + 1] * t
 
 
-def make_recording(rng, frames, view_from_ref):
-    """StatelessRng a motion of one hand.
+def sample_motion(rng, frames):
+    """Draws a motion from gesture to gesture.
 
     Args:
         rng: `np.random.Generator`.
         frames: Number of frames n.
-        view_from_ref: float32 [V, 4, 4].
 
     Returns:
-        `Recording`.
+        `Motion`.
     """
     num_keys = frames // _FRAMES_PER_GESTURE + 2
     generator = tf.random.Generator.from_seed(int(rng.integers(2**31)))
-    angles = _between(pose_sampling.sample_angles(generator, num_keys).numpy(), frames)
-    # Palm or back to the first camera, turned freely about the arm's axis and tilted some way.
+    angles = _interpolate(pose_sampling.sample_angles(generator, num_keys).numpy(), frames)
+    # Palm or back to the first camera, rotated freely about the arm's axis and tilted some way.
     about_arm = np.where(rng.random(num_keys) < 0.75, 0.0, np.pi) + rng.normal(0, 0.6, num_keys)
     about_arm = np.cumsum(np.concatenate([about_arm[:1], _wrapped(np.diff(about_arm))]))
     tilt = np.stack([rng.normal(0, 0.45, num_keys), rng.normal(0, 0.45, num_keys)], axis=1)
     keys = np.concatenate([about_arm[:, None], tilt], axis=1)
-    turns = _between(keys, frames).astype(np.float32)
+    rotations = _interpolate(keys, frames).astype(np.float32)
     facing = tf.constant(np.diag([1.0, -1.0, -1.0]), tf.float32)
     zero = np.zeros(frames, np.float32)
 
@@ -102,14 +99,16 @@ def make_recording(rng, frames, view_from_ref):
         return rigid.rotation_from_axis_angle(np.stack(vector, axis=1))
 
     camera_from_hand = (
-        rotation(2, turns[:, 2]) @ rotation(0, turns[:, 1]) @ facing @ rotation(1, turns[:, 0])
+        rotation(2, rotations[:, 2])
+        @ rotation(0, rotations[:, 1])
+        @ facing
+        @ rotation(1, rotations[:, 0])
     )
     position = rng.normal(0, [60.0, 50.0, 55.0], (num_keys, 3)) + np.array([0.0, 0.0, 760.0])
-    return Recording(
+    return Motion(
         angles.astype(np.float32),
         camera_from_hand.numpy(),
-        _between(position, frames).astype(np.float32),
-        view_from_ref,
+        _interpolate(position, frames).astype(np.float32),
     )
 
 

@@ -1,4 +1,4 @@
-"""People whom nobody has met, and what three cameras see of their hands: the embedded recording.
+"""People of the embedded recording, and their hands as three depth cameras see them.
 
 Each camera image is rendered at the sensor's own resolution, receives the sensor's faults there,
 and is cropped around a center found in the depth alone, by the code that crops real recordings.
@@ -13,7 +13,7 @@ from tfhand.geometry import crop, hand_center, rigid
 from tfhand.hand import spheres, surface, template
 from tfhand.synthesis import depth, sensor
 
-__all__ = ["Subject", "film", "pose_hand", "render_views", "sample_subject"]
+__all__ = ["pose_hand", "render_crops", "render_views", "sample_subject"]
 
 # A window of the sensor around the hand is rendered, at the sensor's own pixel pitch.
 _WINDOW_PX = 320
@@ -22,33 +22,17 @@ _SKIN_POINTS = 55000
 _WALL_BEHIND_MM = 500.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A person of the recording.
+def sample_subject(rng):
+    """Draws a person.
 
-    Attributes:
-        name: For the records.
-        shape: float32 [14], see `template.SHAPE_NAMES`.
-        skin: `surface.Skin` with this person's own bumps.
-    """
-
-    name: str
-    shape: np.ndarray
-    skin: surface.Skin
-
-
-def sample_subject(rng, name):
-    """StatelessRng a person.
-
-    The synthetic stage cuts shapes off at two standard deviations a parameter, so whoever has a
-    parameter beyond is new to it: one or two of the parameters are put there.
+    One or two shape parameters lie beyond two standard deviations, where the synthetic stage cuts
+    shapes off, so the person is new to it.
 
     Args:
         rng: `np.random.Generator`.
-        name: For the records.
 
     Returns:
-        `Subject`.
+        (shape float32 [14], see `template.SHAPE_NAMES`; `surface.Skin` with the person's bumps).
     """
     deviations = rng.normal(0.0, 0.9, len(template.SHAPE_NAMES)).clip(-1.8, 1.8)
     odd = rng.choice(len(deviations) - 1, rng.integers(1, 3), replace=False)
@@ -61,7 +45,7 @@ def sample_subject(rng, name):
         wave *= 2 * np.pi / (np.linalg.norm(wave) * rng.uniform(25.0, 80.0))
         bumps += 0.7 * np.cos(skin.points_mm @ wave + rng.uniform(0, 2 * np.pi)).astype(np.float32)
     skin = dataclasses.replace(skin, points_mm=skin.points_mm + bumps[:, None] * skin.normals)
-    return Subject(name, (deviations * template.SHAPE_STDDEV).astype(np.float32), skin)
+    return (deviations * template.SHAPE_STDDEV).astype(np.float32), skin
 
 
 def render_views(subject_points, joints_mm, view_from_ref, rng):
@@ -101,14 +85,14 @@ def render_views(subject_points, joints_mm, view_from_ref, rng):
 
 
 @tf.function(reduce_retracing=True, autograph=False)
-def film(points, joints, view_from_ref, rng, spec):
-    """Renders, faults, finds centers and crops.
+def render_crops(points, joints, view_from_ref, rng, spec):
+    """Renders the hand for every camera, with the sensor's faults, and crops it where it is found.
 
     Args:
         points: float32 [B, 3, M], skin in the first camera's frame, mm.
         joints: float32 [B, J, 3], in the same frame.
         view_from_ref: float32 [V, 4, 4].
-        rng: `tf.random.Generator`; what it draws depends on the shapes alone.
+        rng: `tf.random.Generator`; the number of draws depends on the shapes alone.
         spec: `crop.CropSpec`.
 
     Returns:
@@ -134,22 +118,22 @@ def film(points, joints, view_from_ref, rng, spec):
 
 
 @tf.function(reduce_retracing=True, autograph=False)
-def pose_hand(features, angles, shape, turn, position):
+def pose_hand(features, angles, shape, rotation, position_mm):
     """Poses a person's hand before the first camera.
 
     Args:
         features: float32 [M, 4 * K], `surface.skinning_features` of the person's skin.
         angles: float32 [B, 23], radians.
         shape: float32 [B, 14].
-        turn: float32 [B, 3, 3], rotation from the hand to the camera.
-        position: float32 [B, 3], of the palm's center in the camera's frame, mm.
+        rotation: float32 [B, 3, 3], from the hand to the camera.
+        position_mm: float32 [B, 3], of the palm's center in the camera's frame, mm.
 
     Returns:
         (skin float32 [B, 3, M], joints float32 [B, 36, 3]), camera frame, mm.
     """
-    palm = tf.constant([[0.0, 60.0, 0.0]])
+    palm_mm = tf.constant([[0.0, 60.0, 0.0]])
     centers, _ = spheres.pose_spheres(angles, shape)
-    joints = tf.matmul(spheres.joints_from_spheres(centers) - palm, turn, transpose_b=True)
-    points = surface.pose_points(features, angles, shape, turn)
-    shift = position - tf.linalg.matvec(turn, palm)
-    return points + shift[..., None], joints + position[:, None]
+    joints = tf.matmul(spheres.joints_from_spheres(centers) - palm_mm, rotation, transpose_b=True)
+    points = surface.pose_points(features, angles, shape, rotation)
+    translation_mm = position_mm - tf.linalg.matvec(rotation, palm_mm)
+    return points + translation_mm[..., None], joints + position_mm[:, None]

@@ -18,9 +18,8 @@ FLOAT_MM = 1e-3
 def dataset(tmp_path):
     """Five samples of two subjects; the last sample has no labels, one joint of the first none."""
     rng = np.random.default_rng(0)
-    with records.ShardWriter(
-        tmp_path, "train", num_shards=2, source="test", spec=SPEC, num_views=2
-    ) as writer:
+    plan = records.SplitPlan(tmp_path, "train", 2, "test", SPEC, num_views=2)
+    with records.ShardWriter(plan) as writer:
         for i in range(5):
             sample = {
                 "depth_mm": np.full([2, 16, 16], float(i), np.float32),

@@ -1,4 +1,4 @@
-"""What tests of the conversion of NYU share: small recordings, converted and changed."""
+"""Conversions of small recordings in NYU's layout, shared by tests."""
 
 import pytest
 import scipy.io

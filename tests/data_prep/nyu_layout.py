@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 480, 640
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What was written.
+    """A recording that was written.
 
     Attributes:
         folder: Of the split.
@@ -30,7 +30,7 @@ class Scene:
     view_from_ref: np.ndarray
 
 
-def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, noise=True):
+def write_split(folder, num_frames, seed, *, annotation=True, compression=1):
     """Writes pictures of three cameras and `joint_data.mat`.
 
     Args:
@@ -38,8 +38,7 @@ def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, no
         num_frames: Number of frames.
         seed: Of hand, motion, cameras and noise.
         annotation: Whether to write `joint_data.mat`.
-        wall_mm: Distance of the wall behind.
-        noise: Whether the sensor has faults.
+        compression: Level of the pictures' compression, 0 to 9.
 
     Returns:
         `Scene`.
@@ -49,7 +48,7 @@ def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, no
     rng = np.random.default_rng(seed)
     generator = tf.random.Generator.from_seed(seed)
     cameras = motion.place_cameras(rng)
-    moves = motion.make_recording(rng, num_frames, cameras)
+    moves = motion.sample_motion(rng, num_frames)
     shape = rng.normal(0.0, 0.7, len(template.SHAPE_NAMES)) * template.SHAPE_STDDEV
     shape = np.tile(shape.astype(np.float32), (num_frames, 1))
     skin = tf.constant(surface.skinning_features(surface.sample_skin(60000)))
@@ -61,13 +60,13 @@ def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, no
     for view, transform in enumerate(cameras):
         moved = transform[:3, :3] @ points + transform[:3, 3:]
         image = depth.splat_perspective(moved, intrinsics, HEIGHT, WIDTH, footprint=2)
-        image = sensor.add_background(image, tf.fill(tf.shape(image), wall_mm))
-        if noise:
-            image = sensor.edge_jitter(image, generator, 0.8)
-            image = sensor.missing_blobs(image, generator, share=0.01, cells=20)
-            image = sensor.disparity_noise(image, generator)
+        image = sensor.add_background(image, tf.fill(tf.shape(image), 1400.0))
+        image = sensor.edge_jitter(image, generator, 0.8)
+        image = sensor.missing_blobs(image, generator, share=0.01, cells=20)
+        image = sensor.disparity_noise(image, generator)
         for frame, picture in enumerate(image.numpy(), start=1):
-            write_picture(folder / f"depth_{view + 1}_{frame:07d}.png", picture)
+            path = folder / f"depth_{view + 1}_{frame:07d}.png"
+            write_picture(path, picture, compression)
         in_views.append(rigid.apply(transform, joints).numpy())
     joints = np.stack(in_views)
     if annotation:
@@ -75,11 +74,11 @@ def write_split(folder, num_frames, seed, *, annotation=True, wall_mm=1400.0, no
     return Scene(folder, joints, cameras)
 
 
-def write_picture(path, depth_mm):
+def write_picture(path, depth_mm, compression=1):
     """Writes depth in NYU's coding, red zero, by libpng: other writers' are faster to decode."""
     value = np.round(depth_mm).astype(np.uint16)
     rgb = np.stack([np.zeros_like(value), value >> 8, value & 255], axis=-1)
-    path.write_bytes(tf.io.encode_png(rgb.astype(np.uint8), compression=6).numpy())
+    path.write_bytes(tf.io.encode_png(rgb.astype(np.uint8), compression=compression).numpy())
 
 
 def write_joint_data(path, joints_mm):

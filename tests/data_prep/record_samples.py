@@ -1,4 +1,4 @@
-"""What tests of records share: random samples, written and read."""
+"""Random samples, written as records and read, shared by tests."""
 
 import numpy as np
 
@@ -33,9 +33,8 @@ def make_sample(frame, *, labelled=True, views=VIEWS, spec=SPEC):
 def write(folder, split="train", samples=None, *, num_shards=3, spec=SPEC, views=VIEWS, **kwargs):
     if samples is None:
         samples = [make_sample(frame, spec=spec, views=views) for frame in range(7)]
-    with records.ShardWriter(
-        folder, split, num_shards=num_shards, source="test", spec=spec, num_views=views, **kwargs
-    ) as writer:
+    plan = records.SplitPlan(folder, split, num_shards, "test", spec, views, **kwargs)
+    with records.ShardWriter(plan) as writer:
         for sample in samples:
             writer.write(sample)
     return writer

@@ -15,14 +15,13 @@ import tensorflow as tf
 from data_prep import records
 from data_prep.nyu import calibration, frame_converter, recording_files
 from data_prep.nyu import command as nyu
-from data_prep.records import shard_writer
-from data_prep.records import shards as shard_parts
+from data_prep.records import shards
+from data_prep.records.shards import EncodedFrame
 from data_prep.synthetic import embedded, sequences
 from tests.data_prep import nyu_layout
 from tfhand import commands, files
 from tfhand.geometry import crop
 
-FRAMES = 24
 # The direct runner would fetch a program from the network, and does without if it cannot.
 DIRECT = ("--runner=DirectRunner", "--prism_location=absent")
 
@@ -37,11 +36,10 @@ def beam(needs):
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def damaged(source, tmp_path_factory):
     """A recording with labels and without, and with a frame of every kind of damage."""
-    root = tmp_path_factory.mktemp("nyu") / "dataset"
-    for seed, split in enumerate(("train", "test"), start=11):
-        nyu_layout.write_split(root / split, FRAMES, seed, annotation=split == "train")
+    root = tmp_path_factory.mktemp("damaged") / "dataset"
+    shutil.copytree(source[0], root)
     train = root / "train"
     (train / "depth_2_0000003.png").unlink()
     (train / "depth_1_0000007.png").write_bytes(b"")
@@ -79,17 +77,17 @@ def contents(folder):
         ("--splits=train", "--every=4", "--center=annotation", "--num_shards=2"),
     ],
 )
-def test_the_folder_is_that_of_the_local_command(source, convert, tmp_path, flags):
+def test_the_folder_is_that_of_the_local_command(damaged, convert, tmp_path, flags):
     for name in ("local", "pipeline"):
-        convert(source, tmp_path / name, *flags, by_pipeline=name == "pipeline")
+        convert(damaged, tmp_path / name, *flags, by_pipeline=name == "pipeline")
     assert contents(tmp_path / "pipeline") == contents(tmp_path / "local")
     info = records.verify(tmp_path / "pipeline")
     assert info.splits["train"].num_skipped and info.splits["train"].num_labelled
     assert len(list(records.load_dataset(tmp_path / "pipeline", "train"))) > 1
 
 
-def test_damaged_frames_are_counted(source, convert, tmp_path):
-    convert(source, tmp_path, "--splits=train", "--num_shards=3", by_pipeline=True)
+def test_damaged_frames_are_counted(damaged, convert, tmp_path):
+    convert(damaged, tmp_path, "--splits=train", "--num_shards=3", by_pipeline=True)
     skipped = records.read_info(tmp_path).splits["train"].skipped
     assert {reason: skips.first_frames for reason, skips in skipped.items()} == {
         "no picture of view 2": [3],
@@ -100,24 +98,24 @@ def test_damaged_frames_are_counted(source, convert, tmp_path):
     }
 
 
-def test_other_processes_give_the_same(source, convert, tmp_path):
+def test_other_processes_give_the_same(damaged, convert, tmp_path):
     flags = ("--splits=train", "--every=8", "--num_shards=2")
-    convert(source, tmp_path / "local", *flags, by_pipeline=False)
+    convert(damaged, tmp_path / "local", *flags, by_pipeline=False)
     convert(
-        source, tmp_path / "pipeline", *flags, by_pipeline=True,
+        damaged, tmp_path / "pipeline", *flags, by_pipeline=True,
         arguments=[*DIRECT, "--direct_running_mode=multi_processing"],
     )  # fmt: skip
     assert contents(tmp_path / "pipeline") == contents(tmp_path / "local")
 
 
-def test_recording_and_records_in_an_object_store(source, convert, tmp_path):
+def test_recording_and_records_in_an_object_store(damaged, convert, tmp_path):
     """TensorFlow's files in memory stand for those of a bucket: they too are no local files."""
     bucket = f"ram://{tmp_path.name}"
     tf.io.gfile.makedirs(f"{bucket}/dataset/train")
-    for path in (source / "train").iterdir():
+    for path in (damaged / "train").iterdir():
         tf.io.gfile.copy(str(path), f"{bucket}/dataset/train/{path.name}")
     flags = ("--splits=train", "--every=4", "--num_shards=2")
-    convert(source, tmp_path / "local", *flags, by_pipeline=False)
+    convert(damaged, tmp_path / "local", *flags, by_pipeline=False)
     out = f"{bucket}/records"
     convert(f"{bucket}/dataset", out, *flags, by_pipeline=True)
     info, expected = records.verify(out), records.read_info(tmp_path / "local")
@@ -136,12 +134,12 @@ def test_recording_and_records_in_an_object_store(source, convert, tmp_path):
     with pytest.raises(FileExistsError, match="already has a split 'train'"):
         convert(f"{bucket}/dataset", out, *flags, "--image_size=32", by_pipeline=True)
     with pytest.raises(ValueError, match="local folder"):
-        convert(source, out, *flags, by_pipeline=False)
+        convert(damaged, out, *flags, by_pipeline=False)
 
 
-def test_a_failed_pipeline_leaves_what_was_there(source, convert, tmp_path):
+def test_a_failed_pipeline_leaves_what_was_there(damaged, convert, tmp_path):
     root, out = tmp_path / "dataset", tmp_path / "out"
-    shutil.copytree(source / "train", root / "train")
+    shutil.copytree(damaged / "train", root / "train")
     convert(root, out, "--splits=train", "--every=8", "--num_shards=2", by_pipeline=True)
     before = contents(out)
     # A folder in place of a picture cannot be read, which is no fault of the recording.
@@ -159,9 +157,9 @@ def test_a_failed_pipeline_leaves_what_was_there(source, convert, tmp_path):
     assert not contents(tmp_path / "new")
 
 
-def test_a_split_without_samples_is_refused(source, convert, tmp_path):
+def test_a_split_without_samples_is_refused(damaged, convert, tmp_path):
     root = tmp_path / "dataset"
-    shutil.copytree(source / "train", root / "train")
+    shutil.copytree(damaged / "train", root / "train")
     for path in (root / "train").glob("depth_1_*.png"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"No sample for split 'train'.*damaged picture of view 1"):
@@ -169,17 +167,17 @@ def test_a_split_without_samples_is_refused(source, convert, tmp_path):
     assert not contents(tmp_path / "out")
 
 
-def test_two_conversions_do_not_write_to_one_folder(beam, source, convert, tmp_path):
+def test_two_conversions_do_not_write_to_one_folder(beam, damaged, convert, tmp_path):
     with files.alone_in(tmp_path):
         with pytest.raises(FileExistsError, match="Another process"):
-            convert(source, tmp_path, "--splits=train", "--every=8", by_pipeline=True)
+            convert(damaged, tmp_path, "--splits=train", "--every=8", by_pipeline=True)
 
 
 def test_records_lie_in_the_order_of_their_frames(beam, tmp_path):
     """Whatever order the workers' results come in."""
-    items = [shard_parts.Encoded(item, (b"%d" % item,), ("a",)) for item in (7, 1, 10, 4)]
+    frames = [EncodedFrame(frame, (b"%d" % frame,), ("a",)) for frame in (7, 1, 10, 4)]
     writer = beam.shards._WriteShard(str(tmp_path), ["x", "y"])
-    attempts = [next(writer.process((1, {"items": part}))) for part in (items, items[::-1])]
+    attempts = [next(writer.process((1, {"encoded": part}))) for part in (frames, frames[::-1])]
     for index, part in attempts:
         dataset = tf.data.TFRecordDataset(str(tmp_path / part["file"]))
         assert index == 1 and [int(data.numpy()) for data in dataset] == [1, 4, 7, 10]
@@ -187,15 +185,14 @@ def test_records_lie_in_the_order_of_their_frames(beam, tmp_path):
     assert attempts[0][1]["file"] != attempts[1][1]["file"]
 
 
-def test_annotation_is_not_sent_to_the_workers(beam, source):
-    """That of a large recording would be more than a runner takes: workers read it."""
-    split = recording_files.open_split(source, "train")
-    cameras = calibration.unknown(np.ones([3, 4], np.float32), "not asked for")
+def test_annotation_is_not_sent_to_the_workers(beam, damaged):
+    """A large one would be more than a runner takes: workers read it."""
+    split = recording_files.open_split(damaged, "train")
+    cameras = calibration.uncalibrated(np.ones([3, 4], np.float32), "not asked for")
     converter = frame_converter.FrameConverter(split, cameras, crop.CropSpec(32), "depth", (1,))
-    sent = pickle.dumps(beam.frames._opener(converter, 1))
+    sent = pickle.dumps(converter)
     assert split.joints_mm.nbytes > 50_000 and len(sent) < 10_000
-    (there, *_) = pickle.loads(sent)().args
-    np.testing.assert_array_equal(there.split.joints_mm, split.joints_mm)
+    np.testing.assert_array_equal(pickle.loads(sent).split.joints_mm, split.joints_mm)
 
 
 STOPPED = [
@@ -212,9 +209,9 @@ STOPPED = [
 
 
 @pytest.mark.parametrize(("own", "arguments", "expected"), STOPPED)
-def test_bad_flags_give_one_line(beam, source, tmp_path, capsys, own, arguments, expected):
+def test_bad_flags_give_one_line(beam, damaged, tmp_path, capsys, own, arguments, expected):
     out = tmp_path / "out"
-    argv = ["beam/nyu.py", f"--nyu_dir={source}", f"--output_dir={out}", *own, "--", *arguments]
+    argv = ["beam/nyu.py", f"--nyu_dir={damaged}", f"--output_dir={out}", *own, "--", *arguments]
     with pytest.raises(SystemExit) as stopped:
         beam.options.run(beam.nyu.main, beam.nyu.define_flags, argv)
     assert stopped.value.code == 1
@@ -223,9 +220,9 @@ def test_bad_flags_give_one_line(beam, source, tmp_path, capsys, own, arguments,
     assert not out.exists()
 
 
-def test_what_to_install_is_said_in_one_line(beam, source, tmp_path, capsys, monkeypatch):
+def test_what_to_install_is_said_in_one_line(beam, damaged, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    argv = ["beam/nyu.py", f"--nyu_dir={source}", f"--output_dir={tmp_path / 'out'}"]
+    argv = ["beam/nyu.py", f"--nyu_dir={damaged}", f"--output_dir={tmp_path / 'out'}"]
     with pytest.raises(SystemExit):
         beam.options.run(beam.nyu.main, beam.nyu.define_flags, argv)
     (line,) = capsys.readouterr().err.splitlines()
@@ -255,16 +252,15 @@ def record(command, out, *more):
     return functools.partial(command.main, commands.parse(command.define_flags, argv), *more)
 
 
-@pytest.mark.parametrize("unusable", [(), (1, 2, 7)])
-def test_the_recording_is_that_of_the_local_command(beam, tmp_path, monkeypatch, unusable):
-    # Several batches a take, the last one not full.
+def test_the_recording_is_that_of_the_local_command(beam, tmp_path, monkeypatch):
+    unusable = (1, 2, 7)
+    # Several batches a sequence, the last one not full.
     monkeypatch.setattr(sequences, "BATCH", 3)
 
     def find_problem(sample, spec, *rest):
         return "not to be used" if sample["frame"] in unusable else None
 
-    monkeypatch.setattr(shard_parts, "find_problem", find_problem)
-    monkeypatch.setattr(shard_writer, "find_problem", find_problem)
+    monkeypatch.setattr(shards, "find_problem", find_problem)
     record(embedded, tmp_path / "local")()
     record(beam.synthetic, tmp_path / "pipeline", DIRECT)()
     assert contents(tmp_path / "pipeline") == contents(tmp_path / "local")

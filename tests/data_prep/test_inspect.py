@@ -34,9 +34,8 @@ def make_sample(frame, labelled):
 @pytest.fixture
 def folder(tmp_path):
     for split, labelled in (("train", False), ("test", True)):
-        with records.ShardWriter(
-            tmp_path / "data", split, num_shards=1, source="drawn", spec=SPEC, num_views=2
-        ) as writer:
+        plan = records.SplitPlan(tmp_path / "data", split, 1, "drawn", SPEC, num_views=2)
+        with records.ShardWriter(plan) as writer:
             for frame in range(5):
                 writer.write(make_sample(frame, labelled))
             writer.skip("no hand found", 77)

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from data_prep import records
 from data_prep.nyu import calibration, command, frame_converter, recording_files, split_conversion
-from data_prep.records import shards as shard_parts
-from data_prep.records import split_plan
+from data_prep.nyu.conversion_plan import ConversionPlan
+from data_prep.records.shards import EncodedFrame
 from tests.data_prep.nyu_conversions import FRAMES, convert, read, stop
 from tfhand import files
 from tfhand.geometry import camera, crop
@@ -25,28 +25,26 @@ ROOT = Path(__file__).parents[2]
 def test_waiting_shards_of_other_cameras_are_made_again(source, tmp_path, monkeypatch):
     """Killed after a shard; then the annotation, and with it the cameras, changes a little."""
     out = tmp_path / "out"
-    made = []
-    original = split_conversion._write_shard
+    write_shard = split_conversion.write_shard
 
-    def stop_after_the_first(plan, index, *rest):
-        if index == 1:
+    def stop_after_the_first(path, frames):
+        if "00001-of" in path.name:
             raise KeyboardInterrupt
-        made.append(index)
-        return original(plan, index, *rest)
+        return write_shard(path, frames)
 
-    monkeypatch.setattr(split_conversion, "_write_shard", stop_after_the_first)
+    monkeypatch.setattr(split_conversion, "write_shard", stop_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         convert(source[0], out, "--splits=train", "--every=4")
-    assert made == [0] and list((out / ".train.partial").glob("*.json"))
-    moved = command.split_cameras.find_cameras
+    assert len(list((out / ".train.partial").glob("*.json"))) == 1
+    find_cameras = command.split_cameras.find_cameras
 
     def elsewhere(*arguments):
-        (cameras,) = moved(*arguments)
+        (cameras,) = find_cameras(*arguments)
         transforms = cameras.ref_from_view.copy()
         transforms[1, 0, 3] += 5.0
         return [dataclasses.replace(cameras, ref_from_view=transforms)]
 
-    monkeypatch.setattr(split_conversion, "_write_shard", original)
+    monkeypatch.setattr(split_conversion, "write_shard", write_shard)
     monkeypatch.setattr(command.split_cameras, "find_cameras", elsewhere)
     convert(source[0], out, "--splits=train", "--every=4")
     offsets = {float(sample["ref_from_view"][1, 0, 3]) for sample in read(out, "train")}
@@ -109,19 +107,19 @@ def test_killed_it_goes_on_and_ends_alike(source, converted, tmp_path):
     assert not list(out.glob("*.tfrecord")), "it finished before it was killed"
     with pytest.raises(FileNotFoundError, match="no complete data set"):
         records.read_info(out)
-    kept = first.stat().st_mtime_ns
-    frames = []
-    original = split_conversion._write_shard
+    modified_ns = first.stat().st_mtime_ns
+    names = []
+    write_shard = split_conversion.write_shard
 
-    def note(plan, index, *rest):
-        frames.append(index)
-        assert first.stat().st_mtime_ns == kept
-        return original(plan, index, *rest)
+    def note(path, frames):
+        names.append(path.name)
+        assert first.stat().st_mtime_ns == modified_ns
+        return write_shard(path, frames)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(split_conversion, "_write_shard", note)
+        patch.setattr(split_conversion, "write_shard", note)
         convert(source[0], out, "--splits=train")
-    assert 0 not in frames and frames
+    assert names and "train-00000-of-00003.tfrecord" not in names
     assert records.verify(out).splits["train"].num_samples == FRAMES
     for a, b in zip(read(out, "train"), read(converted, "train"), strict=True):
         for name in a:
@@ -134,9 +132,7 @@ def test_damaged_waiting_shards_are_made_again(source, tmp_path):
     intrinsics = np.tile(np.float32(camera.NYU_INTRINSICS), (3, 1))
     cameras = calibration.calibrate(split.joints_mm, "annotation", intrinsics)
     spec = crop.CropSpec(32)
-    plan = split_plan.SplitPlan(
-        tmp_path, "train", list(range(1, 9)), 2, "test", spec, 3, {"a": 1}, {}
-    )
+    plan = ConversionPlan(tmp_path, "train", 2, "test", spec, 3, frames=range(1, 9))
     converter = frame_converter.FrameConverter(split, cameras, spec, "annotation", (1,))
 
     def fail_in_the_second_shard(frame):
@@ -146,11 +142,11 @@ def test_damaged_waiting_shards_are_made_again(source, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         split_conversion.convert_split(plan, fail_in_the_second_shard, workers=1)
-    waiting = tmp_path / ".train.partial" / plan.shard_name(0)
+    waiting = tmp_path / ".train.partial" / plan.shard_names[0]
     waiting.write_bytes(waiting.read_bytes()[:-10])
     info = split_conversion.convert_split(plan, converter, workers=1)
     assert info.num_samples == 8
-    assert len(list(tf.data.TFRecordDataset(str(tmp_path / plan.shard_name(0))))) == 4
+    assert len(list(tf.data.TFRecordDataset(str(tmp_path / plan.shard_names[0])))) == 4
 
 
 def test_other_settings_start_anew(source, tmp_path):
@@ -160,11 +156,11 @@ def test_other_settings_start_anew(source, tmp_path):
         done.append(frame)
         if frame == 2:
             raise KeyboardInterrupt
-        return shard_parts.Converted(problem="nothing there")
+        return EncodedFrame(frame, problem="nothing there")
 
     def plan(value):
-        return split_plan.SplitPlan(
-            tmp_path, "train", [1, 2], 2, "test", crop.CropSpec(32), 3, {"a": value}, {}
+        return ConversionPlan(
+            tmp_path, "train", 2, "test", crop.CropSpec(32), 3, frames=[1, 2], settings={"a": value}
         )
 
     for value in (1, 1, 2):

@@ -1,4 +1,4 @@
-"""What a recording in the layout of NYU may lack, and what is wrong with it: pictures, joints."""
+"""Recordings in the layout of NYU whose pictures or joints are missing or damaged."""
 
 import h5py
 import numpy as np

@@ -185,7 +185,7 @@ def test_wrong_shapes_and_keys_are_errors(tmp_path, change, message):
 def test_an_exception_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="camera unplugged"):
         with records.ShardWriter(
-            tmp_path, "train", num_shards=2, source="test", spec=SPEC, num_views=VIEWS
+            records.SplitPlan(tmp_path, "train", 2, "test", SPEC, VIEWS)
         ) as writer:
             writer.write(make_sample(0))
             raise RuntimeError("camera unplugged")
@@ -199,8 +199,8 @@ sys.path[:0] = [{str(REPOSITORY)!r}]
 import numpy as np
 from data_prep import records
 from tfhand.geometry.crop import CropSpec
-with records.ShardWriter({str(tmp_path)!r}, "train", num_shards=2, source="killed",
-                         spec=CropSpec(16), num_views=3) as writer:
+plan = records.SplitPlan({str(tmp_path)!r}, "train", 2, "killed", CropSpec(16), num_views=3)
+with records.ShardWriter(plan) as writer:
     sample = dict(depth_mm=np.zeros((3, 16, 16)), center_mm=np.ones((3, 3)),
                   intrinsics=np.ones((3, 4)), ref_from_view=np.ones((3, 4, 4)), subject="s",
                   frame=0)

@@ -60,9 +60,8 @@ def data_dir(tmp_path_factory, constant_model):
     folder = tmp_path_factory.mktemp("records")
     rng = np.random.default_rng(5)
     joints_mm = constant_model[1][skeleton.SPHERE_FROM_JOINT]
-    with records.ShardWriter(
-        folder, "test", num_shards=2, source="test", spec=SPEC, num_views=2
-    ) as writer:
+    plan = records.SplitPlan(folder, "test", 2, "test", SPEC, num_views=2)
+    with records.ShardWriter(plan) as writer:
         for frame in range(5):
             center_mm = rng.normal([0, 0, 700], 30, (2, 3))
             depth_mm = np.full((2, 16, 16), SPEC.far_mm)

@@ -119,10 +119,7 @@ def _read_frame(data, folder):
     """Views are read as a conversion reads them: what is wrong with a frame is counted by it."""
     (folder / "train" / "depth_2_0000001.png").write_bytes(data)
     split = recording_files.open_split(folder, "train")
-    pictures, problem = recording_files.read_pictures(split, 1)
-    if pictures is None:
-        raise ValueError(problem)
-    return frame_crops.decode_views(pictures, problem)
+    return frame_crops.decode_views(*recording_files.read_pictures(split, 1))
 
 
 def _make_npy(folder):

@@ -32,9 +32,8 @@ def _sample(frame):
 
 def _make(file_name):
     def make(folder):
-        with records.ShardWriter(
-            folder / "data", "train", num_shards=2, source="test", spec=_SPEC, num_views=_VIEWS
-        ) as writer:
+        plan = records.SplitPlan(folder / "data", "train", 2, "test", _SPEC, _VIEWS)
+        with records.ShardWriter(plan) as writer:
             for frame in range(5):
                 writer.write(_sample(frame))
         return (folder / "data" / file_name).read_bytes()
@@ -93,9 +92,8 @@ _INFO_BOMBS = {
 
 def _make_record(folder):
     """A folder of one record, whose checksums are made to fit whatever the record is."""
-    with records.ShardWriter(
-        folder / "data", "train", num_shards=1, source="test", spec=_SPEC, num_views=_VIEWS
-    ) as writer:
+    plan = records.SplitPlan(folder / "data", "train", 1, "test", _SPEC, _VIEWS)
+    with records.ShardWriter(plan) as writer:
         writer.write(_sample(0))
     return records.encode_example(_sample(0), _SPEC, _VIEWS)
 

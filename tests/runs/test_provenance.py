@@ -21,7 +21,8 @@ def parse(*arguments):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
-    embedded.write(str(path), 24, crop.CropSpec(image_size=16))
+    options = embedded.RecordingOptions(24, crop.CropSpec(image_size=16))
+    embedded.write(str(path), options)
     return path
 
 

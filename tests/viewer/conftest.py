@@ -52,9 +52,8 @@ def sample():
 def recording_dir(tmp_path_factory):
     """A folder of records with one split, `test`."""
     path = tmp_path_factory.mktemp("records") / "data"
-    with records.ShardWriter(
-        path, "test", num_shards=1, source="a test", spec=SPEC, num_views=2
-    ) as writer:
+    plan = records.SplitPlan(path, "test", 1, "a test", SPEC, num_views=2)
+    with records.ShardWriter(plan) as writer:
         for frame in FRAMES:
             writer.write(make_sample(frame)[0])
     return path

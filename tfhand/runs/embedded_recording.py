@@ -30,5 +30,6 @@ def make_recording(workdir, num_samples, spec):
     folder = workdir.stage(_STAGE)
     if workdir.must_make(_STAGE, settings):
         with workdir.making(_STAGE, settings):
-            embedded.write(str(folder), num_samples, spec, overwrite=True)
+            options = embedded.RecordingOptions(num_samples, spec)
+            embedded.write(str(folder), options, overwrite=True)
     return folder
