@@ -31,13 +31,18 @@ class Schedule:
     every: int
 
     @property
-    def num_epochs(self):
-        """Epochs from the first step to the last."""
-        return -(-(self.last - self.first) // self.every)
+    def initial_epoch(self):
+        """Number of the first epoch, from 0."""
+        return -(-self.first // self.every)
+
+    @property
+    def epochs(self):
+        """Number after the last epoch."""
+        return self.initial_epoch - (self.first - self.last) // self.every
 
     def steps_after(self, epoch):
         """Returns the number of steps made when an epoch is over."""
-        return min(self.first + (epoch + 1) * self.every, self.last)
+        return min(self.first + (epoch - self.initial_epoch + 1) * self.every, self.last)
 
 
 class LastStep(keras.callbacks.Callback):
@@ -115,7 +120,7 @@ class Curves(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Opens an event file."""
-        if self._schedule.num_epochs:
+        if self._schedule.first < self._schedule.last:
             with files.writing(self._folder):
                 self._summary = tf.summary.create_file_writer(str(self._folder))
 

@@ -114,7 +114,8 @@ def fit(model, make_batch, steps, run, writers=()):
         ]
     model.fit(
         replicas.distribute_batches(strategy, make_batch, first),
-        epochs=schedule.num_epochs,
+        initial_epoch=schedule.initial_epoch,
+        epochs=schedule.epochs,
         steps_per_epoch=every,
         shuffle=False,
         verbose=0,
