@@ -115,12 +115,3 @@ def test_with_all_damaged_the_training_begins_again(folder, variables, caplog):
     with caplog.at_level(logging.WARNING, "absl"):
         assert restore(folder, variables) == (0, -1)
     assert "starting anew" in caplog.text
-
-
-def test_another_process_of_the_cluster_reads_but_does_not_write(folder, variables):
-    before = sorted(folder.iterdir())
-    other = checkpoints.Checkpoints(folder, variables, is_chief=False)
-    assert other.restore() == 8
-    fill(variables, 10)
-    other.save(10)
-    assert sorted(folder.iterdir()) == before

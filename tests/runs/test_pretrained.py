@@ -9,10 +9,10 @@ from tfhand.data import synthetic_split
 from tfhand.evaluation import predictions
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
-from tfhand.models import package_weights, pose_network
+from tfhand.models import package_weights, pose_network, pose_prior
 from tfhand.runs import pretrained, provenance, resolved_flags
 from tfhand.runs import workdir as workdirs
-from tfhand.training import options, pretraining
+from tfhand.training import optimization, options, pretraining
 
 SMALL = ("--image_size=32", "--features=8", "--growth=4", "--depth=1")
 FEW = ("--init_steps=2", "--init_batch=4", "--prior_steps=2", "--prior_batch=16")
@@ -22,9 +22,8 @@ def parse(*arguments):
     return commands.parse(train.define_flags, ["train", "--workdir=w", *arguments])
 
 
-def given(*arguments):
-    values = parse(*arguments)
-    return pretrained.given_settings(values, options.from_flags(options.NetworkOptions, values))
+def requested(*arguments):
+    return options.requested_settings(parse(*arguments))
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +40,21 @@ def run(tmp_path_factory):
             options.RunOptions,
         )
     )
-    pretraining.train_prior(workdir, prior, 1, run_options)
-    pretraining.initialize(workdir, tf.distribute.get_strategy(), network, init, 1, run_options)
+    strategy, spec = tf.distribute.get_strategy(), crop.CropSpec(32, 300.0)
+    context = optimization.RunContext(workdir, strategy, spec, 1, run_options)
+    pretraining.train_prior(context, prior)
+    pretraining.train_network(context, network, init)
     described = {"commit": None, "versions": {}, "seed": 1}
     for start in ("none", "shipped"):
-        given = resolved_flags.own_values(values) | {"init_from": start}
+        flags = resolved_flags.own_values(values) | {"init_from": start}
         # As older versions recorded.
-        given |= {"verbosity": 0, "log_dir": "/somewhere"}
-        provenance.record_start(workdir.path, described | {"flags": given})
+        flags |= {"verbosity": 0, "log_dir": "/somewhere"}
+        provenance.record_start(workdir.path, described | {"flags": flags})
     return workdir.path
 
 
 def test_none_is_no_start():
-    assert pretrained.find_start("none", given()) is None
+    assert pretrained.find_pretrained("none", requested()) is None
 
 
 def test_settings_of_the_weights_of_the_package_may_be_given_again():
@@ -61,52 +62,54 @@ def test_settings_of_the_weights_of_the_package_may_be_given_again():
         settings = files.read_json(package_weights.FOLDER / stage / "settings.json")
         names = vars(options.InitOptions() if stage == "init" else options.PriorOptions())
         again = [f"--{prefix}{name}={settings[name]}" for name in names]
-        assert pretrained.find_start("shipped", given(*again)) == package_weights.FOLDER
+        assert pretrained.find_pretrained("shipped", requested(*again)) == package_weights.FOLDER
 
 
 def test_the_start_of_a_run(run):
-    start = pretrained.find_start(str(run), given(*SMALL))
-    found = pretrained.network_options_of(start)
-    network = pretrained.load_network(start, tf.distribute.get_strategy(), found)
-    assert found.features == 8 and found.image_size == 32
-    assert not pretrained.load_prior(start).trainable
-    again = pretrained.load_network(start, tf.distribute.get_strategy(), found)
+    start = pretrained.find_pretrained(str(run), requested(*SMALL))
+    network_options = pretraining.read_network_options(start)
+    network = pretraining.load_network(start, network_options)
+    assert network_options.features == 8 and network_options.image_size == 32
+    assert not pose_prior.load_prior(start / "prior").trainable
+    again = pretraining.load_network(start, network_options)
     for a, b in zip(network.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_settings_that_were_given_are_compared(run):
-    assert pretrained.find_start(str(run), given(*SMALL, *FEW)) == run
+    assert pretrained.find_pretrained(str(run), requested(*SMALL, *FEW)) == run
     with pytest.raises(ValueError, match="steps=2 in its stage init, received 7"):
-        pretrained.find_start(str(run), given(*SMALL, "--init_steps=7"))
+        pretrained.find_pretrained(str(run), requested(*SMALL, "--init_steps=7"))
     with pytest.raises(ValueError, match="batch=16 in its stage prior, received 17"):
-        pretrained.find_start(str(run), given(*SMALL, "--prior_batch=17"))
+        pretrained.find_pretrained(str(run), requested(*SMALL, "--prior_batch=17"))
     with pytest.raises(ValueError, match="features=8 in its stage init, received 64"):
-        pretrained.find_start(str(run), given(*SMALL[:1], *SMALL[2:]))
+        pretrained.find_pretrained(str(run), requested(*SMALL[:1], *SMALL[2:]))
 
 
 def test_resolved_flags_name_nothing_that_was_not_asked_for(run, tmp_path):
     values = parse(*SMALL, "--init_steps=2", f"--init_from={run}")
     (tmp_path / "resolved.flags").write_text(resolved_flags.into_string(values))
     again = f"--flagfile={tmp_path / 'resolved.flags'}"
-    assert pretrained.find_start(str(run), given(again)) == run
-    assert given(again) == given(*SMALL, "--init_steps=2")
+    assert pretrained.find_pretrained(str(run), requested(again)) == run
+    assert requested(again) == requested(*SMALL, "--init_steps=2")
 
 
 def test_another_precision_may_go_on_from_it(run):
-    assert pretrained.find_start(str(run), given(*SMALL, "--precision=mixed_bfloat16")) == run
+    assert (
+        pretrained.find_pretrained(str(run), requested(*SMALL, "--precision=mixed_bfloat16")) == run
+    )
 
 
 def test_no_finished_stage(tmp_path):
     (tmp_path / "init").mkdir()
     with pytest.raises(FileNotFoundError, match="stage init"):
-        pretrained.find_start(str(tmp_path), given())
+        pretrained.find_pretrained(str(tmp_path), requested())
 
 
 def test_the_start_of_the_package_is_that_of_the_default_flags():
-    start = pretrained.find_start("shipped", given())
+    start = pretrained.find_pretrained("shipped", requested())
     assert start == package_weights.FOLDER
-    assert pretrained.network_options_of(start) == options.NetworkOptions()
+    assert pretraining.read_network_options(start) == options.NetworkOptions()
 
 
 def test_packing_keeps_the_estimates(run, tmp_path, monkeypatch):
@@ -114,18 +117,18 @@ def test_packing_keeps_the_estimates(run, tmp_path, monkeypatch):
         commands.parse(pack.define_flags, ["pack", f"--workdir={run}", f"--output_dir={tmp_path}"])
     )
     monkeypatch.setattr(package_weights, "FOLDER", tmp_path)
-    found = pretrained.network_options_of(run)
-    before = pretrained.load_network(run, tf.distribute.get_strategy(), found)
+    network_options = pretraining.read_network_options(run)
+    before = pretraining.load_network(run, network_options)
     packed = inference.load_network("shipped")
     depth = np.random.default_rng(0).uniform(-1.0, 1.0, [3, 32, 32, 1]).astype(np.float32)
     estimate = packed(depth)["spheres_mm"]
     # Half precision: 11 bits of every weight.
     np.testing.assert_allclose(estimate, before(depth)["spheres_mm"], atol=1.0)
-    assert pretrained.find_start("shipped", given(*SMALL)) == tmp_path
-    weights = pretrained.load_network(tmp_path, tf.distribute.get_strategy(), found).get_weights()
+    assert pretrained.find_pretrained("shipped", requested(*SMALL)) == tmp_path
+    weights = pretraining.load_network(tmp_path, network_options).get_weights()
     for values in weights:
         np.testing.assert_array_equal(values, values.astype(np.float16).astype(np.float32))
-    assert not pretrained.load_prior(tmp_path).trainable
+    assert not pose_prior.load_prior(tmp_path / "prior").trainable
     made_from = files.read_json(tmp_path / "made_from.json")
     assert made_from["seed"] == 1 and made_from["flags"]["init_steps"] == 2
     # No folder of the machine, nor what belongs to absl.

@@ -11,7 +11,7 @@ SETTINGS = {"steps": 10, "rate": 0.5}
 
 @pytest.fixture
 def folder(tmp_path):
-    with workdir.Workdir(tmp_path).working("prior", SETTINGS):
+    with workdir.Workdir(tmp_path).making("prior", SETTINGS):
         pass
     assert workdir.Workdir(tmp_path).is_done("prior", SETTINGS)
     return tmp_path
@@ -25,7 +25,7 @@ def run(tmp_path):
 def test_a_finished_stage_is_done(run):
     settings = {"steps": 3, "pair": (1, 2)}
     assert not run.is_done("init", settings)
-    with run.working("init", settings) as folder:
+    with run.making("init", settings) as folder:
         (folder / "backup").mkdir()
         assert not run.is_done("init", settings)
     assert run.is_done("init", settings)
@@ -39,7 +39,7 @@ def test_a_finished_stage_is_done(run):
 
 @pytest.mark.parametrize("other", [{"steps": 4}, {"steps": 3, "batch": 1}, {}])
 def test_other_settings_are_refused(run, other):
-    with run.working("init", {"steps": 3}):
+    with run.making("init", {"steps": 3}):
         pass
     with pytest.raises(ValueError, match=r"init was made with .*workdir"):
         run.is_done("init", other)
@@ -47,7 +47,7 @@ def test_other_settings_are_refused(run, other):
 
 def test_a_killed_stage_is_not_done(run):
     with pytest.raises(KeyboardInterrupt):
-        with run.working("init", {"steps": 3}) as folder:
+        with run.making("init", {"steps": 3}) as folder:
             (folder / "backup").mkdir()
             raise KeyboardInterrupt
     assert not (folder / "done.json").exists()
@@ -56,14 +56,6 @@ def test_a_killed_stage_is_not_done(run):
     assert (folder / "backup").exists()
     with pytest.raises(ValueError, match=r"steps=3 \(now 4\)"):
         run.is_done("init", {"steps": 4})
-
-
-def test_a_setting_that_stages_share(run):
-    assert run.setting("precision") is None
-    with run.working("prior", SETTINGS):
-        assert run.setting("precision") is None
-    with run.working("tune", SETTINGS | {"precision": "float32"}):
-        assert run.setting("precision") == "float32"
 
 
 def test_some_settings_are_checked_by_themselves(folder):
@@ -79,12 +71,12 @@ def test_some_settings_are_checked_by_themselves(folder):
 
 def test_what_the_chief_makes_alone_is_made_by_no_other(folder):
     chief, other = workdir.Workdir(folder), workdir.Workdir(folder, writes=False)
-    assert not chief.has_to_make("prior", SETTINGS) and not other.has_to_make("prior", SETTINGS)
-    assert chief.has_to_make("recording", SETTINGS)
+    assert not chief.must_make("prior", SETTINGS) and not other.must_make("prior", SETTINGS)
+    assert chief.must_make("recording", SETTINGS)
     with pytest.raises(ValueError, match=r"recording what the chief has made.*workers share"):
-        other.has_to_make("recording", SETTINGS)
+        other.must_make("recording", SETTINGS)
     with pytest.raises(ValueError, match="steps=10"):
-        other.has_to_make("prior", {})
+        other.must_make("prior", {})
 
 
 def test_only_the_chief_makes_the_folder(tmp_path):

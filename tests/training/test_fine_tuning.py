@@ -12,7 +12,7 @@ from tfhand.fitting import pseudo_labels, recording_fits
 from tfhand.geometry import crop
 from tfhand.losses import terms
 from tfhand.runs import workdir as workdirs
-from tfhand.training import fine_tuning, loop, options
+from tfhand.training import fine_tuning, optimization, options
 
 SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
 
@@ -41,16 +41,16 @@ def tuned(workdir, make_network, recording, monkeypatch):
             np.full([2, 14], 0.1, np.float32),
         )
 
-    def fit(model, make_batch, steps, folder, name, run, watching, describe):
-        if name in stop_at:
+    def fit(model, make_batch, steps, run, writers):
+        if run.name in stop_at:
             raise KeyboardInterrupt
         kept = make_batch(0, (0, 1))["recorded"]["target_mask"].numpy().max(axis=(1, 2)).sum()
-        notes.append(("train", (name, steps, kept)))
-        kernel = model.network.trainable_variables[0]
+        notes.append(("train", (run.name, steps, kept)))
+        kernel = model.trained.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
     monkeypatch.setattr(recording_fits.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)
-    monkeypatch.setattr(loop, "fit", fit)
+    monkeypatch.setattr(optimization, "fit", fit)
     # Synthetic samples have their own tests; compiling them takes long.
     synthetic = {"depth_mm": tf.zeros([2, 32, 32]), "spheres_mm": tf.zeros([2, 41, 3])}
 
@@ -58,28 +58,30 @@ def tuned(workdir, make_network, recording, monkeypatch):
         known_poses.append(known)
         return lambda step, part: synthetic
 
-    monkeypatch.setattr(fine_tuning.pipeline, "synthetic_batches", synthetic_batches)
+    monkeypatch.setattr(fine_tuning.batches, "synthetic_batches", synthetic_batches)
 
-    def run(network=None, seen=recording, precision="float32", **changes):
-        fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2}
-        result = fine_tuning.fine_tune(
-            workdir,
-            tf.distribute.get_strategy(),
-            fine_tuning.Start(network or make_network(), None),
-            seen,
-            terms.LossWeights(pose_prior=0.0),
-            options.FineTuneOptions(**(fields | changes)),
-            precision,
-            SPEC,
-            1,
-            options.RunOptions(),
+    def run(network=None, samples=recording, precision="float32", **changes):
+        network = network or make_network()
+        run_options = options.RunOptions()
+        context = optimization.RunContext(
+            workdir, tf.distribute.get_strategy(), SPEC, 1, run_options
         )
-        return notes, result
+        tuning = make_tuning(samples, precision, **changes)
+        fine_tuning.fine_tune(context, tuning, fine_tuning.Pretrained(network, None))
+        return notes, network
 
     run.notes, run.stop_at, run.known_poses, run.fit_configs = (
         notes, stop_at, known_poses, fit_configs,
     )  # fmt: skip
     return run
+
+
+def make_tuning(recording, precision="float32", **changes):
+    fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2} | changes
+    weights = terms.LossWeights(pose_prior=0.0)
+    return fine_tuning.FineTuning(
+        recording, weights, options.FineTuneOptions(**fields), precision, seed=1
+    )
 
 
 def first_weight(network):
@@ -202,17 +204,15 @@ def test_another_precision_is_refused(tuned):
 def test_a_stage_that_started_from_elsewhere_is_refused_before_there_is_a_network(
     tuned, workdir, recording
 ):
-    asked = (recording, terms.LossWeights(pose_prior=0.0))
-    fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 1}
-    asked += (options.FineTuneOptions(**fields), "float32", 1)
-    fine_tuning.check_settings(workdir, None, *asked)
+    tuning = make_tuning(recording, rounds=1)
+    fine_tuning.check_settings(workdir, tuning, None)
     tuned(rounds=1)
     with pytest.raises(ValueError, match=r"found none: give the --init_from of that run"):
-        fine_tuning.check_settings(workdir, None, *asked)
+        fine_tuning.check_settings(workdir, tuning, None)
     # This run has trained its own: whether it is that one its weights will tell.
     workdir.stage("init").mkdir()
     (workdir.stage("init") / "done.json").write_text("{}")
-    fine_tuning.check_settings(workdir, None, *asked)
+    fine_tuning.check_settings(workdir, tuning, None)
 
 
 @pytest.mark.parametrize(
@@ -234,14 +234,12 @@ def test_a_damaged_state_of_a_round_is_one_error(tuned, workdir, state):
         tuned()
 
 
-def test_only_the_chief_makes_fits(tmp_path, recording):
-    arguments = (tmp_path, None, recording, options.FineTuneOptions(), SPEC, None)
-    with pytest.raises(ValueError, match=r"that the chief has made: found no .*fits\.npz"):
-        recording_fits.make_fits(*arguments, writes=False)
-    (tmp_path / "fits.npz").write_bytes(b"half of")
-    with pytest.raises(ValueError, match=r"that the chief has made: .*damaged"):
-        recording_fits.make_fits(*arguments, writes=False)
-    assert (tmp_path / "fits.npz").read_bytes() == b"half of"
+def test_only_the_chief_makes_fits(tuned, workdir, recording, make_network, monkeypatch):
+    tuned.stop_at.add("round-1")
+    monkeypatch.setattr(workdir, "writes", False)
+    with pytest.raises(ValueError, match="round-1 fits that the chief has made, found none"):
+        tuned()
+    assert tuned.notes == [] and not workdir.stage("tune").exists()
 
 
 def test_labels_and_gradient_do_not_fit(tuned):
@@ -256,24 +254,18 @@ def test_training_with_labels_needs_labels(tuned, recording):
     assert tuned.known_poses[0].angles.shape == (9, 23)
 
 
-def test_unlabeled_recording_cannot_supervise(recording, tuned):
-    unlabeled = dataclasses.replace(recording, joint_mask=np.zeros_like(recording.joint_mask))
-    with pytest.raises(ValueError, match="labels"):
-        tuned(seen=unlabeled, method="labels")
-
-
 @pytest.mark.parametrize("changed", ["ref_from_crop", "group", "joints_mm"])
 def test_another_recording_is_refused(tuned, recording, changed):
     run = {"method": "labels"} if changed == "joints_mm" else {}
     tuned(**run)
     other = dataclasses.replace(recording, **{changed: getattr(recording, changed)[::-1].copy()})
     with pytest.raises(ValueError, match="labels=" if run else "recording="):
-        tuned(seen=other, **run)
+        tuned(samples=other, **run)
 
 
 def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
     is_multi_view = np.array([True, False, True, False])
-    notes, _ = tuned(rounds=1, seen=dataclasses.replace(recording, is_multi_view=is_multi_view))
+    notes, _ = tuned(rounds=1, samples=dataclasses.replace(recording, is_multi_view=is_multi_view))
     # The second kind starts from the shapes of the first; three fits of each are kept, those of
     # views are the three of the first such sample.
     assert notes == [("fit", 0.0), ("fit", 0.1), ("train", ("round-1", 10, 3))]
@@ -282,12 +274,11 @@ def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
 
 
 def test_fine_tuning_is_traced_once(recording, make_network, tmp_path, graphs):
-    asked = options.FineTuneOptions(method="gradient", steps=3, batch=2, synthetic_batch=2)
-    weights = terms.LossWeights(pose_prior=0.0)
+    tuning = make_tuning(recording, method="gradient", steps=3, batch=2)
     strategy = tf.distribute.get_strategy()
-    objective = fine_tuning.make_objective(weights, asked, SPEC, None)
-    batches = fine_tuning.mixed_batches(recording, None, asked, SPEC, 1)
-    model = fine_tuning.make_trainer(strategy, make_network(), objective, asked, 1)
-    loop.fit(model, batches, 3, tmp_path, "round-1", options.RunOptions(checkpoint_steps=1))
-    (graph,) = graphs
-    assert graph.experimental_get_tracing_count() == 1
+    objective = fine_tuning.make_objective(tuning.weights, tuning.options, SPEC, None)
+    model = fine_tuning.make_trainer(strategy, make_network(), objective, tuning, 1)
+    make_batch = fine_tuning.make_batches(tuning, None, SPEC, 1)
+    run = optimization.Run(tmp_path, "round-1", options.RunOptions(checkpoint_steps=1))
+    optimization.fit(model, make_batch, 3, run)
+    assert len(graphs) == 1

@@ -259,9 +259,7 @@ def test_a_training_that_skipped_goes_on_to_the_same_weights(tmp_path, read_curv
     assert read_curves(tmp_path / "killed") == read_curves(tmp_path / "whole")
 
 
-def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(
-    tmp_path, monkeypatch
-):
+def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(tmp_path, monkeypatch):
     """A draw that goes wrong comes once: the step after a skipped one has draws of its own."""
     original = pose_prior.PosePrior.denoising_loss
     luck = [float(stateless_rng.for_step(4, "latents", k).uniform([1])[0]) for k in range(STEPS)]

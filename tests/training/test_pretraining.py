@@ -10,39 +10,35 @@ import tensorflow as tf
 
 from tfhand.geometry import crop
 from tfhand.runs import workdir as workdirs
-from tfhand.training import loop, options, pretraining
+from tfhand.training import optimization, options, pretraining
 
 SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
 
 
 @pytest.fixture
-def workdir(tmp_path):
-    return workdirs.Workdir(tmp_path / "run")
+def context(tmp_path):
+    return make_context(workdirs.Workdir(tmp_path / "run"))
 
 
-def test_batches_are_shared_evenly():
-    loop.check_batches(2, tune_batch=10, init_batch=72)
-    with pytest.raises(ValueError, match=r"--tune_batch.*multiple of the 4 devices, found 10"):
-        loop.check_batches(4, tune_batch=10)
+def make_context(workdir, seed=2):
+    run_options = options.RunOptions()
+    return optimization.RunContext(workdir, tf.distribute.get_strategy(), SPEC, seed, run_options)
 
 
-def test_initialize_is_kept(workdir, monkeypatch):
+def test_the_trained_network_is_kept(context, monkeypatch):
     calls = []
 
-    def fit(model, make_batch, steps, folder, name, run):
+    def fit(model, make_batch, steps, run):
         calls.append(steps)
-        kernel = model.network.trainable_variables[0]
+        kernel = model.trained.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
-    monkeypatch.setattr(loop, "fit", fit)
+    monkeypatch.setattr(optimization, "fit", fit)
     network_options = options.NetworkOptions(image_size=32, features=8, growth=4, depth=1)
 
     def run(**changes):
         init = options.InitOptions(**({"steps": 7} | changes))
-        strategy = tf.distribute.get_strategy()
-        return pretraining.initialize(
-            workdir, strategy, network_options, init, 2, options.RunOptions()
-        )
+        return pretraining.train_network(context, network_options, init)
 
     first = run()
     again = run()
@@ -53,15 +49,12 @@ def test_initialize_is_kept(workdir, monkeypatch):
         run(steps=8)
 
 
-def test_mixed_precision_trains_and_is_served_in_float32(workdir):
+def test_mixed_precision_trains_and_is_served_in_float32(context):
     network_options = options.NetworkOptions(
         image_size=32, features=8, growth=4, depth=1, precision="mixed_bfloat16"
     )
     init = options.InitOptions(steps=3, batch=4)
-    strategy = tf.distribute.get_strategy()
-    network = pretraining.initialize(
-        workdir, strategy, network_options, init, 2, options.RunOptions()
-    )
+    network = pretraining.train_network(context, network_options, init)
     assert {layer.compute_dtype for layer in network.layers} == {"bfloat16", "float32"}
     assert {variable.dtype for variable in network.variables} == {"float32"}
     untrained = pretraining.build_network(network_options)
@@ -80,26 +73,26 @@ def test_mixed_precision_trains_and_is_served_in_float32(workdir):
     assert pretraining.in_float32(served, plain) is served
 
 
-def test_prior_is_trained_by_the_chief_alone(workdir):
-    other = workdirs.Workdir(workdir.path, writes=False)
+def test_prior_is_trained_by_the_chief_alone(context):
+    other = make_context(workdirs.Workdir(context.workdir.path, writes=False))
     with pytest.raises(ValueError, match="prior what the chief has made"):
-        pretraining.train_prior(other, options.PriorOptions(steps=2), 1, options.RunOptions())
-    assert not list(workdir.path.iterdir())
+        pretraining.train_prior(other, options.PriorOptions(steps=2))
+    assert not list(context.workdir.path.iterdir())
 
 
-def test_prior_is_kept(workdir):
+def test_prior_is_kept(context):
     prior_options = options.PriorOptions(steps=2, batch=16)
-    first = pretraining.train_prior(workdir, prior_options, 1, options.RunOptions())
-    marker = workdir.stage("prior") / "prior.weights.h5"
+    first = pretraining.train_prior(context, prior_options)
+    marker = context.workdir.stage("prior") / "prior.weights.h5"
     written = marker.stat().st_mtime_ns
-    again = pretraining.train_prior(workdir, prior_options, 1, options.RunOptions())
+    again = pretraining.train_prior(context, prior_options)
     assert marker.stat().st_mtime_ns == written
     assert not again.trainable
     hands = tf.random.normal([3, 41, 3]) * 40.0
     np.testing.assert_allclose(
         first.negative_elbo(hands, sample=False), again.negative_elbo(hands, sample=False)
     )
-    errors = json.loads((workdir.stage("prior") / "reconstruction.json").read_text())
+    errors = json.loads((context.workdir.stage("prior") / "reconstruction.json").read_text())
     assert set(errors) == {"mean_latent_mm", "sampled_latent_mm"}
     with pytest.raises(ValueError, match="seed"):
-        pretraining.train_prior(workdir, prior_options, 2, options.RunOptions())
+        pretraining.train_prior(make_context(context.workdir, seed=3), prior_options)
