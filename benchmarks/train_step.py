@@ -13,7 +13,6 @@ measures steps and baselines in that.
 """
 
 import functools
-import itertools
 import time
 
 import measure
@@ -79,33 +78,33 @@ def make_fits(recording):
     )
 
 
-def make_step(model, batches):
-    """Returns a function that takes one step as `loop.fit` does, with its input."""
+def make_step(model, dataset):
+    """Returns a function that takes one step as Keras' `fit` does, with its input."""
+    model.make_train_function()
+    iterator = iter(dataset)
+    # Reading a value waits for the step.
+    return lambda: model.train_function(iterator)["loss"].numpy()
+
+
+def make_dataset(make_batch):
+    """Returns the batches of a training, made ahead as in a training."""
     import tensorflow as tf
 
-    from tfhand.training import workers
+    from tfhand.training import replicas
 
-    take_step, stop = workers.compiled(model), tf.constant(0.0)
-    numbered = zip(batches, itertools.count())
-    return lambda: take_step(*next(numbered), stop)[0].is_good.numpy()
-
-
-def deal(make_batch):
-    """Returns the batches of a training, made ahead as `loop.fit` does."""
-    import tensorflow as tf
-
-    from tfhand.training import workers
-
-    return workers.deal(tf.distribute.get_strategy(), make_batch, 0, 1_000_000, 4)
+    return replicas.distribute_batches(tf.distribute.get_strategy(), make_batch, 0)
 
 
 def functions_of_stage(network, images, make_model, make_batch):
     """Returns the baseline, the step, and the step without drawing its samples, by name."""
-    kept = next(iter(deal(make_batch)))
+    import tensorflow as tf
+
+    first = next(iter(make_dataset(make_batch)))
+    in_memory = tf.data.Dataset.from_tensors(first).repeat()
     return {
         BASELINE: networks.make_baseline(network, images),
-        STEP: make_step(make_model(), deal(make_batch)),
-        "step, samples in memory": make_step(make_model(), itertools.repeat(kept)),
+        STEP: make_step(make_model(), make_dataset(make_batch)),
+        "step, samples in memory": make_step(make_model(), in_memory),
     }
 
 
@@ -116,7 +115,7 @@ def init_stage(precision):
     from tfhand.data import batches
     from tfhand.geometry import crop
     from tfhand.synthesis import samples
-    from tfhand.training import loop, objectives, pretraining, trainer
+    from tfhand.training import objectives, optimization, pretraining, trainer
 
     network_options, options, _, _ = networks.settings(METHODS["fit"], precision)
     spec = networks.crop_spec(network_options)
@@ -128,11 +127,11 @@ def init_stage(precision):
     def make_model():
         objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
         model = trainer.PoseTrainer(network, synthetic=objective)
-        loop.compile_trainer(model, options.learning_rate, 1000)
+        optimization.compile_trainer(model, options.learning_rate, 1000)
         return model
 
     images = crop.normalize(depth_mm, spec.cube_mm)
-    return network, images, make_model, lambda *place: {"synthetic": synthetic(*place)}
+    return network, images, make_model, lambda *shard: {"synthetic": synthetic(*shard)}
 
 
 def build_init(precision):
@@ -156,17 +155,17 @@ def fine_tuning_stage(method, precision):
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
     prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
     prior.negative_elbo(tf.zeros([1, 41, 3]), sample=True)
+    tuning = fine_tuning.FineTuning(recording, weights, options, precision, seed=0)
     objective = fine_tuning.make_objective(weights, options, spec, prior)
     fits = make_fits(recording) if options.method == "fit" else None
-    make_batch = fine_tuning.mixed_batches(recording, fits, options, spec, 0)
-    batch = next(iter(deal(make_batch)))
+    make_batch = fine_tuning.make_batches(tuning, fits, spec, 0)
+    batch = next(iter(make_dataset(make_batch)))
     recorded = tf.reshape(batch["recorded"]["depth_mm"], [-1, *recording.depth_mm.shape[2:]])
     depth_mm = tf.concat([batch["synthetic"]["depth_mm"], recorded], axis=0)
 
     def make_model():
-        return fine_tuning.make_trainer(
-            tf.distribute.get_strategy(), network, objective, options, 0
-        )
+        strategy = tf.distribute.get_strategy()
+        return fine_tuning.make_trainer(strategy, network, objective, tuning, 0)
 
     return network, crop.normalize(depth_mm, spec.cube_mm), make_model, make_batch
 
@@ -178,6 +177,9 @@ def build_fine_tuning(method, precision):
 
 def build_prior(hands_a_step):
     """Returns the step of the prior's training, with and without drawing its samples, by name."""
+    import keras
+    import tensorflow as tf
+
     from tfhand.data import stateless_rng
     from tfhand.hand import skeleton, spheres, statistics
     from tfhand.models import pose_prior
@@ -185,42 +187,37 @@ def build_prior(hands_a_step):
 
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
 
-    def draw(*place):
-        hands = statistics.sample_spheres(stateless_rng.for_step(0, "hands", *place), hands_a_step)
-        return {"prior": hands}
+    def draw(step, shard=(0, 1)):
+        rng = stateless_rng.for_step(0, "hands", step, shard)
+        return {"spheres_mm": statistics.sample_spheres(rng, hands_a_step)}
 
     def make_model():
         prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
-        prior.start_at_mean(draw(0)["prior"])
-        return prior_trainer.PriorTrainer(prior, 1000, 0)
+        prior.start_at_mean(draw(0)["spheres_mm"])
+        model = prior_trainer.PriorTrainer(prior, 0)
+        model.compile(optimizer=keras.optimizers.Adam(), jit_compile=False)
+        return model
 
-    kept = next(iter(deal(draw)))
+    in_memory = tf.data.Dataset.from_tensors(next(iter(make_dataset(draw)))).repeat()
     return {
-        STEP: make_step(make_model(), deal(draw)),
-        "step, samples in memory": make_step(make_model(), itertools.repeat(kept)),
+        STEP: make_step(make_model(), make_dataset(draw)),
+        "step, samples in memory": make_step(make_model(), in_memory),
     }
 
 
 def measure_waiting(stage, steps):
     """Returns milliseconds of a step of a stage and of its waiting for input, means over steps."""
-    import tensorflow as tf
-
-    from tfhand.training import workers
-
     _, _, make_model, make_batch = stage
-    take_step, remaining, stop = (
-        workers.compiled(make_model()),
-        iter(deal(make_batch)),
-        tf.zeros([]),
-    )
+    model, batches = make_model(), iter(make_dataset(make_batch))
+    model.make_train_function()
     warmups, waiting = 3, 0.0
     for i in range(-warmups, steps):
         if i == 0:
             start, waiting = time.perf_counter(), 0.0
-        asked = time.perf_counter()
-        batch = next(remaining)
-        waiting += time.perf_counter() - asked
-        take_step(batch, i, stop)[0].is_good.numpy()
+        before = time.perf_counter()
+        batch = next(batches)
+        waiting += time.perf_counter() - before
+        model.train_function([batch])["loss"].numpy()
     total = time.perf_counter() - start
     return 1e3 * total / steps, 1e3 * waiting / steps
 
@@ -230,7 +227,7 @@ def main(options):
 
     report = measure.Report(__file__, "Train steps")
     rounds, precision = options.rounds, options.precision
-    # Several calls a turn: what one version draws ahead must not load the turn of the next.
+    # Several calls a round: what one version draws ahead must not load the round of the next.
     compare = functools.partial(measure.compare, rounds=rounds, calls=CALLS)
     images = networks.settings(METHODS["fit"])[1].batch
     cases = compare(build_init, precision)
