@@ -93,21 +93,6 @@ def test_recorded_batches_show_every_sample_once_a_pass(recording, batch):
     assert (marks != passes(2)).any()
 
 
-def test_a_batch_holds_the_samples_that_its_rows_are_named_after(recording, batch):
-    make = batches.recorded_batches(
-        recording, batch["target_mm"], batch["target_mask"], batch_size=3, seed=5
-    )
-    for step in (0, 7):
-        depth = make(step)["depth_mm"].numpy()
-        for row in range(3):
-            name = batches.name_sample(recording, 3, 5, step, row)
-            is_shown = (recording.depth_mm == depth[row]).all(axis=(1, 2, 3))
-            (frame,) = recording.frame[is_shown]
-            assert name == (
-                f"sample {frame} of the recording (subject {recording.group[frame]}, frame {frame})"
-            )
-
-
 def test_small_recording_fills_a_batch(recording, batch):
     make = batches.recorded_batches(
         recording, batch["target_mm"], batch["target_mask"], batch_size=10, seed=0
@@ -129,7 +114,7 @@ def test_synthetic_batches():
         np.testing.assert_allclose(tf.concat([p[name] for p in parts], 0), whole, atol=1e-3)
 
 
-def test_parts_of_a_recorded_batch_are_its_rows(recording, batch):
+def test_shards_of_a_recorded_batch_are_its_rows(recording, batch):
     make = batches.recorded_batches(
         recording, batch["target_mm"], batch["target_mask"], batch_size=4, seed=5
     )

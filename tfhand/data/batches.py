@@ -10,7 +10,6 @@ from tfhand.synthesis import samples
 
 __all__ = [
     "label_targets",
-    "name_sample",
     "recorded_batches",
     "synthetic_batches",
     "targets_in_views",
@@ -46,7 +45,7 @@ def label_targets(recording):
     return target, mask
 
 
-def synthetic_batches(spec, batch_size, config, seed, known=None):
+def synthetic_batches(spec, batch_size, config, seed, reference_poses=None):
     """Labeled synthetic samples of each step.
 
     Args:
@@ -54,17 +53,17 @@ def synthetic_batches(spec, batch_size, config, seed, known=None):
         batch_size: Samples a batch.
         config: `samples.SyntheticConfig`.
         seed: Seed of the stream.
-        known: Optional `samples.ReferencePoses` to draw near.
+        reference_poses: Optional `samples.ReferencePoses` to draw near.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `StatelessRng`, to what
-        `samples.sample_batch` returns. Only that part is made.
+        Function from a step's number and a shard of the batch, as in `StatelessRng`, to what
+        `samples.sample_batch` returns. Only that shard is made.
     """
 
-    def batch(step, part=(0, 1)):
-        size = batch_size // part[1]
-        rng = stateless_rng.for_step(seed, "synthetic samples", step, part, size)
-        return samples.sample_batch(rng, size, spec, config, known)
+    def batch(step, shard=(0, 1)):
+        size = batch_size // shard[1]
+        rng = stateless_rng.for_step(seed, "synthetic samples", step, shard, size)
+        return samples.sample_batch(rng, size, spec, config, reference_poses)
 
     return batch
 
@@ -80,7 +79,7 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
         seed: Seed of the order.
 
     Returns:
-        Function from a step's number and a part of the batch, as in `StatelessRng`, to a dict for
+        Function from a step's number and a shard of the batch, as in `StatelessRng`, to a dict for
         `objectives.RecordedObjective`.
     """
     columns = {
@@ -92,29 +91,10 @@ def recorded_batches(recording, target_mm, target_mask, batch_size, seed):
     }
     columns = {name: tf.constant(column) for name, column in columns.items()}
 
-    def batch(step, part=(0, 1)):
+    def batch(step, shard=(0, 1)):
         rows = stateless_rng.shuffled_rows(seed, step, batch_size, len(recording))
-        index, count = part
+        index, count = shard
         rows = tf.reshape(rows, [count, batch_size // count])[index]
         return {name: tf.gather(column, rows) for name, column in columns.items()}
 
     return batch
-
-
-def name_sample(recording, batch_size, seed, step, row):
-    """Says which recorded sample a batch of `recorded_batches` has in a row.
-
-    Args:
-        recording: `recordings.RecordedSamples`.
-        batch_size: As for `recorded_batches`.
-        seed: As for `recorded_batches`.
-        step: Number of the batch.
-        row: Row of the batch.
-
-    Returns:
-        Its subject and frame.
-    """
-    sample = int(stateless_rng.shuffled_rows(seed, step, batch_size, len(recording))[row])
-    group = int(recording.group[sample])
-    subject = recording.subjects[group] if recording.subjects else group
-    return f"sample {sample} of the recording (subject {subject}, frame {recording.frame[sample]})"

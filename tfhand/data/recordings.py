@@ -1,4 +1,4 @@
-"""Recorded samples in memory, and which of them keep their views together."""
+"""Recorded samples in memory, with their views together or one by one."""
 
 import dataclasses
 
@@ -23,7 +23,6 @@ class RecordedSamples:
         frame: int64 [n].
         is_multi_view: bool [n], whether the views of a sample teach each other. The views of any
             other sample are taken as if each had been recorded alone.
-        subjects: Names of the groups.
     """
 
     depth_mm: np.ndarray
@@ -33,7 +32,6 @@ class RecordedSamples:
     group: np.ndarray
     frame: np.ndarray
     is_multi_view: np.ndarray
-    subjects: tuple[str, ...] = ()
 
     def __len__(self):
         return len(self.depth_mm)
@@ -75,7 +73,6 @@ def read_recording(dataset):
         group=np.array([names.index(subject) for subject in subjects]),
         frame=column("frame", np.int64),
         is_multi_view=np.ones(len(rows), bool),
-        subjects=tuple(_text(name) for name in names),
     )
 
 
@@ -90,9 +87,7 @@ def select(recording, rows):
         `RecordedSamples`; groups keep their numbers.
     """
     columns = {
-        field.name: getattr(recording, field.name)[rows]
-        for field in dataclasses.fields(recording)
-        if field.name != "subjects"
+        field.name: getattr(recording, field.name)[rows] for field in dataclasses.fields(recording)
     }
     return dataclasses.replace(recording, **columns)
 
@@ -151,7 +146,3 @@ def mix_views(recording, multi_view_share, single_view_share):
             f"{multi_view_share:g} and {single_view_share:g}."
         )
     return select(dataclasses.replace(recording, is_multi_view=is_multi_view), chosen)
-
-
-def _text(name):
-    return name.decode() if isinstance(name, bytes) else str(name)

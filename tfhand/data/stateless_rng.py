@@ -14,22 +14,22 @@ __all__ = ["StatelessRng", "for_step", "shuffled_rows"]
 
 
 class StatelessRng:
-    """StatelessRng with the methods of `tf.random.Generator` that this package uses.
+    """Random numbers, with the methods of `tf.random.Generator` that this package uses.
 
     Each draw has a number, counted while the graph is traced, and is a function of key and number.
-    StatelessRng inside a `tf.while_loop` would repeat.
+    Draws inside a `tf.while_loop` would repeat.
 
     Args:
         key: int32 [2], stateless seed.
-        part: (index, count): the first axis of every draw is the index-th of count equal parts of
+        shard: (index, count): the first axis of every draw is the index-th of count equal shards of
             the batch, and the rows are those that a draw for the whole batch has there. So a batch
-            dealt to several replicas meets the same numbers as on one.
-        batch: Rows of that part. A draw of several times as many rows is for as many batches, one
-            after the other, and has the part of each. None: every draw is for one.
+            spread over several replicas meets the same numbers as on one.
+        batch: Rows of that shard. A draw of several times as many rows is for as many batches, one
+            after the other, and has the shard of each. None: every draw is for one.
     """
 
-    def __init__(self, key, part=(0, 1), batch=None):
-        self._key, self._part, self._batch = key, part, batch
+    def __init__(self, key, shard=(0, 1), batch=None):
+        self._key, self._shard, self._batch = key, shard, batch
         self._count = 0
 
     def normal(self, shape, mean=0.0, stddev=1.0):
@@ -49,7 +49,7 @@ class StatelessRng:
     def _rows(self, draw, shape, **options):
         key = tf.random.experimental.stateless_fold_in(self._key, self._count)
         self._count += 1
-        index, count = self._part
+        index, count = self._shard
         if isinstance(count, int) and count == 1:
             return draw(shape, key, **options)
         shape = tf.convert_to_tensor(shape, tf.int32)
@@ -59,26 +59,26 @@ class StatelessRng:
         return tf.reshape(tf.reshape(whole, blocks)[:, index], shape)
 
 
-def for_step(seed, purpose, step, part=None, batch=None):
+def for_step(seed, purpose, step, shard=None, batch=None):
     """Returns the `StatelessRng` of a step.
 
     Args:
         seed: int, of the training.
         purpose: What is drawn; different words draw independently.
         step: int or integer scalar tensor.
-        part: As for `StatelessRng`; None: inside a replica its part of the batch, else all of it.
+        shard: As for `StatelessRng`; None: inside a replica its shard of the batch, else all of it.
         batch: As for `StatelessRng`.
     """
-    if part is None:
+    if shard is None:
         context = tf.distribute.get_replica_context()
-        part = (0, 1)
+        shard = (0, 1)
         if context is not None and context.num_replicas_in_sync > 1:
-            part = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
-    return StatelessRng(_key(seed, purpose, step), part, batch)
+            shard = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
+    return StatelessRng(_key(seed, purpose, step), shard, batch)
 
 
 def shuffled_rows(seed, step, batch_size, count):
-    """Returns which samples a batch holds, of endless passes over `count` samples.
+    """Returns the samples of a batch, in endless passes over `count` samples.
 
     Every pass is a permutation of its own, a function of seed and pass. Batches follow each other
     through the passes without a gap.
