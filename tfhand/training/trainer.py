@@ -55,31 +55,46 @@ class Trainer(keras.Model):
             Dict of float32 [1], the means of the loss, of the norm of its gradient and of every
             term since Keras last reset them.
         """
-        replicas = self.distribute_strategy.num_replicas_in_sync
         variables = self.trained.trainable_variables
         # What the forward pass changes by itself: means and variances of a batch normalization.
         moving = self.trained.non_trainable_variables
         before = [tf.identity(variable.value) for variable in moving]
         with tf.GradientTape() as tape:
             loss, terms = self.evaluate_terms(batch)
-            share = loss / replicas
+            share = loss / self.distribute_strategy.num_replicas_in_sync
         gradients = tape.gradient(share, variables)
 
-        # The norm is that of the gradient of the global batch, so replicas add up theirs here; the
-        # optimizer adds up again, and gets equal shares.
-        flags = self.counter.flags([loss, *terms.values()])
+        gradients, norm, is_finite = self._reduce(gradients, [loss, *terms.values()])
+        non_finite.apply_if(
+            is_finite, lambda *values: self.optimizer.apply(list(values), variables), gradients
+        )
+        if moving:
+            non_finite.apply_if(~is_finite, lambda *values: _assign(moving, values), before)
+        return self._update_means({"loss": loss, "gradient_norm": norm, **terms}, is_finite)
+
+    def _reduce(self, gradients, values):
+        """Limits the gradient of the global batch, and counts a step that is not finite.
+
+        The norm is that of the sum over replicas, so it is taken here; the optimizer sums again,
+        and gets equal shares.
+
+        Args:
+            gradients: List of tensors, of this replica's share of the loss.
+            values: List of tensors: the loss and its terms.
+
+        Returns:
+            (list of tensors for the optimizer, norm before the limit, bool whether all is finite).
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        flags = self.counter.flags(values)
         context = tf.distribute.get_replica_context()
         *gradients, flags = context.all_reduce("sum", [*gradients, flags])
         norm = tf.linalg.global_norm(gradients)
         if self._largest_gradient_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self._largest_gradient_norm, norm)
         is_finite = tf.equal(flags[0], 0.0) & tf.math.is_finite(norm)
-        shares = [gradient / replicas for gradient in gradients]
-        non_finite.apply_if(is_finite, lambda *g: self.optimizer.apply(list(g), variables), shares)
-        if moving:
-            non_finite.apply_if(~is_finite, lambda *values: _assign(moving, values), before)
         self.counter.count(flags, is_finite)
-        return self._update_means({"loss": loss, "gradient_norm": norm, **terms}, is_finite)
+        return [gradient / replicas for gradient in gradients], norm, is_finite
 
     def _update_means(self, values, is_finite):
         """Adds a step to the means, if it counts; returns them with the axis that `fit` reduces."""
