@@ -140,9 +140,8 @@ def _draw(pictured, intrinsics, spec, path):
         spheres, image_size=spec.image_size, cube_mm=spec.cube_mm
     )
     joints = spheres[:, :, skeleton.EVALUATION_SPHERES]
-    sheets.draw_picture_sheet(
-        np.stack(crops), rendered, path, joints_mm=joints, cube_mm=spec.cube_mm
-    )
+    rows = sheets.Rows(np.stack(crops), rendered, spec.cube_mm)
+    sheets.draw_picture_sheet(rows, path, joints_mm=joints)
 
 
 if __name__ == "__main__":

@@ -146,10 +146,9 @@ def test_sheets_show_every_sample_and_view(tmp_path, num_views):
     joints_mm = np.zeros((2, num_views, 36, 3), np.float32)
     truth_mm = joints_mm + 20
     truth_mm[0] = np.nan
-    sheets.draw_picture_sheet(
-        depth_mm, depth_mm, tmp_path / "own.png", joints_mm=joints_mm, truth_mm=truth_mm
-    )
-    sheets.draw_view_sheet(depth_mm, depth_mm, tmp_path / "views.png", row_titles=["a", "b"])
+    rows = sheets.Rows(depth_mm, depth_mm, CUBE_MM, ["a", "b"])
+    sheets.draw_picture_sheet(rows, tmp_path / "own.png", joints_mm=joints_mm, truth_mm=truth_mm)
+    sheets.draw_view_sheet(rows, tmp_path / "views.png")
     for name in ("own.png", "views.png"):
         height, width = read_rgb(tmp_path / name).shape[:2]
         assert width > 3 * num_views * 100 and height > 2 * 100
@@ -157,13 +156,13 @@ def test_sheets_show_every_sample_and_view(tmp_path, num_views):
 
 def test_sheets_refuse_what_does_not_belong_together(tmp_path):
     depth_mm = depth_maps()
-    for draw in (sheets.draw_picture_sheet, sheets.draw_view_sheet):
-        with pytest.raises(ValueError, match=r"\[samples, views, S, S\]"):
-            draw(depth_mm, depth_mm[:, :2], tmp_path / "sheet.png")
-        with pytest.raises(ValueError, match="at least one sample"):
-            draw(depth_mm[:0], depth_mm[:0], tmp_path / "sheet.png")
+    with pytest.raises(ValueError, match=r"\[samples, views, S, S\]"):
+        sheets.Rows(depth_mm, depth_mm[:, :2])
+    with pytest.raises(ValueError, match="at least one sample"):
+        sheets.Rows(depth_mm[:0], depth_mm[:0])
+    rows = sheets.Rows(depth_mm, depth_mm)
     with pytest.raises(ValueError, match="source view below 3"):
-        sheets.draw_view_sheet(depth_mm, depth_mm, tmp_path / "sheet.png", source_view=3)
+        sheets.draw_view_sheet(rows, tmp_path / "sheet.png", source_view=3)
     with pytest.raises(ValueError, match="one shape"):
         pictures.overlay(depth_mm, depth_mm[:1])
     with pytest.raises(ValueError, match="rows, columns"):

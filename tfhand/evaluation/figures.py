@@ -25,7 +25,7 @@ def draw_success_curves(
     title: str = "",
     styles: Mapping[str, Mapping] | None = None,
 ) -> None:
-    """StatelessRng the share of frames whose worst joint is within 0 to 80 mm, one curve a method.
+    """Draws the share of frames whose worst joint is within 0 to 80 mm, one curve a method.
 
     Args:
         scores: Scores by the name to show.
@@ -58,7 +58,7 @@ def draw_success_curves(
 def draw_per_joint_bars(
     scores: Mapping[str, Scores], path: str | os.PathLike, title: str = ""
 ) -> None:
-    """StatelessRng the mean error of every joint and of all joints, one bar a method.
+    """Draws the mean error of every joint and of all joints, one bar a method.
 
     Args:
         scores: Scores by the name to show; all with the joints of the first.

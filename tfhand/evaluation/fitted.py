@@ -30,13 +30,12 @@ def fit_predictions(
     Labels take no part.
 
     Args:
-        predicted: What a network says about `dataset`, which the fits start from.
+        predicted: Estimates of a network for `dataset`, which the fits start from.
         dataset: Samples as `data_prep.records.load_dataset` yields them, in the same order.
         spec: Crops of the data set.
-        view: Fits to what this view sees alone, and leaves the others; None: to all views of the
-            sample together.
-        share_shape: Whether all samples of a subject have one shape; otherwise each has its own, as
-            where a person has been seen in one frame.
+        view: The one view to fit to, the others stay; None: all views of the sample together.
+        share_shape: True for one shape of all samples of a subject; False for one a sample, as
+            where a recording shows a person in one frame.
         config: Settings of the fits; None: the default ones.
 
     Returns:
@@ -53,12 +52,12 @@ def fit_predictions(
     ref_from_crop = rigid.ref_from_crop(ref_from_view, predicted.center_mm).numpy()
     if view is not None and not 0 <= view < depth_mm.shape[1]:
         raise ValueError(f"Expected a view below {depth_mm.shape[1]}, received {view}.")
-    seen = slice(None) if view is None else [view]
+    fitted_views = slice(None) if view is None else [view]
     spheres_mm = predicted.spheres_mm.copy()
-    spheres_mm[:, seen] = batched_fits.refine(
-        spheres_mm[:, seen],
-        depth_mm[:, seen],
-        ref_from_crop[:, seen],
+    spheres_mm[:, fitted_views] = batched_fits.refine(
+        spheres_mm[:, fitted_views],
+        depth_mm[:, fitted_views],
+        ref_from_crop[:, fitted_views],
         group,
         spec,
         config or kinematic_fit.FitConfig(),

@@ -34,7 +34,7 @@ _FINGERTIP_SUFFIX = "_KNU3_A"
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What one method reaches on a set of frames; lengths in mm, rates in [0, 1].
+    """Scores of one method on a set of frames; lengths in mm, rates in [0, 1].
 
     Attributes:
         num_frames: Frames with at least one labeled joint; only these count.
@@ -101,7 +101,7 @@ def joint_errors_mm(
     Args:
         predicted_mm: float [n, J, 3], mm, in the frame of the labels.
         truth_mm: float [n, J, 3], mm.
-        mask: bool or {0, 1} [n, J], true where there is a label. None: everywhere.
+        mask: bool or {0, 1} [n, J], true where there is a label; None: everywhere.
 
     Returns:
         float64 [n, J], mm, NaN where there is no label.
@@ -150,7 +150,7 @@ def best_and_worst(frame_errors_mm: np.ndarray, count: int) -> tuple[np.ndarray,
     """Returns the indices of the frames with the smallest and the largest errors.
 
     Args:
-        frame_errors_mm: float [n], NaN where a frame has no label; those are never chosen.
+        frame_errors_mm: float [n], NaN for frames without label, which are left out.
         count: How many of each at most; a frame is never in both.
 
     Returns:
@@ -210,8 +210,8 @@ def score(
     Args:
         predicted_mm: float [n, J, 3], mm.
         truth_mm: float [n, J, 3], mm, same frame.
-        mask: bool or {0, 1} [n, J], true where there is a label. None: everywhere.
-        joint_names: The J names, NYU's 14 evaluation joints unless told.
+        mask: bool or {0, 1} [n, J], true where there is a label; None: everywhere.
+        joint_names: The J names, by default NYU's 14 evaluation joints.
 
     Raises:
         ValueError: If shapes differ, values are not finite, or nothing is labeled.

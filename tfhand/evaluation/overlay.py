@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from tfhand.evaluation import figures
 from tfhand.hand import skeleton
 
-__all__ = ["BONES", "draw_skeleton"]
+__all__ = ["draw_skeleton"]
 
 _COLORS = {
     "INDEX": "tab:red", "MIDDLE": "tab:orange", "RING": "tab:olive", "PINKY": "tab:cyan",
@@ -15,27 +15,15 @@ _COLORS = {
 }  # fmt: skip
 # Around the spheres, px of the frame.
 _MARGIN_PX = 25
-# How far before and behind the hand readings are told apart, mm.
+# Readings before and behind the hand that have a shade of their own, mm.
 _DEPTH_RANGE_MM = 120.0
 
 
-def _bones():
-    bones = []
-    for finger, spheres in skeleton.FINGER_SPHERES.items():
-        chain = [skeleton.PALM_CENTER_SPHERE, *map(int, spheres)]
-        bones += [(finger, a, b) for a, b in zip(chain[:-1], chain[1:])]
-    return tuple(bones)
-
-
-# (finger, index of a sphere, index of the next one towards the tip).
-BONES = _bones()
-
-
 def draw_skeleton(depth_mm, spheres_px, spheres_mm, path=None):
-    """StatelessRng the fingers' bones over a frame, which is cut to the part around them.
+    """Draws the fingers' bones over a frame, which is cut to the part around them.
 
     Args:
-        depth_mm: float or uint16 [H, W].
+        depth_mm: float or uint16 [H, W], mm, 0 where there is no reading.
         spheres_px: float [41, 2], u right and v down.
         spheres_mm: float [41, 3], camera frame.
         path: A PNG to write, whole or not at all; None: none.
@@ -61,8 +49,10 @@ def draw_skeleton(depth_mm, spheres_px, spheres_mm, path=None):
         extent=(left - 0.5, right - 0.5, bottom - 0.5, top - 0.5),
         interpolation="nearest",
     )
-    for finger, a, b in BONES:
-        axes.plot(*spheres_px[[a, b]].T, color=_COLORS[finger], linewidth=2.0)
+    for finger, chain in skeleton.FINGER_SPHERES.items():
+        chain = [skeleton.PALM_CENTER_SPHERE, *chain]
+        for a, b in zip(chain[:-1], chain[1:]):
+            axes.plot(*spheres_px[[a, b]].T, color=_COLORS[finger], linewidth=2.0)
     axes.scatter(*spheres_px.T, s=6.0, color="white", zorder=3)
     axes.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
     axes.set_axis_off()

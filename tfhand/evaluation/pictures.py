@@ -63,20 +63,20 @@ def overlay(depth_mm: np.ndarray, rendered_mm: np.ndarray, cube_mm: float = 300.
             f"Expected input and rendering of one shape, received {depth_mm.shape} and "
             f"{rendered_mm.shape}."
         )
-    seen = np.asarray(crop.foreground_mask(depth_mm, cube_mm))
-    drawn = np.asarray(crop.foreground_mask(rendered_mm, cube_mm))
+    in_input = np.asarray(crop.foreground_mask(depth_mm, cube_mm))
+    in_rendering = np.asarray(crop.foreground_mask(rendered_mm, cube_mm))
     difference = np.clip(np.abs(depth_mm - rendered_mm) / _FULL_DIFFERENCE_MM, 0.0, 1.0)
-    gray = 0.45 + 0.45 * _shade(depth_mm, seen, cube_mm)
+    gray = 0.45 + 0.45 * _shade(depth_mm, in_input, cube_mm)
     red = np.stack([gray, gray * (1 - difference), gray * (1 - difference)], axis=-1)
     picture = np.full((*depth_mm.shape, 3), BACKGROUND_RGB, np.float32)
-    picture = np.where((seen & drawn)[..., None], 255.0 * red, picture)
-    picture = np.where((seen & ~drawn)[..., None], _INPUT_ONLY_RGB, picture)
-    picture = np.where((drawn & ~seen)[..., None], _RENDERED_ONLY_RGB, picture)
+    picture = np.where((in_input & in_rendering)[..., None], 255.0 * red, picture)
+    picture = np.where((in_input & ~in_rendering)[..., None], _INPUT_ONLY_RGB, picture)
+    picture = np.where((in_rendering & ~in_input)[..., None], _RENDERED_ONLY_RGB, picture)
     return picture.astype(np.uint8)
 
 
 def tile(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
-    """Returns one picture with `pictures` [rows, columns, S, S, 3] side by side on white.
+    """Returns one picture of many side by side on white.
 
     Args:
         pictures: uint8 [rows, columns, H, W, 3].

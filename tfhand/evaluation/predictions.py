@@ -1,4 +1,4 @@
-"""What a network says about a data set, beside the labels, ready to be scored.
+"""Estimates of a network for a data set, beside the labels.
 
 Letters: n samples, V views. Everything is in the crop frame of its own view (camera axes, origin
 at the crop's center), mm: the error of a joint does not depend on where the origin is.
@@ -17,8 +17,8 @@ from tfhand.hand import skeleton
 
 __all__ = ["Predictions", "predict_dataset"]
 
-# Of a batch and of the network's outputs.
-_KEPT = (
+# Values of a batch and of the network's outputs that predictions consist of.
+_NAMES = (
     "spheres_mm", "spread_mm", "joints_mm", "joint_mask", "center_mm", "intrinsics", "frame",
 )  # fmt: skip
 
@@ -29,7 +29,7 @@ class Predictions:
 
     Attributes:
         spheres_mm: float32 [n, V, 41, 3], estimated sphere centers, crop frames, mm.
-        spread_mm: float32 [n, V, 41], spread of each sphere's heatmap, mm; large is unsure.
+        spread_mm: float32 [n, V, 41], spread of each sphere's heatmap, mm; large means unsure.
         labels_mm: float32 [n, V, 36, 3], labeled joints, crop frames, mm; 0 where there is none.
         label_mask: bool [n, V, 36], true where there is a label.
         center_mm: float32 [n, V, 3], the crops' centers, camera frames.
@@ -127,19 +127,17 @@ def predict_dataset(
 
     parts = []
     length = int(dataset.cardinality())
+    total = length if length >= 0 else None
     with tqdm.tqdm(
-        total=length if length >= 0 else None,
-        desc=description,
-        unit="sample",
-        disable=not description,
+        total=total, desc=description, unit="sample", disable=not description
     ) as progress:
         for batch in dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE):
             values = {**predict(batch["depth_mm"]), **batch}
-            parts.append({name: values[name].numpy() for name in _KEPT})
+            parts.append({name: values[name].numpy() for name in _NAMES})
             progress.update(len(parts[-1]["frame"]))
     if not parts:
         raise ValueError("Expected at least one sample to predict, received an empty data set.")
-    values = {name: np.concatenate([part[name] for part in parts]) for name in _KEPT}
+    values = {name: np.concatenate([part[name] for part in parts]) for name in _NAMES}
     mask = values["joint_mask"].astype(bool)
     labels_mm = values["joints_mm"] - values["center_mm"][:, :, np.newaxis]
     return Predictions(

@@ -88,7 +88,7 @@ def score_files(
         predictions: Prediction files; each is named by its file name without `.txt`.
 
     Returns:
-        Scores by name, in the order given.
+        Scores by name, in the order of `predictions`.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -132,11 +132,11 @@ def write_joints_uvd(path: str | os.PathLike, uvd: np.ndarray, frames: np.ndarra
     frames, uvd = np.asarray(frames)[order], np.asarray(uvd)[order]
     if (np.diff(frames) == 0).any():
         raise ValueError("Expected one estimate a frame, received several of one frame.")
-    wanted = np.arange(min(1, frames[0]), frames[-1] + 1)
-    index = np.maximum(np.searchsorted(frames, wanted, side="right") - 1, 0)
+    lines = np.arange(min(1, frames[0]), frames[-1] + 1)
+    index = np.maximum(np.searchsorted(frames, lines, side="right") - 1, 0)
     rows = (" ".join(f"{value:.3f}" for value in row.ravel()) for row in uvd[index])
     files.write_text(path, "\n".join(rows) + "\n")
-    return len(wanted) - len(frames)
+    return len(lines) - len(frames)
 
 
 def _finite_floats(words, number, path):

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -41,77 +42,56 @@ class Samples:
 
 
 def load_samples(dataset: tf.data.Dataset, positions: Sequence[int]) -> Samples:
-    """Reads the samples at the given positions of a data set.
+    """Reads some samples of a data set.
 
     Args:
         dataset: Samples as `data_prep.records.load_dataset` yields them, in a fixed order.
-        positions: Positions in that order; the result keeps the order given here.
-
-    Raises:
-        ValueError: If there is no position, or one beyond the end.
+        positions: Positions in that order; the result has the order of these.
     """
-    positions = [int(position) for position in positions]
-    if not positions:
-        raise ValueError("Expected at least one position, received none.")
-    wanted = tf.constant(sorted(set(positions)), tf.int64)
-    chosen = dataset.take(max(positions) + 1).enumerate()
-    chosen = chosen.filter(lambda position, _: tf.reduce_any(wanted == position))
-    found = {int(position): sample for position, sample in chosen}
-    if len(found) < len(wanted):
-        raise ValueError(f"Expected samples at {positions}, the data set ends before the last.")
+    index = tf.constant(positions, tf.int64)
+    rows = dataset.take(int(max(positions)) + 1).enumerate()
+    rows = rows.filter(lambda position, _: tf.reduce_any(index == position))
+    samples = {int(position): sample for position, sample in rows.as_numpy_iterator()}
     names = [field.name for field in dataclasses.fields(Samples)]
-    return Samples(*(np.stack([found[p][name].numpy() for p in positions]) for name in names))
+    return Samples(*(np.stack([samples[int(p)][name] for p in positions]) for name in names))
 
 
-def render_own_views(
-    spheres_mm: np.ndarray, *, image_size: int, cube_mm: float, radii_mm: np.ndarray | None = None
-) -> np.ndarray:
-    """Renders each view's estimate in that view.
+def render_own_views(spheres_mm: np.ndarray, *, image_size: int, cube_mm: float) -> np.ndarray:
+    """Renders each view's estimate in that view: the denser surface interpolated from the spheres.
 
     Args:
         spheres_mm: float [n, V, 41, 3], crop frames, mm.
         image_size: S, pixels.
         cube_mm: Side of the crop's cube, mm.
-        radii_mm: float [41]; None: those of the hand model.
 
     Returns:
-        float32 [n, V, S, S], mm relative to each crop's center, background half the cube. What is
-        drawn is the denser surface interpolated from the 41 spheres.
+        float32 [n, V, S, S], mm relative to each crop's center, background half the cube.
     """
     spheres_mm = tf.convert_to_tensor(spheres_mm, tf.float32)
-    radii_mm = spheres.load().radii_mm if radii_mm is None else radii_mm
     centers_mm, radii_mm = spheres.dense_spheres(
-        views.fold_views(spheres_mm), tf.convert_to_tensor(radii_mm, tf.float32)
+        views.fold_views(spheres_mm), tf.constant(spheres.load().radii_mm)
     )
     depth_mm = render_depth(centers_mm, radii_mm, image_size=image_size, cube_mm=cube_mm)
     return views.unfold_views(depth_mm, spheres_mm.shape[1]).numpy()
 
 
 def render_from_view(
-    spheres_mm: np.ndarray,
-    samples: Samples,
-    *,
-    source_view: int,
-    cube_mm: float,
-    radii_mm: np.ndarray | None = None,
+    spheres_mm: np.ndarray, samples: Samples, *, source_view: int, cube_mm: float
 ) -> np.ndarray:
-    """Renders one view's estimate as every camera would see it.
+    """Renders one view's estimate in all views.
 
     Args:
         spheres_mm: float [n, V, 41, 3], crop frames, mm.
         samples: The samples that the estimates belong to.
         source_view: The view whose estimate is rendered.
         cube_mm: Side of the crop's cube, mm.
-        radii_mm: float [41]; None: those of the hand model.
 
     Returns:
         float32 [n, V, S, S], mm relative to each crop's center, background half the cube.
     """
     motion = rigid.crop_j_from_crop_i(samples.ref_from_view, samples.center_mm)[:, source_view]
     projected_mm = rigid.apply(motion, spheres_mm[:, source_view, np.newaxis])
-    return render_own_views(
-        projected_mm, image_size=samples.depth_mm.shape[-1], cube_mm=cube_mm, radii_mm=radii_mm
-    )
+    return render_own_views(projected_mm, image_size=samples.depth_mm.shape[-1], cube_mm=cube_mm)
 
 
 def draw_best_and_worst(
@@ -122,22 +102,20 @@ def draw_best_and_worst(
     cube_mm: float,
     source_view: int = 0,
     count: int = 4,
-    radii_mm: np.ndarray | None = None,
 ) -> list[str]:
-    """StatelessRng the samples with the smallest and the largest errors in one view.
+    """Draws the samples with the smallest and the largest errors in one view.
 
     Writes `best.png` and `worst.png` (each view's input, rendered spheres and overlay, labels in
     black, estimates in red), and `best_views.png` and `worst_views.png` (the estimate of
-    `source_view` rendered from all cameras beside what they saw, as in Figure 3 of the paper).
+    `source_view` rendered from all cameras beside their depth maps, as in Figure 3 of the paper).
 
     Args:
-        predictions: What the network says about `dataset`.
+        predictions: Estimates of a network for `dataset`.
         dataset: The samples, in the order of `predictions`.
-        directory: Where the pictures go.
+        directory: Folder of the pictures.
         cube_mm: Side of the crop's cube, mm.
         source_view: The view whose error decides and whose estimate the other cameras judge.
         count: Samples a sheet.
-        radii_mm: float [41]; None: those of the hand model.
 
     Returns:
         The paths written.
@@ -149,19 +127,13 @@ def draw_best_and_worst(
     best, worst = metrics.best_and_worst(errors_mm, count)
     if not len(best):
         raise ValueError(f"Expected labeled samples, found none of {len(errors_mm)}.")
+    estimates = _Estimates(predictions, dataset, cube_mm, source_view)
     paths = []
     for name, positions in (("best", best), ("worst", worst)):
         if len(positions):
-            paths += _draw(
-                predictions,
-                dataset,
-                positions,
-                os.path.join(directory, name),
-                notes=[f"{errors_mm[p]:.1f} mm" for p in positions],
-                title=f"{name} frames by the mean error of view {source_view + 1}",
-                source_view=source_view,
-                size={"cube_mm": cube_mm, "radii_mm": radii_mm},
-            )
+            title = f"{name} frames by the mean error of view {source_view + 1}"
+            notes = [f"{errors_mm[p]:.1f} mm" for p in positions]
+            paths += _draw(estimates, positions, os.path.join(directory, name), title, notes)
     return paths
 
 
@@ -174,14 +146,14 @@ def draw_spread_out(
     source_view: int = 0,
     count: int = 8,
 ) -> list[str]:
-    """StatelessRng samples spread evenly over a data set, for one without labels.
+    """Draws samples spread evenly over a data set, for one without labels.
 
-    Writes `samples.png` and `samples_views.png`, with what `draw_best_and_worst` draws.
+    Writes `samples.png` and `samples_views.png`, with the pictures of `draw_best_and_worst`.
 
     Args:
-        predictions: What the network says about `dataset`.
+        predictions: Estimates of a network for `dataset`.
         dataset: The samples, in the order of `predictions`.
-        directory: Where the pictures go; made if missing.
+        directory: Folder of the pictures.
         cube_mm: Side of the crop's cube, mm.
         source_view: The view whose estimate the other cameras judge.
         count: Samples, at most.
@@ -189,47 +161,45 @@ def draw_spread_out(
     Returns:
         The paths written.
     """
-    os.makedirs(directory, exist_ok=True)
     last = len(predictions.spheres_mm) - 1
     positions = np.unique(np.linspace(0, last, min(count, last + 1)).astype(int))
+    estimates = _Estimates(predictions, dataset, cube_mm, source_view)
+    path = os.path.join(directory, "samples")
     return _draw(
-        predictions,
-        dataset,
-        positions,
-        os.path.join(directory, "samples"),
-        notes=[""] * len(positions),
-        title="samples spread over the recording",
-        source_view=source_view,
-        size={"cube_mm": cube_mm, "radii_mm": None},
+        estimates, positions, path, "samples spread over the recording", [""] * len(positions)
     )
 
 
-def _draw(predictions, dataset, positions, path, *, notes, title, source_view, size):
-    """StatelessRng `path.png` and `path_views.png`; returns both paths."""
+class _Estimates(NamedTuple):
+    """Estimates to draw, and the view whose estimate the other cameras judge."""
+
+    predictions: Predictions
+    dataset: tf.data.Dataset
+    cube_mm: float
+    source_view: int
+
+
+def _draw(estimates, positions, path, title, notes):
+    """Draws `path.png` and `path_views.png`, with a note a sample; returns both paths."""
+    predictions, dataset, cube_mm, source_view = estimates
     samples = load_samples(dataset, positions)
     spheres_mm = predictions.spheres_mm[positions]
-    own_mm = render_own_views(spheres_mm, image_size=samples.depth_mm.shape[-1], **size)
-    seen_mm = render_from_view(spheres_mm, samples, source_view=source_view, **size)
-    options = {
-        "row_titles": [f"frame {f}\n{note}" for f, note in zip(samples.frame, notes)],
-        "cube_mm": size["cube_mm"],
-        "title": title,
-    }
+    own_mm = render_own_views(spheres_mm, image_size=samples.depth_mm.shape[-1], cube_mm=cube_mm)
+    views_mm = render_from_view(spheres_mm, samples, source_view=source_view, cube_mm=cube_mm)
+    titles = [f"frame {frame}\n{note}" for frame, note in zip(samples.frame, notes)]
+    mask = predictions.label_mask[positions][..., np.newaxis]
     own_path, views_path = f"{path}.png", f"{path}_views.png"
     sheets.draw_picture_sheet(
-        samples.depth_mm,
-        own_mm,
+        sheets.Rows(samples.depth_mm, own_mm, cube_mm, titles),
         own_path,
+        title=title,
         joints_mm=spheres_mm[:, :, skeleton.SPHERE_FROM_JOINT],
-        truth_mm=_labels_or_nan(predictions, positions),
-        **options,
+        truth_mm=np.where(mask, predictions.labels_mm[positions], np.nan),
     )
     sheets.draw_view_sheet(
-        samples.depth_mm, seen_mm, views_path, source_view=source_view, **options
+        sheets.Rows(samples.depth_mm, views_mm, cube_mm, titles),
+        views_path,
+        title=title,
+        source_view=source_view,
     )
     return [own_path, views_path]
-
-
-def _labels_or_nan(predictions, positions):
-    mask = predictions.label_mask[positions][..., np.newaxis]
-    return np.where(mask, predictions.labels_mm[positions], np.nan)

@@ -1,4 +1,4 @@
-"""The one real frame at hand, through a trained network and beside its label."""
+"""Score of a network on the one public frame of NYU, beside its label."""
 
 import os
 import pathlib
@@ -36,7 +36,7 @@ def score_real_frame(network, folder, spec, picture, with_fit=False):
         folder: Folder of `find_folder`.
         spec: `crop.CropSpec`.
         picture: File to draw input, rendered spheres and overlay to.
-        with_fit: Whether a hand fitted to the frame is scored too, see `fitting.frame_fits`.
+        with_fit: True to score a hand fitted to the frame too, see `fitting.frame_fits`.
 
     Returns:
         Dict for `metrics.json`: the error of each evaluation joint and their mean, mm, and the mean
@@ -51,28 +51,23 @@ def score_real_frame(network, folder, spec, picture, with_fit=False):
     truth = published.xyz_from_uvd(published.read_joints_uvd(folder / _LABELS)[0])
     estimate = hands.joints()[0][0]
     error = np.linalg.norm(estimate - truth, axis=-1)
-    crops = crop.crop_depth(depth_mm, intrinsics, hands.center_mm, spec)
+    crops = crop.crop_depth(depth_mm, intrinsics, hands.center_mm, spec).numpy()
+    spheres_mm = (hands.spheres_mm - hands.center_mm[:, None])[:, None]
     rendered = qualitative.render_own_views(
-        (hands.spheres_mm - hands.center_mm[:, None])[:, None],
-        image_size=spec.image_size,
-        cube_mm=spec.cube_mm,
+        spheres_mm, image_size=spec.image_size, cube_mm=spec.cube_mm
     )
     estimate, truth = estimate - hands.center_mm[0], truth - hands.center_mm[0]
     sheets.draw_picture_sheet(
-        crops.numpy()[:, None],
-        rendered,
+        sheets.Rows(crops[:, None], rendered, spec.cube_mm),
         picture,
+        title=f"NYU test frame 1, camera 1: mean error {error.mean():.1f} mm",
         joints_mm=estimate[None, None],
         truth_mm=truth[None, None],
-        cube_mm=spec.cube_mm,
-        title=f"NYU test frame 1, camera 1: mean error {error.mean():.1f} mm",
     )
     score = {
         "found_hand": True,
         "mean_joint_error_mm": float(error.mean()),
-        "per_joint_error_mm": dict(
-            zip(skeleton.EVALUATION_JOINT_NAMES, map(float, error), strict=True)
-        ),
+        "per_joint_error_mm": dict(zip(skeleton.EVALUATION_JOINT_NAMES, error.tolist())),
     }
     if with_fit:
         fits = frame_fits.FrameFits(spec)
