@@ -6,7 +6,7 @@ Run as
 
 It renders a few 640 x 480 frames of a hand before a wall, exports the network and times the
 SavedModel's signatures `serving_default` (the network alone, on a crop) and `frame_uint16` (with
-and without a given center), and `tfhand.PoseEstimator`. Targets for one frame: 1.3 times the
+and without a known center), and `tfhand.PoseEstimator`. Targets for one frame: 1.3 times the
 network alone, and 12 ms.
 """
 
@@ -28,7 +28,7 @@ from tfhand.geometry import camera, crop
 from tfhand.models import exporting
 
 TARGET_RATIO, TARGET_MS = 1.3, 12.0
-NETWORK, GIVEN, FRAME = "network alone", "frame, given center", "frame"
+NETWORK, CENTERED, FRAME = "network alone", "frame, given center", "frame"
 BATCHES = (1, 4, 16, 64)
 
 # Arguments of the estimators; a fit takes a hundred times as long.
@@ -65,14 +65,15 @@ def prepare(model, folder):
 def build_served(folder, spec, batch):
     """Returns the signatures, each a function of the next frames, by name."""
     loaded = tf.saved_model.load(str(folder / "1"))
-    crops, frames = loaded.signatures["serving_default"], loaded.signatures["frame_uint16"]
     images = np.load(folder / "frames.npy")
     intrinsics = tf.constant([camera.NYU_INTRINSICS] * batch)
+    crops = loaded.signatures["serving_default"]
+    frames = functools.partial(loaded.signatures["frame_uint16"], intrinsics=intrinsics)
     nowhere = tf.zeros([batch, 3])
     inputs = []
     for start in range(len(images)):
         chosen = tf.constant(images[np.arange(start, start + batch) % len(images)])
-        center = frames(depth_mm=chosen, intrinsics=intrinsics, center_mm=nowhere)["center_mm"]
+        center = frames(depth_mm=chosen, center_mm=nowhere)["center_mm"]
         inputs.append((chosen, center, crop.crop_depth(chosen, intrinsics, center, spec)))
 
     def over_inputs(function):
@@ -81,17 +82,9 @@ def build_served(folder, spec, batch):
         return lambda keep=loaded: function(*next(remaining))["spheres_mm"].numpy()
 
     return {
-        NETWORK: over_inputs(lambda frame, center, crop: crops(depth_mm=crop)),
-        GIVEN: over_inputs(
-            lambda frame, center, crop: frames(
-                depth_mm=frame, intrinsics=intrinsics, center_mm=center
-            )
-        ),
-        FRAME: over_inputs(
-            lambda frame, center, crop: frames(
-                depth_mm=frame, intrinsics=intrinsics, center_mm=nowhere
-            )
-        ),
+        NETWORK: over_inputs(lambda depth, center, crop: crops(depth_mm=crop)),
+        CENTERED: over_inputs(lambda depth, center, crop: frames(depth_mm=depth, center_mm=center)),
+        FRAME: over_inputs(lambda depth, center, crop: frames(depth_mm=depth, center_mm=nowhere)),
     }
 
 
@@ -129,14 +122,8 @@ def main(options):
         report.cases("Python, one frame, with a fit", fitting)
         rows = []
         for batch in BATCHES:
-            cases = measure.compare(
-                build_served,
-                folder,
-                spec,
-                batch,
-                rounds=max(3, options.rounds // batch),
-                memory=False,
-            )
+            rounds = max(3, options.rounds // batch)
+            cases = measure.compare(build_served, folder, spec, batch, rounds=rounds, memory=False)
             rows.append((batch, *(batch / case.seconds for case in cases)))
         columns = ["batch", *(case.name for case in cases)]
         report.table("SavedModel, frames a second", columns, rows)

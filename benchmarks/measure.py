@@ -5,6 +5,7 @@ of them alike. A table shows the median, the fastest round, which other load dis
 the CPU time of all threads.
 """
 
+import concurrent.futures
 import ctypes
 import dataclasses
 import importlib.metadata
@@ -20,14 +21,7 @@ import time
 
 from absl import flags
 
-__all__ = [
-    "Case",
-    "Report",
-    "compare",
-    "define_flags",
-    "peak_extra_mb",
-    "set_threads",
-]
+__all__ = ["Case", "Report", "compare", "define_flags", "set_threads"]
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
@@ -46,7 +40,8 @@ class Case:
         seconds: Median of the rounds.
         fastest_seconds: Fastest round.
         cpu_seconds: Mean CPU time of a round, all threads.
-        peak_extra_mb: See `peak_extra_mb`; Linux only.
+        peak_extra_mb: Peak of the resident memory during calls above the level before the first,
+            after compilation; None if the system does not say, Linux only.
     """
 
     name: str
@@ -99,32 +94,23 @@ def compare(build, *arguments, rounds, calls=1, warmups=2, memory=True):
             statistics.median(times[name]),
             min(times[name]),
             statistics.fmean(cpu[name]),
-            peak_extra_mb(build, arguments, name) if memory else None,
+            _peak_extra_mb(build, arguments, name) if memory else None,
         )
         for name in functions
     ]
 
 
-def peak_extra_mb(build, arguments, name):
-    """Returns the peak of the resident memory during calls, MB, after compilation; Linux only.
-
-    It is measured in a new process and counts from the level before the first call. None if the
-    system does not say, or the process died.
-    """
+def _peak_extra_mb(build, arguments, name):
+    """Measures `Case.peak_extra_mb` in a new process."""
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_memory, args=(build, arguments, name, sender))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        return None
-    finally:
-        process.join()
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(_measure_memory, build, arguments, name).result()
+        except concurrent.futures.process.BrokenProcessPool:
+            return None
 
 
-def _measure_memory(build, arguments, name, pipe):
+def _measure_memory(build, arguments, name):
     function = build(*arguments)[name]
     try:
         trim = ctypes.CDLL(None).malloc_trim
@@ -137,9 +123,9 @@ def _measure_memory(build, arguments, name, pipe):
         pathlib.Path("/proc/self/clear_refs").write_text("5")
         for _ in range(3):
             function()
-        pipe.send(_status_mb("VmHWM") - before)
+        return _status_mb("VmHWM") - before
     except (OSError, AttributeError):
-        pipe.send(None)
+        return None
 
 
 def _status_mb(field):

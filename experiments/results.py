@@ -7,14 +7,7 @@ from experiments.rows import ROWS
 from tfhand import files
 from tfhand.evaluation.metrics import Scores
 
-__all__ = [
-    "changes",
-    "mean_and_spread",
-    "mean_difference",
-    "minutes",
-    "read_results",
-    "scores_of",
-]
+__all__ = ["changes", "mean_and_spread", "mean_difference", "minutes", "read_results", "scores_of"]
 
 # Scores of the network that a run ends with, the last stage first.
 _METHODS = ("with_labels", "self_supervised", "synthetic_only")

@@ -25,13 +25,13 @@ class Experiment:
         name: Row.
         seed: Seed of its trainings.
         size_flags: Flag files that come after the row's.
-        data_dir: `pathlib.Path` of the records.
+        data_dir: Folder of the records.
     """
 
     name: str
     seed: int
     size_flags: tuple[str, ...]
-    data_dir: pathlib.Path
+    data_dir: str | pathlib.Path
 
     @property
     def flag_files(self):
