@@ -47,7 +47,7 @@ class CropMotion:
 
 
 def sample_motion(rng, batch, config):
-    """StatelessRng a `CropMotion` for B crops.
+    """Draws a `CropMotion` for B crops.
 
     Args:
         rng: `tf.random.Generator`.
