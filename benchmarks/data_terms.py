@@ -21,6 +21,7 @@ from absl import flags
 from tfhand import commands
 from tfhand.geometry import crop
 from tfhand.losses import data_terms
+from tfhand.losses.observation import observe
 from tfhand.rendering import spheres
 
 CUBE_MM = 300.0
@@ -95,9 +96,11 @@ def naive_terms(centers, radii, depth):
 
 def fused_terms(centers, radii, depth):
     """The terms of the library."""
+    spec = crop.CropSpec(depth.shape[-1], CUBE_MM)
+    observation = observe(depth, spec, clamp_mm=CLAMP_MM)
     return (
-        data_terms.model_to_data(centers, radii, depth, cube_mm=CUBE_MM, clamp_mm=CLAMP_MM),
-        data_terms.data_to_model(centers, radii, depth, cube_mm=CUBE_MM, clamp_mm=CLAMP_MM),
+        data_terms.model_to_data(centers, radii, observation),
+        data_terms.data_to_model(centers, radii, observation),
     )
 
 

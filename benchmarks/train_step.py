@@ -70,7 +70,7 @@ def make_fits(recording):
     hand = spheres.load().centers_mm.astype(np.float32)
     return recording_fits.Fits(
         target_mm=np.tile(hand, [count, num_views, 1, 1]),
-        kept=np.ones([count, num_views, len(hand)], bool),
+        target_mask=np.ones([count, num_views, len(hand)], bool),
         angles=np.zeros([count * num_views, 23], np.float32),
         camera_from_hand=np.tile(np.eye(3, dtype=np.float32), [count * num_views, 1, 1]),
         shape=None,

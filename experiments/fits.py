@@ -19,8 +19,7 @@ from tfhand.data import batches, recordings
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton
 
-# Shares of the fits, and of their parts, that are kept.
-KEPT, PARTS_KEPT = 0.85, 0.85
+GATE = pseudo_labels.Gate(keep_share=0.85, keep_parts_share=0.85)
 
 
 def define_flags(flag_values):
@@ -64,22 +63,20 @@ def _measure_fits(samples, network, spec, config):
     start = time.perf_counter()
     fits = pseudo_labels.make_pseudo_labels(
         network,
-        samples.depth_mm,
-        samples.ref_from_crop,
-        samples.group,
-        spec,
+        kinematic_fit.Samples(samples.depth_mm, samples.ref_from_crop, samples.group, spec),
         config,
-        KEPT,
-        PARTS_KEPT,
+        GATE,
     )
     seconds = time.perf_counter() - start
     errors_mm = _errors_mm(samples, fits.spheres_ref_mm)
-    joint_kept = fits.parts_kept[:, part_residuals.PART_OF_SPHERE][:, skeleton.EVALUATION_SPHERES]
+    is_joint_kept = fits.is_part_inlier[:, part_residuals.PART_OF_SPHERE][
+        :, skeleton.EVALUATION_SPHERES
+    ]
     return {
         "all": errors_mm.mean(),
-        "kept": errors_mm[fits.kept].mean(),
-        "of parts": errors_mm[joint_kept].mean(),
-        "share": joint_kept.mean(),
+        "kept": errors_mm[fits.is_inlier].mean(),
+        "of parts": errors_mm[is_joint_kept].mean(),
+        "share": is_joint_kept.mean(),
         "residual": float(fits.residual_mm.mean()),
         "seconds": seconds,
     }

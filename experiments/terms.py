@@ -79,12 +79,9 @@ def _fit(network, recording, spec):
     """Returns the spheres of fitted hands, [n, V, 41, 3], in the crops' frames."""
     fits = pseudo_labels.make_pseudo_labels(
         network,
-        recording.depth_mm,
-        recording.ref_from_crop,
-        recording.group,
-        spec,
+        kinematic_fit.Samples(recording.depth_mm, recording.ref_from_crop, recording.group, spec),
         kinematic_fit.FitConfig(),
-        1.0,
+        pseudo_labels.Gate(keep_share=1.0),
     )
     return batches.targets_in_views(fits.spheres_ref_mm, recording.ref_from_crop)
 

@@ -47,7 +47,7 @@ class SeenHands:
 
 
 def see(count, seed):
-    """StatelessRng `count` hands of two subjects and renders their skin for three cameras."""
+    """Draws `count` hands of two subjects and renders their skin for three cameras."""
     rng = tf.random.Generator.from_seed(seed)
     angles = pose_sampling.sample_angles(rng, count)
     shape = np.clip(np.random.default_rng(seed).normal(0.0, 0.8, (2, 14)), -1.5, 1.5)
@@ -60,18 +60,18 @@ def see(count, seed):
     centers = tf.matmul(centers, rotation, transpose_b=True)
     middle = tf.reduce_mean(centers, axis=1, keepdims=True)
     points -= tf.transpose(middle, [0, 2, 1])
-    turns = np.radians([[x, y, 0.0] for x, y in VIEW_ANGLES_DEG]).astype(np.float32)
-    shifts = rng.normal([count, len(turns), 3], 0.0, 8.0)
+    rotation_vectors = np.radians([[x, y, 0.0] for x, y in VIEW_ANGLES_DEG]).astype(np.float32)
+    translations = rng.normal([count, len(rotation_vectors), 3], 0.0, 8.0)
     ref_from_crop = rigid.from_rotation_translation(
-        rigid.rotation_from_axis_angle(turns)[None], shifts
+        rigid.rotation_from_axis_angle(rotation_vectors)[None], translations
     )
     in_view = rigid.apply(rigid.inverse(ref_from_crop), tf.transpose(points, [0, 2, 1])[:, None])
-    in_view = tf.reshape(in_view, [count * len(turns), -1, 3])
+    in_view = tf.reshape(in_view, [count * len(rotation_vectors), -1, 3])
     crops = depth.splat_orthographic(tf.transpose(in_view, [0, 2, 1]), SPEC)
     size = SPEC.image_size
     return SeenHands(
         (centers - middle).numpy(),
-        crops.numpy().reshape(count, len(turns), size, size),
+        crops.numpy().reshape(count, len(rotation_vectors), size, size),
         ref_from_crop.numpy(),
         group,
         shape,

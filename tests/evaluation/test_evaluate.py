@@ -185,9 +185,10 @@ def moved_fits(monkeypatch):
     """Fits that are their start moved by 6 mm along y, and notes of what was fitted."""
     notes = Notes()
 
-    def fit_samples(estimate_mm, depth_mm, ref_from_crop, group, spec, config, shape=None):
+    def fit_samples(estimate_mm, samples, config, shape=None):
         notes.configs.append(config)
-        notes.append((depth_mm.shape[:2], None if group is None else group.tolist()))
+        group = None if samples.group is None else samples.group.tolist()
+        notes.append((samples.depth_mm.shape[:2], group))
         moved = estimate_mm + np.float32([0.0, 6.0, 0.0])
         return kinematic_fit.FitResult(moved, *[None] * 7)
 
@@ -236,14 +237,15 @@ def test_a_shape_without_a_fit_is_refused(constant_model, data_dir, capsys):
 
 def test_a_fit_that_is_no_number_leaves_the_estimate(monkeypatch):
     def fit_samples(estimate_mm, *arguments):
-        found = estimate_mm + 1.0
-        found[1] = np.nan
-        return kinematic_fit.FitResult(found, *[None] * 7)
+        fitted_mm = estimate_mm + 1.0
+        fitted_mm[1] = np.nan
+        return kinematic_fit.FitResult(fitted_mm, *[None] * 7)
 
     monkeypatch.setattr(batched_fits, "fit_samples", fit_samples)
     spheres_mm = np.random.default_rng(1).normal(size=(3, 1, 41, 3)).astype(np.float32)
     still = np.tile(np.eye(4, dtype=np.float32), (3, 1, 1, 1))
     depth_mm = np.zeros([3, 1, 8, 8], np.float32)
-    fitted = batched_fits.refine(spheres_mm, depth_mm, still, np.zeros(3, int), SPEC, None)
+    samples = kinematic_fit.Samples(depth_mm, still, np.zeros(3, int), SPEC)
+    fitted = batched_fits.refine(spheres_mm, samples, None)
     np.testing.assert_allclose(fitted[[0, 2]], spheres_mm[[0, 2]] + 1.0, atol=FLOAT_MM)
     np.testing.assert_array_equal(fitted[1], spheres_mm[1])

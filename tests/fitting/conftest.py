@@ -1,4 +1,4 @@
-"""What the tests of fits share."""
+"""Fixtures of the tests of fits."""
 
 import pytest
 

@@ -15,7 +15,7 @@ CENTER = np.float32([20.0, -10.0, 800.0])
 
 
 def see(centers_mm, radii_mm):
-    """StatelessRng spheres around CENTER as a camera sees them, [480, 640]."""
+    """Draws spheres around CENTER as a camera sees them, [480, 640]."""
     dense, radii = spheres.dense_spheres(tf.constant(centers_mm[None]), tf.constant(radii_mm))
     depth = rendering.render_depth(dense, radii, image_size=480, cube_mm=480.0).numpy()[0]
     # One mm a pixel: an orthographic picture, put where the camera sees about that.
@@ -42,9 +42,9 @@ def frame():
     return see(truth, model.radii_mm), truth + CENTER
 
 
-def error_mm(found, truth):
+def error_mm(spheres_mm, truth):
     chosen = skeleton.EVALUATION_SPHERES
-    return np.linalg.norm(found[:, chosen] - truth[chosen], axis=-1).mean()
+    return np.linalg.norm(spheres_mm[:, chosen] - truth[chosen], axis=-1).mean()
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def arguments(picture, estimates):
 
 def test_nearer_than_the_estimate(fits, frame, estimates):
     picture, truth = frame
-    found = fits(*arguments(picture, estimates))
-    assert found.shape == (2, 41, 3) and found.dtype == np.float32
-    assert error_mm(found, truth) < 0.5 * error_mm(estimates, truth)
+    fitted = fits(*arguments(picture, estimates))
+    assert fitted.shape == (2, 41, 3) and fitted.dtype == np.float32
+    assert error_mm(fitted, truth) < 0.5 * error_mm(estimates, truth)
 
 
 def test_a_left_hand_is_the_mirrored_right_one(fits, frame, estimates):
@@ -83,7 +83,7 @@ def test_a_left_hand_is_the_mirrored_right_one(fits, frame, estimates):
     left._fitters = fits._fitters
     intrinsics = INTRINSICS.copy()
     intrinsics[2] = picture.shape[1] - 1 - INTRINSICS[2]
-    found = left(
+    fitted = left(
         np.tile(picture[:, ::-1], (2, 1, 1)),
         np.tile(intrinsics, (2, 1)),
         np.tile(CENTER * mirror, (2, 1)),
@@ -91,25 +91,25 @@ def test_a_left_hand_is_the_mirrored_right_one(fits, frame, estimates):
     )
     expected = fits(*arguments(picture, estimates))
     # Readings on the border of a pixel may fall on its other side.
-    assert np.median(np.abs(found * mirror - expected)) < 0.5
+    assert np.median(np.abs(fitted * mirror - expected)) < 0.5
 
 
 def test_readings_that_are_no_number_are_none(fits, frame, estimates):
     picture, _ = frame
     holes = np.where(picture == 0.0, np.nan, picture)
-    found = fits(*arguments(holes, estimates))
-    np.testing.assert_array_equal(found, fits(*arguments(picture, estimates)))
-    assert np.isfinite(found).all()
+    fitted = fits(*arguments(holes, estimates))
+    np.testing.assert_array_equal(fitted, fits(*arguments(picture, estimates)))
+    assert np.isfinite(fitted).all()
 
 
 def test_the_shape_that_was_learned_is_used(fits, frame, estimates, monkeypatch):
     picture, _ = frame
-    seen = []
+    calls = []
     original = kinematic_fit.Fitter.fit
 
-    def fit(self, estimate, depth, ref_from_crop, group, shape, fit_shape):
-        seen.append((fit_shape, np.array(shape)))
-        return original(self, estimate, depth, ref_from_crop, group, shape, fit_shape)
+    def fit(self, estimate, samples, shape, fit_shape):
+        calls.append((fit_shape, np.array(shape)))
+        return original(self, estimate, samples, shape, fit_shape)
 
     monkeypatch.setattr(kinematic_fit.Fitter, "fit", fit)
     config = kinematic_fit.FitConfig(align_steps=3, steps=3)
@@ -120,7 +120,7 @@ def test_the_shape_that_was_learned_is_used(fits, frame, estimates, monkeypatch)
     learning.learn_shape(*arguments(picture, estimates))
     assert np.abs(learning.shape).max() > 0.0
     learning(*arguments(picture, estimates))
-    learned, used = seen
+    learned, used = calls
     assert (learned[0], used[0]) == (True, False)
     assert learned[1].shape[0] == 1
     np.testing.assert_array_equal(used[1], np.tile(learning.shape, (frame_fits._BATCH, 1)))
@@ -133,9 +133,9 @@ def test_until_a_shape_is_learned_every_frame_has_its_own(fits, frame, estimates
     pictures = np.stack([picture, see(larger, 1.15 * spheres.load().radii_mm), picture])
     starts = np.stack([estimates[0], estimates[1] - truth + larger + CENTER, estimates[0]])
     _, intrinsics, center, _ = arguments(picture, starts)
-    found = fits(pictures, intrinsics, center, starts)
-    np.testing.assert_array_equal(found[0], found[2])
-    own = error_mm(found[1:2], larger + CENTER)
+    fitted = fits(pictures, intrinsics, center, starts)
+    np.testing.assert_array_equal(fitted[0], fitted[2])
+    own = error_mm(fitted[1:2], larger + CENTER)
     of_mean_hand = frame_fits.FrameFits(SPEC)
     of_mean_hand._fitters = fits._fitters
     of_mean_hand.shape = np.zeros(14, np.float32)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests import seen_hands
 from tfhand.fitting import kinematic_fit
 from tfhand.hand import skeleton, spheres, template
 
@@ -24,14 +25,10 @@ def start(seen):
 
 
 def fit(fitter, seen, start, *, depth_mm=None, shape=None, fit_shape=True):
-    return fitter.fit(
-        start,
-        seen.depth_mm if depth_mm is None else depth_mm,
-        seen.ref_from_crop,
-        seen.group,
-        np.zeros_like(seen.shape) if shape is None else shape,
-        fit_shape,
-    )
+    depth_mm = seen.depth_mm if depth_mm is None else depth_mm
+    samples = kinematic_fit.Samples(depth_mm, seen.ref_from_crop, seen.group, seen_hands.SPEC)
+    shape = np.zeros_like(seen.shape) if shape is None else shape
+    return fitter.fit(start, samples, shape, fit_shape)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +47,10 @@ def test_fit_lands_within_a_few_mm(fitted, seen, start):
 
 def test_angles_and_rotation_are_those_of_the_spheres(fitted, seen):
     posed, _ = spheres.pose_spheres(fitted.angles, fitted.shape[seen.group])
-    # turned[b,n] = ref_from_hand[b] posed[b,n]
-    turned = np.einsum("brc,bnc->bnr", fitted.ref_from_hand, posed)
-    shift = fitted.spheres_mm - turned
-    np.testing.assert_allclose(shift, np.tile(shift[:, :1], (1, 41, 1)), atol=1e-2)
+    # rotated[b,n] = ref_from_hand[b] posed[b,n]
+    rotated = np.einsum("brc,bnc->bnr", fitted.ref_from_hand, posed)
+    translation = fitted.spheres_mm - rotated
+    np.testing.assert_allclose(translation, np.tile(translation[:, :1], (1, 41, 1)), atol=1e-2)
 
 
 def test_without_the_margin_of_a_pixel_fits_are_worse(fitted, seen, spec, start):

@@ -1,5 +1,7 @@
 """Residuals of fingers: nothing where the hand is right, and the wrong finger by name."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 from tfhand.fitting import part_residuals
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres
+from tfhand.losses.observation import observe
 from tfhand.rendering import spheres as rendering
 
 SPEC = crop.CropSpec(image_size=64, cube_mm=300.0)
@@ -30,12 +33,11 @@ def hand():
     return in_views, radii, depth[None]
 
 
-def measure(in_views, radii, depth, keep=None):
-    keep = tf.ones([1, 2, 64 * 64], tf.bool) if keep is None else keep
-    found = part_residuals.part_residuals(
-        in_views, radii, depth, keep, cube_mm=SPEC.cube_mm, margin_mm=0.0, clamp_mm=CLAMP_MM
-    )
-    return [value.numpy()[0] for value in found]
+def measure(in_views, radii, depth, is_hand=True):
+    observation = observe(depth, SPEC, clamp_mm=CLAMP_MM)
+    observation = dataclasses.replace(observation, is_hand=observation.is_hand & is_hand)
+    residuals = part_residuals.part_residuals(in_views, radii, observation, margin_mm=0.0)
+    return [value.numpy()[0] for value in residuals]
 
 
 def test_every_sphere_belongs_to_a_part():
@@ -74,10 +76,8 @@ def test_points_that_no_hand_explains_do_not_count(hand):
     with_arm = depth.numpy()
     with_arm[:, :, -6:] = 0.0
     everything, _ = measure(in_views, radii, tf.constant(with_arm))
-    rows = np.repeat(np.arange(64) < 58, 64)
-    left_out, _ = measure(
-        in_views, radii, tf.constant(with_arm), tf.constant(np.tile(rows, (1, 2, 1)))
-    )
+    rows = np.tile(np.arange(64)[:, None] < 58, (1, 64))
+    left_out, _ = measure(in_views, radii, tf.constant(with_arm), rows)
     assert everything.max() > left_out.max() + 1.0
 
 

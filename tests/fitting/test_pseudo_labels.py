@@ -1,4 +1,6 @@
-"""Which fits become targets; batches, groups and the gate, with fits replaced by bookkeeping."""
+"""Fits that become targets; batches, groups and the gate, with fits replaced by bookkeeping."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -15,22 +17,24 @@ FLOAT_MM = 1e-3
 
 class Bookkeeper:
     """Stands in for `Fitter`: a "fit" is the estimate moved by 1 mm, its residual is marked in
-    the depth map, and a subject's shape counts the samples that it was found from."""
+    the depth map, and a subject's shape counts the samples that it was fitted to."""
 
-    made = None
+    last = None
 
     def __init__(self, batch, num_views, num_groups, spec, config):
         del spec, config
-        type(self).made = self
+        type(self).last = self
         self.batch, self.num_views, self.num_groups = batch, num_views, num_groups
-        self.calls, self.found_from = [], []
+        self.calls, self.samples_of_shapes = [], []
 
-    def fit(self, estimate_mm, depth_mm, ref_from_crop, group, shape, fit_shape):
-        assert len(estimate_mm) == len(depth_mm) == len(ref_from_crop) == len(group) == self.batch
+    def fit(self, estimate_mm, samples, shape, fit_shape):
+        depth_mm, group = samples.depth_mm, samples.group
+        for values in (estimate_mm, depth_mm, samples.ref_from_crop, group):
+            assert len(values) == self.batch
         self.calls.append((fit_shape, depth_mm[:, 0, 0, 0].copy(), np.array(shape)))
         if fit_shape:
             counts = np.bincount(group, minlength=self.num_groups)
-            self.found_from.append(counts)
+            self.samples_of_shapes.append(counts)
             shape = np.tile(counts[:, None], (1, 14)).astype(np.float32)
         number = depth_mm[:, 0, 0, 0]
         angles = np.tile(number[:, None], (1, 23))
@@ -55,40 +59,45 @@ def inputs(monkeypatch):
     monkeypatch.setattr(pseudo_labels, "estimate_in_ref", lambda *args: estimate)
     depth = np.tile(number[:, None, None, None], (1, VIEWS, 8, 8))
     ref_from_crop = np.tile(np.eye(4, dtype=np.float32), (COUNT, VIEWS, 1, 1))
-    group = np.arange(COUNT) % 3
-    return number, (None, depth, ref_from_crop, group, SPEC, kinematic_fit.FitConfig())
+    return number, kinematic_fit.Samples(depth, ref_from_crop, np.arange(COUNT) % 3, SPEC)
+
+
+def make(samples, share, parts_share=1.0, shape=None):
+    """Pseudo-labels; estimates are those of the fixture, whatever the network."""
+    gate = pseudo_labels.Gate(share, parts_share)
+    return pseudo_labels.make_pseudo_labels(None, samples, kinematic_fit.FitConfig(), gate, shape)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_the_gate_keeps_its_share_of_the_smallest_residuals(inputs, share):
-    number, arguments = inputs
-    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=share)
+    number, samples = inputs
+    labels = make(samples, share)
     np.testing.assert_array_equal(labels.residual_mm, number)
     # Quantiles between samples are interpolated: the smallest is always kept.
-    assert labels.kept.sum() == int(share * (COUNT - 1)) + 1
-    assert number[labels.kept].max() < number[~labels.kept].min(initial=COUNT + 1)
+    assert labels.is_inlier.sum() == int(share * (COUNT - 1)) + 1
+    assert number[labels.is_inlier].max() < number[~labels.is_inlier].min(initial=COUNT + 1)
 
 
 def test_parts_are_judged_among_their_like(inputs):
-    number, arguments = inputs
-    labels = pseudo_labels.make_pseudo_labels(*arguments, 0.5, 0.5)
-    assert labels.kept.sum() == 9
-    limit = np.quantile(number[labels.kept], 0.5)
-    np.testing.assert_array_equal(labels.parts_kept[:, 0], labels.kept & (number <= limit))
+    number, samples = inputs
+    labels = make(samples, 0.5, 0.5)
+    assert labels.is_inlier.sum() == 9
+    limit = np.quantile(number[labels.is_inlier], 0.5)
+    np.testing.assert_array_equal(labels.is_part_inlier[:, 0], labels.is_inlier & (number <= limit))
     for finger in range(1, 5):
-        np.testing.assert_array_equal(labels.parts_kept[:, finger], labels.kept)
-    assert not labels.parts_kept[:, 5].any()
+        np.testing.assert_array_equal(labels.is_part_inlier[:, finger], labels.is_inlier)
+    assert not labels.is_part_inlier[:, 5].any()
 
 
 def test_all_parts_of_a_fit_are_kept_by_default(inputs):
-    _, arguments = inputs
-    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)
-    np.testing.assert_array_equal(labels.parts_kept, np.tile(labels.kept[:, None], (1, 6)))
+    _, samples = inputs
+    labels = make(samples, 0.5)
+    np.testing.assert_array_equal(labels.is_part_inlier, np.tile(labels.is_inlier[:, None], (1, 6)))
 
 
 def test_every_sample_gets_its_own_fit(inputs):
-    number, arguments = inputs
-    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)
+    number, samples = inputs
+    labels = make(samples, 0.5)
     assert labels.spheres_ref_mm.shape == (COUNT, 41, 3)
     np.testing.assert_array_equal(labels.spheres_ref_mm[:, 0, 0], number + 1.0)
     np.testing.assert_array_equal(labels.angles[:, 5], number)
@@ -96,22 +105,22 @@ def test_every_sample_gets_its_own_fit(inputs):
 
 
 def test_a_sample_without_anything_to_see_is_not_kept(inputs):
-    _, (network, depth, *rest) = inputs
-    depth = depth.copy()
+    _, samples = inputs
+    depth = samples.depth_mm.copy()
     depth[3] = 0.0
-    labels = pseudo_labels.make_pseudo_labels(network, depth, *rest, keep_share=1.0)
-    np.testing.assert_array_equal(labels.kept, np.arange(COUNT) != 3)
+    labels = make(dataclasses.replace(samples, depth_mm=depth), 1.0)
+    np.testing.assert_array_equal(labels.is_inlier, np.arange(COUNT) != 3)
 
 
 def test_fits_that_are_no_number_and_empty_samples_do_not_move_the_gate(inputs, monkeypatch):
-    number, (network, depth, *rest) = inputs
-    depth = depth.copy()
+    number, samples = inputs
+    depth = samples.depth_mm.copy()
     depth[:8] = 0.0
     depth[8] = np.nan
-    labels = pseudo_labels.make_pseudo_labels(network, depth, *rest, keep_share=0.5)
-    seen = number[9:]
-    np.testing.assert_array_equal(labels.kept[9:], seen <= np.quantile(seen, 0.5))
-    assert not labels.kept[:9].any()
+    labels = make(dataclasses.replace(samples, depth_mm=depth), 0.5)
+    visible = number[9:]
+    np.testing.assert_array_equal(labels.is_inlier[9:], visible <= np.quantile(visible, 0.5))
+    assert not labels.is_inlier[:9].any()
 
 
 def test_every_changed_byte_of_saved_fits_is_noticed_or_harmless(tmp_path):
@@ -127,19 +136,19 @@ def test_every_changed_byte_of_saved_fits_is_noticed_or_harmless(tmp_path):
         changed[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
         try:
-            found = pseudo_labels.load_pseudo_labels(path)
+            labels = pseudo_labels.load_pseudo_labels(path)
         except ValueError:
             refused += 1
             continue
         for name, values in vars(saved).items():
-            np.testing.assert_array_equal(getattr(found, name), values)
+            np.testing.assert_array_equal(getattr(labels, name), values)
     assert refused > 300
 
 
 def test_shape_is_found_first_and_from_every_subject(inputs):
-    _, arguments = inputs
-    labels = pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5)
-    calls = Bookkeeper.made.calls
+    _, samples = inputs
+    labels = make(samples, 0.5)
+    calls = Bookkeeper.last.calls
     assert [fit_shape for fit_shape, _, _ in calls] == [True, False, False, False]
     assert not calls[0][2].any()
     np.testing.assert_array_equal(labels.shape[:, 0], [2, 2, 2])
@@ -148,17 +157,15 @@ def test_shape_is_found_first_and_from_every_subject(inputs):
 
 
 def test_a_known_shape_is_the_start(inputs):
-    _, arguments = inputs
+    _, samples = inputs
     start = np.full([3, 14], 0.25)
-    pseudo_labels.make_pseudo_labels(*arguments, keep_share=0.5, shape=start.tolist())
-    np.testing.assert_array_equal(Bookkeeper.made.calls[0][2], start)
+    make(samples, 0.5, shape=start.tolist())
+    np.testing.assert_array_equal(Bookkeeper.last.calls[0][2], start)
 
 
 def test_more_subjects_than_fit_a_batch(inputs):
-    number, (network, depth, ref_from_crop, _, spec, config) = inputs
-    labels = pseudo_labels.make_pseudo_labels(
-        network, depth, ref_from_crop, np.arange(COUNT), spec, config, keep_share=1.0
-    )
+    number, samples = inputs
+    labels = make(dataclasses.replace(samples, group=np.arange(COUNT)), 1.0)
     assert labels.shape.shape == (COUNT, 14)
     np.testing.assert_array_equal(labels.residual_mm, number)
 
@@ -180,21 +187,20 @@ def test_estimates_are_the_median_in_the_reference_frame():
         index = tf.cast(tf.round(normalized[:, 0, 0, 0] * 150.0 * 2), tf.int32)
         return {"spheres_mm": tf.gather(in_crops.reshape(210, 41, 3), index)}
 
-    found = pseudo_labels.estimate_in_ref(network, depth, ref_from_crop.numpy(), 300.0)
+    estimate = pseudo_labels.estimate_in_ref(network, depth, ref_from_crop.numpy(), 300.0)
     # Two right views enclose the median, coordinate by coordinate.
-    np.testing.assert_allclose(found, truth, atol=FLOAT_MM)
+    np.testing.assert_allclose(estimate, truth, atol=FLOAT_MM)
 
 
 def test_without_groups_no_two_samples_of_a_batch_share_a_shape(inputs):
-    number, (_, depth, ref_from_crop, _, *rest) = inputs
+    number, samples = inputs
+    samples, config = dataclasses.replace(samples, group=None), kinematic_fit.FitConfig()
     estimate = np.tile(number[:, None, None], (1, 41, 3))
-    found = batched_fits.fit_samples(estimate, depth, ref_from_crop, None, *rest)
-    np.testing.assert_allclose(found.spheres_mm[:, 0, 0], number + 1.0, atol=FLOAT_MM)
-    assert Bookkeeper.made.num_groups == 6 and found.shape.shape == (0, 14)
-    assert [fit_shape for fit_shape, _, _ in Bookkeeper.made.calls] == [True, True, True]
+    fits = batched_fits.fit_samples(estimate, samples, config)
+    np.testing.assert_allclose(fits.spheres_mm[:, 0, 0], number + 1.0, atol=FLOAT_MM)
+    assert Bookkeeper.last.num_groups == 6 and fits.shape.shape == (0, 14)
+    assert [fit_shape for fit_shape, _, _ in Bookkeeper.last.calls] == [True, True, True]
     # Also in the last batch, which is filled up.
-    np.testing.assert_array_equal(Bookkeeper.made.found_from, np.ones([3, 6]))
+    np.testing.assert_array_equal(Bookkeeper.last.samples_of_shapes, np.ones([3, 6]))
     with pytest.raises(ValueError, match="Expected groups"):
-        batched_fits.fit_samples(
-            estimate, depth, ref_from_crop, None, *rest, np.zeros([COUNT, 14], np.float32)
-        )
+        batched_fits.fit_samples(estimate, samples, config, np.zeros([COUNT, 14], np.float32))

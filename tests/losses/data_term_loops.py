@@ -1,12 +1,17 @@
 """Equations 5 to 11 as float64 loops over pixels and points, and a small problem for the terms."""
 
+import dataclasses
+
 import numpy as np
 
+from tfhand.geometry import crop
 from tfhand.losses import data_terms
+from tfhand.losses.observation import observe
 from tfhand.rendering import spheres
 
 CUBE_MM = 300.0
 SIZE = 16
+SPEC = crop.CropSpec(SIZE, CUBE_MM)
 FAR_MM = CUBE_MM / 2
 RAYS_MM = (np.arange(SIZE) + 0.5) * CUBE_MM / SIZE - CUBE_MM / 2
 
@@ -46,7 +51,7 @@ def oracle_m2d(projected, radii, depth, clamp=50.0, weights=None, mask=None):
         rendered = oracle_render(projected[b, i, j], radii)
         drawn = rendered < FAR_MM - 0.05
         if mask is not None:
-            left_out = surface & ~mask[b, i, j].reshape(SIZE, SIZE)
+            left_out = surface & ~mask[b, i, j]
             surface, drawn = surface & ~left_out, drawn & ~left_out
         if not surface.any():
             return None
@@ -61,7 +66,7 @@ def oracle_d2m(projected, radii, depth, clamp=50.0, weights=None, mask=None):
     def value_of_pair(b, i, j):
         distances = []
         for row, column in np.argwhere(depth[b, j] < FAR_MM - 0.05):
-            if mask is not None and not mask[b, i, j, row * SIZE + column]:
+            if mask is not None and not mask[b, i, j, row, column]:
                 continue
             p = np.array([RAYS_MM[column], RAYS_MM[row], depth[b, j, row, column]])
             lengths = np.linalg.norm(p - projected[b, i, j], axis=-1)
@@ -106,8 +111,19 @@ def make_problem(rng):
     return projected.astype(np.float32), radii, depth.astype(np.float32)
 
 
-def both_terms(*args, **kwargs):
+def observe_some(depth, mask, stride=1, **settings):
+    """Observes depth maps but for the readings where `mask`, `[B, Vi or 1, Vj, S, S]`, is False."""
+    observation = observe(depth, SPEC, stride=stride, **settings)
+    mask = mask[..., stride // 2 :: stride, stride // 2 :: stride]
+    return dataclasses.replace(observation, is_hand=observation.is_hand & mask)
+
+
+def both_terms(projected, radii, depth, mask=None, **settings):
+    if mask is None:
+        observation = observe(depth, SPEC, **settings)
+    else:
+        observation = observe_some(depth, mask, **settings)
     return [
-        data_terms.model_to_data(*args, cube_mm=CUBE_MM, **kwargs),
-        data_terms.data_to_model(*args, cube_mm=CUBE_MM, **kwargs),
+        data_terms.model_to_data(projected, radii, observation),
+        data_terms.data_to_model(projected, radii, observation),
     ]

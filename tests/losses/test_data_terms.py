@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.losses import data_term_loops as loops
-from tfhand.geometry import crop
-from tfhand.losses import data_terms, projection
+from tfhand.geometry import crop, rigid
+from tfhand.losses import data_terms, view_pairs
+from tfhand.losses.observation import observe
 from tfhand.rendering import spheres
 from tfhand.synthesis import depth as splat
 
@@ -66,7 +67,7 @@ def test_gradient_matches_finite_differences_of_the_loop():
     ]:
         with tf.GradientTape() as tape:
             tape.watch(projected)
-            value = term(projected, radii, depth, cube_mm=loops.CUBE_MM, clamp_mm=500.0)
+            value = term(projected, radii, observe(depth, loops.SPEC, clamp_mm=500.0))
         gradient = tape.gradient(value, projected).numpy().ravel()
         for axis in range(3):
             move = np.eye(3)[axis] * step
@@ -89,7 +90,7 @@ def test_gradients_of_a_whole_hand_match_loops(rng):
         with tf.GradientTape() as tape:
             tensor = tf.constant(projected)
             tape.watch(tensor)
-            value = tf.reduce_sum(term(tensor, radii, depth, cube_mm=loops.CUBE_MM, clamp_mm=20.0))
+            value = tf.reduce_sum(term(tensor, radii, observe(depth, loops.SPEC, clamp_mm=20.0)))
         actual = tape.gradient(value, tensor).numpy()
         assert np.abs(wanted).max() > 0.003
         np.testing.assert_allclose(
@@ -119,24 +120,22 @@ def test_stride_uses_the_subsampled_grid(problem):
     projected, radii, depth = problem
     mask = np.zeros([2, 1, 3, loops.SIZE, loops.SIZE], bool)
     mask[..., 1::2, 1::2] = True
-    strided = data_terms.data_to_model(projected, radii, depth, cube_mm=loops.CUBE_MM, stride=2)
-    masked = data_terms.data_to_model(
-        projected, radii, depth, cube_mm=loops.CUBE_MM, point_mask=mask.reshape([2, 1, 3, -1])
-    )
+    strided = data_terms.data_to_model(projected, radii, observe(depth, loops.SPEC, stride=2))
+    masked = data_terms.data_to_model(projected, radii, loops.observe_some(depth, mask))
     np.testing.assert_allclose(strided, masked, rtol=1e-5)
     # The model equals the depth on the subsampled grid too.
     perfect = np.array([[[[[0.0, 10.0, 0.0]]]]], np.float32)
     depth = loops.oracle_render(perfect[0, 0, 0].astype(float), [60.0])[None, None]
-    value = data_terms.model_to_data(perfect, [60.0], depth, cube_mm=loops.CUBE_MM, stride=2)
+    value = data_terms.model_to_data(perfect, [60.0], observe(depth, loops.SPEC, stride=2))
     np.testing.assert_allclose(value, [0.0], atol=1e-2)
 
 
 def test_graph_with_unknown_batch_equals_eager(problem):
     projected, radii, depth = problem
-    mask = np.ones([1, 1, 3, loops.SIZE * loops.SIZE], bool)
+    mask = np.ones([1, 1, 3, loops.SIZE, loops.SIZE], bool)
     mask[..., ::3] = False
     graph = tf.function(
-        lambda p, d: loops.both_terms(p, radii, d, point_mask=mask, stride=2),
+        lambda p, d: loops.both_terms(p, radii, d, mask=mask, stride=2),
         input_signature=[
             tf.TensorSpec([None, 3, 3, 7, 3]),
             tf.TensorSpec([None, 3, loops.SIZE, loops.SIZE]),
@@ -146,7 +145,7 @@ def test_graph_with_unknown_batch_equals_eager(problem):
     for batch in (1, 2):
         for actual, expected in zip(
             graph(projected[:batch], depth[:batch]),
-            loops.both_terms(projected[:batch], radii, depth[:batch], point_mask=mask, stride=2),
+            loops.both_terms(projected[:batch], radii, depth[:batch], mask=mask, stride=2),
         ):
             np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
@@ -162,12 +161,14 @@ def test_doubling_the_batch_repeats_the_values(problem):
 
 def test_projection_is_the_transform_of_each_pair(rng):
     spheres = rng.normal(size=[2, 3, 5, 3]).astype(np.float32)
-    transforms = rng.normal(size=[2, 3, 3, 4, 4]).astype(np.float32)
-    projected = projection.project_to_views(spheres, transforms)
-    # projected[b, i, j, n] = R[b, i, j] spheres[b, i, n] + t[b, i, j]
-    expected = np.einsum("bijxy,biny->bijnx", transforms[..., :3, :3], spheres)
-    expected += transforms[..., np.newaxis, :3, 3]
-    np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-5)
+    rotations = rigid.rotation_from_axis_angle(rng.normal(size=[2, 3, 3]).astype(np.float32))
+    ref_from_crop = rigid.from_rotation_translation(rotations, rng.normal(size=[2, 3, 3])).numpy()
+    projected = view_pairs.project_to_views(spheres, ref_from_crop)
+    crop_from_ref = np.linalg.inv(ref_from_crop.astype(float))
+    for b, i, j in np.ndindex(2, 3, 3):
+        crop_j_from_crop_i = crop_from_ref[b, j] @ ref_from_crop[b, i]
+        expected = spheres[b, i] @ crop_j_from_crop_i[:3, :3].T + crop_j_from_crop_i[:3, 3]
+        np.testing.assert_allclose(projected[b, i, j], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_wrong_shapes_are_rejected(problem):
@@ -180,9 +181,5 @@ def test_wrong_shapes_are_rejected(problem):
         loops.both_terms(projected, radii, depth[:, :2])
     with pytest.raises(ValueError, match="radii"):
         loops.both_terms(projected, radii[:3], depth)
-    for term in (data_terms.model_to_data, data_terms.data_to_model):
-        with pytest.raises(ValueError, match="point mask"):
-            mask = np.ones([2, 3, 3, 5], bool)
-            term(projected, radii, depth, cube_mm=loops.CUBE_MM, point_mask=mask)
     with pytest.raises(ValueError, match="transforms"):
-        projection.project_to_views(np.zeros([2, 3, 5, 3]), np.zeros([2, 2, 2, 4, 4]))
+        view_pairs.project_to_views(np.zeros([2, 3, 5, 3]), np.zeros([2, 2, 4, 4]))

@@ -1,11 +1,12 @@
-"""What counts in the data terms: background, clamped and masked points, and views."""
+"""The part of depth maps that counts in the data terms: background, clamped and masked points, and views."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.losses import data_term_loops as loops
-from tfhand.losses import data_terms, pairs
+from tfhand.losses import data_terms, view_pairs
+from tfhand.losses.observation import observe
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def test_pixels_that_only_one_shows_cost_the_clamp_and_have_no_gradient():
     with tf.GradientTape() as tape:
         tape.watch(projected)
         value = data_terms.model_to_data(
-            projected, [30.0], depth, cube_mm=loops.CUBE_MM, clamp_mm=20.0
+            projected, [30.0], observe(depth, loops.SPEC, clamp_mm=20.0)
         )
     np.testing.assert_allclose(value, [20.0], rtol=1e-6)
     assert np.all(tape.gradient(value, projected).numpy() == 0.0)
@@ -32,7 +33,7 @@ def test_size_of_the_background_does_not_matter():
     small = np.full([1, 1, loops.SIZE, loops.SIZE], loops.FAR_MM, np.float32)
     small[..., 6:10, 6:10] = 0.0
     value = data_terms.model_to_data(
-        [[[[[0.0, 0.0, 400.0]]]]], [10.0], small, cube_mm=loops.CUBE_MM, clamp_mm=20.0
+        [[[[[0.0, 0.0, 400.0]]]]], [10.0], observe(small, loops.SPEC, clamp_mm=20.0)
     )
     np.testing.assert_allclose(value, [20.0], rtol=1e-6)
 
@@ -44,7 +45,7 @@ def test_clamped_points_have_no_gradient():
     with tf.GradientTape() as tape:
         tape.watch(projected)
         value = data_terms.data_to_model(
-            projected, [20.0], depth, cube_mm=loops.CUBE_MM, clamp_mm=50.0
+            projected, [20.0], observe(depth, loops.SPEC, clamp_mm=50.0)
         )
     np.testing.assert_allclose(value, [50.0])
     assert np.all(tape.gradient(value, projected).numpy() == 0.0)
@@ -131,9 +132,9 @@ def test_diagonal_weights_are_the_single_view_case(problem):
         np.testing.assert_allclose(values[k], np.mean([s[k] for s in single], axis=0), rtol=1e-5)
 
 
-def test_point_mask_leaves_points_out(problem, rng):
-    mask = rng.uniform(size=[2, 3, 3, loops.SIZE * loops.SIZE]) < 0.5
-    m2d, d2m = loops.both_terms(*problem, point_mask=mask)
+def test_surface_that_is_not_the_hand_is_left_out(problem, rng):
+    mask = rng.uniform(size=[2, 3, 3, loops.SIZE, loops.SIZE]) < 0.5
+    m2d, d2m = loops.both_terms(*problem, mask=mask)
     np.testing.assert_allclose(
         m2d, loops.oracle_m2d(*problem, mask=mask), atol=loops.VALUE_TOLERANCE_MM
     )
@@ -144,14 +145,14 @@ def test_point_mask_leaves_points_out(problem, rng):
 
 def test_readings_left_out_have_no_gradient(problem, rng):
     projected, radii, depth = problem
-    mask = rng.uniform(size=[2, 1, 3, loops.SIZE * loops.SIZE]) < 0.5
-    left_out = ~mask.reshape(2, 3, loops.SIZE, loops.SIZE) & (depth < loops.FAR_MM - 0.05)
+    mask = rng.uniform(size=[2, 1, 3, loops.SIZE, loops.SIZE]) < 0.5
+    left_out = ~mask[:, 0] & (depth < loops.FAR_MM - 0.05)
 
     def gradients(depth_mm):
         with tf.GradientTape() as tape:
             tensor = tf.constant(projected)
             tape.watch(tensor)
-            values = loops.both_terms(tensor, radii, depth_mm, point_mask=mask)
+            values = loops.both_terms(tensor, radii, depth_mm, mask=mask)
         return tape.gradient(values, tensor).numpy()
 
     # What is left out may show any surface.
@@ -162,17 +163,17 @@ def test_readings_left_out_have_no_gradient(problem, rng):
 
 def test_a_pair_of_which_nothing_counts_takes_no_part(problem):
     projected, radii, depth = problem
-    mask = np.ones([2, 3, 3, loops.SIZE * loops.SIZE], bool)
+    mask = np.ones([2, 3, 3, loops.SIZE, loops.SIZE], bool)
     mask[:, 0, 2] = False
     weights = np.ones([2, 3, 3])
     weights[:, 0, 2] = 0.0
     for masked, weighted in zip(
-        loops.both_terms(projected, radii, depth, point_mask=mask),
+        loops.both_terms(projected, radii, depth, mask=mask),
         loops.both_terms(projected, radii, depth, pair_weights=weights),
     ):
         np.testing.assert_allclose(masked, weighted, rtol=1e-5)
 
 
 def test_mean_over_pairs_without_weight_is_zero():
-    value = pairs.mean_over_pairs(tf.ones([2, 1, 1]), [[[True]], [[True]]], [[[0.0]], [[2.0]]])
+    value = view_pairs.mean_over_pairs(tf.ones([2, 1, 1]), [[[True]], [[True]]], [[[0.0]], [[2.0]]])
     np.testing.assert_array_equal(value, [0.0, 1.0])

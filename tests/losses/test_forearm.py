@@ -1,4 +1,6 @@
-"""Which points belong to the hand, and that no data term can pull the wrist along the arm."""
+"""Points of the hand and of the arm, and that no data term can pull the wrist along the arm."""
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -7,9 +9,10 @@ import tensorflow as tf
 
 from tests import seen_hands
 from tfhand.data import batches
-from tfhand.geometry import crop, views
+from tfhand.geometry import views
 from tfhand.hand import skeleton
 from tfhand.losses import data_terms, forearm, terms
+from tfhand.losses.observation import observe
 from tfhand.rendering import spheres
 from tfhand.training import objectives
 
@@ -42,14 +45,14 @@ def test_mask_broadcasts_over_pairs_of_views(rng):
     np.testing.assert_array_equal(keep[1, 0, 2], alone)
 
 
-def test_held_wrist_has_the_same_place_and_no_gradient_along_the_arm(rng):
+def test_hold_wrist_keeps_the_place_and_no_gradient_along_the_arm(rng):
     hands = tf.constant(rng.normal(size=[2, 3, 41, 3]) * 30.0, tf.float32)
     force = tf.constant(rng.normal(size=[2, 3, 41, 3]), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(hands)
-        held = forearm.hold_wrist(hands)
-        value = tf.reduce_sum(held * force)
-    np.testing.assert_array_equal(held, hands)
+        spheres_mm = forearm.hold_wrist(hands)
+        value = tf.reduce_sum(spheres_mm * force)
+    np.testing.assert_array_equal(spheres_mm, hands)
     gradient = tape.gradient(value, hands).numpy()
     wrist = hands.numpy()[:, :, WRIST].mean(axis=2)
     axis = hands.numpy()[:, :, skeleton.PALM_CENTER_SPHERE] - wrist
@@ -78,15 +81,15 @@ def test_background_counts_whatever_the_direction_of_the_arm(toward_camera):
     drawn = spheres.render_depth(hand[None], radii[None], image_size=64, cube_mm=300.0).numpy()
     seen = np.full([1, 1, 64, 64], 150.0, np.float32)
     seen[0, 0, 32, 32] = drawn[0, 32, 32]
-    points = crop.points_from_crop(seen, seen_hands.SPEC)
+    observation = observe(seen, seen_hands.SPEC)
     # The margin keeps the reading, which in one case is at the wrist.
-    keep = forearm.point_mask(points, hand[None, None], margin_mm=60.0)
+    keep = forearm.point_mask(observation.points_mm, hand[None, None], margin_mm=60.0)
     assert keep.numpy()[0, 0, 32 * 64 + 32]
     # Of the background it leaves all out, or nothing.
     assert np.sum(keep) == (64 * 64 if toward_camera else 1)
-    value = data_terms.model_to_data(
-        hand[None, None, None], radii, seen, cube_mm=300.0, point_mask=keep[:, None]
-    )
+    is_hand = observation.is_hand & tf.reshape(keep, [1, 1, 1, 64, 64])
+    observation = dataclasses.replace(observation, is_hand=is_hand)
+    value = data_terms.model_to_data(hand[None, None, None], radii, observation)
     shown = (drawn < 149.9).sum()
     np.testing.assert_allclose(value, [50.0 * (shown - 1) / shown], rtol=1e-5)
 
@@ -135,8 +138,9 @@ def test_the_data_terms_do_not_pull_the_wrist_toward_the_elbow(seen, monkeypatch
     # ... and a large one of the arm, where the image difference meets it.
     masked = data_terms.model_to_data
 
-    def unmasked(*arguments, point_mask, **options):
-        return masked(*arguments, **options)
+    def unmasked(projected_mm, radii_mm, observation):
+        everything = dataclasses.replace(observation, is_hand=observation.is_surface[:, None])
+        return masked(projected_mm, radii_mm, everything)
 
     monkeypatch.setattr(data_terms, "model_to_data", unmasked)
     assert slide_of_the_wrist(seen) > 15.0

@@ -12,7 +12,9 @@ STATUS = pathlib.Path("/proc/self/status")
 PROGRAM = """
 import ctypes, json, pathlib, sys
 import numpy as np, tensorflow as tf
+from tfhand.geometry import crop
 from tfhand.losses import data_terms
+from tfhand.losses.observation import observe
 
 def status_mb(field):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
@@ -28,9 +30,9 @@ depth = tf.constant(rng.uniform(-100.0, 150.0, size=[25, 3, 64, 64]), tf.float32
 def step(centers):
     with tf.GradientTape() as tape:
         tape.watch(centers)
-        arguments = (centers, radii, depth)
-        loss = data_terms.model_to_data(*arguments, cube_mm=300.0, clamp_mm=50.0)
-        loss += data_terms.data_to_model(*arguments, cube_mm=300.0, clamp_mm=50.0)
+        observation = observe(depth, crop.CropSpec(64, 300.0))
+        loss = data_terms.model_to_data(centers, radii, observation)
+        loss += data_terms.data_to_model(centers, radii, observation)
         loss = tf.reduce_sum(loss)
     return tape.gradient(loss, centers)
 

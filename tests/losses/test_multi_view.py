@@ -53,15 +53,6 @@ def test_agreement_and_a_single_view_cost_nothing(rng):
     np.testing.assert_array_equal(multi_view.multi_view_consistency(spheres[:, :1]), [0.0, 0.0])
 
 
-def test_views_with_weight_zero_are_left_out(rng):
-    spheres = rng.normal(size=[3, 3, 5, 3]).astype(np.float32) * 20.0
-    weights = np.array([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
-    value = multi_view.multi_view_consistency(spheres, weights)
-    two = multi_view.multi_view_consistency(spheres[:1, [0, 2]])
-    all_views = multi_view.multi_view_consistency(spheres[1:2])
-    np.testing.assert_allclose(value, [two[0], all_views[0], 0.0], rtol=1e-5)
-
-
 @pytest.mark.parametrize("view", [0, 1, 2])
 def test_every_view_counts_and_samples_are_independent(rng, view):
     spheres = rng.normal(size=[2, 3, 5, 3]).astype(np.float32) * 20.0
@@ -85,5 +76,3 @@ def test_order_of_views_does_not_matter(rng):
 def test_wrong_shapes_are_rejected():
     with pytest.raises(ValueError, match="spheres"):
         multi_view.multi_view_consistency(np.zeros([3, 5, 3]))
-    with pytest.raises(ValueError, match="view weights"):
-        multi_view.multi_view_consistency(np.zeros([2, 3, 5, 3]), np.ones([2, 4]))

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfhand.geometry import crop
 from tfhand.losses import silhouette
+from tfhand.losses.observation import observe
 
 CUBE_MM = 320.0
 SIZE = 16  # pixels of 20 mm
+SPEC = crop.CropSpec(SIZE, CUBE_MM)
 FAR_MM = 160.0
 
 # Interpolated distances of up to 300 mm in float32.
@@ -19,11 +22,15 @@ def depth_with_block(batch=1, views=1):
     return depth
 
 
+def of_pairs(projected, depth, clamp_mm=500.0, **settings):
+    return silhouette.silhouette(projected, observe(depth, SPEC, clamp_mm=clamp_mm, **settings))
+
+
 def term(points, depth=None, **kwargs):
     """The term of single spheres, one a sample."""
     points = tf.convert_to_tensor(points, tf.float32)[:, None, None, None]
     depth = depth_with_block(points.shape[0]) if depth is None else depth
-    return silhouette.silhouette(points, depth, cube_mm=CUBE_MM, **kwargs)
+    return of_pairs(points, depth, **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +46,14 @@ def term(points, depth=None, **kwargs):
     ],
 )
 def test_distance_to_the_block(point, expected):
-    np.testing.assert_allclose(term([point], clamp_mm=500.0), [expected], atol=TOLERANCE_MM)
+    np.testing.assert_allclose(term([point]), [expected], atol=TOLERANCE_MM)
 
 
 def test_gradient_points_away_from_the_hand_in_the_image_plane():
     points = tf.constant([[95.0, -12.0, 5.0], [250.0, -12.0, 5.0], [-50.0, 95.0, 5.0]])
     with tf.GradientTape() as tape:
         tape.watch(points)
-        value = tf.reduce_sum(term(points, clamp_mm=500.0))
+        value = tf.reduce_sum(term(points))
     np.testing.assert_allclose(
         tape.gradient(value, points), [[1, 0, 0], [1, 0, 0], [0, 1, 0]], atol=1e-4
     )
@@ -69,13 +76,11 @@ def test_numeric_jacobian_between_pixel_centers(rng):
     tensor, step = tf.constant(points), 0.5
     with tf.GradientTape() as tape:
         tape.watch(tensor)
-        value = term(tensor, clamp_mm=500.0)
+        value = term(tensor)
     gradient = tape.gradient(value, tensor)
     for axis in range(3):
         move = np.eye(3, dtype=np.float32)[axis] * step
-        numeric = (term(points + move, clamp_mm=500.0) - term(points - move, clamp_mm=500.0)) / (
-            2 * step
-        )
+        numeric = (term(points + move) - term(points - move)) / (2 * step)
         # Bilinear along an axis is linear: the difference is exact up to float32.
         np.testing.assert_allclose(gradient[:, axis], numeric, atol=1e-3)
 
@@ -89,7 +94,7 @@ def test_views_without_foreground_are_left_out():
     def run(depth):
         with tf.GradientTape() as tape:
             tape.watch(projected)
-            value = silhouette.silhouette(projected, depth, cube_mm=CUBE_MM, clamp_mm=500.0)
+            value = of_pairs(projected, depth)
         return value, tape.gradient(value, projected)
 
     np.testing.assert_allclose(run(depth)[0], [60.0], atol=TOLERANCE_MM)
@@ -101,12 +106,12 @@ def test_views_without_foreground_are_left_out():
 def test_every_view_counts_and_samples_are_independent(rng, view):
     depth = depth_with_block(2, 2)
     projected = rng.uniform(60.0, 120.0, size=[2, 2, 2, 3, 3]).astype(np.float32)
-    base = silhouette.silhouette(projected, depth, cube_mm=CUBE_MM, clamp_mm=500.0)
+    base = of_pairs(projected, depth)
     moved, other = projected.copy(), depth.copy()
     moved[0, view] += 10.0
     other[0, view, 12, 12] = 0.0
     for arguments in ((moved, depth), (projected, other)):
-        changed = silhouette.silhouette(*arguments, cube_mm=CUBE_MM, clamp_mm=500.0)
+        changed = of_pairs(*arguments)
         assert abs(changed[0] - base[0]) > 0.1
         assert changed[1] == base[1]
 
@@ -115,7 +120,5 @@ def test_pair_weights_choose_pairs():
     depth = depth_with_block(1, 2)
     projected = np.zeros([1, 2, 2, 1, 3], np.float32)
     projected[0, :, :, 0] = [[[90, -10, 0], [110, -10, 0]], [[130, -10, 0], [150, -10, 0]]]
-    value = silhouette.silhouette(
-        projected, depth, cube_mm=CUBE_MM, clamp_mm=500.0, pair_weights=np.eye(2)[None]
-    )
+    value = of_pairs(projected, depth, pair_weights=np.eye(2)[None])
     np.testing.assert_allclose(value, [(60.0 + 120.0) / 2], atol=TOLERANCE_MM)

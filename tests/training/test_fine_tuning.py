@@ -27,17 +27,17 @@ def tuned(workdir, make_network, recording, monkeypatch):
     """Runs `fine_tune` with fitting and training replaced by notes of what they were asked."""
     notes, stop_at, known_poses, fit_configs = [], set(), [], []
 
-    def make_pseudo_labels(network, depth, ref_from_crop, group, spec, config, *shares_and_shape):
-        shape = shares_and_shape[-1]
+    def make_pseudo_labels(network, samples, config, gate, shape):
+        count = len(samples)
         notes.append(("fit", round(float(np.asarray(shape)[0, 0]), 3)))
         fit_configs.append(config)
         return pseudo_labels.PseudoLabels(
-            np.zeros([len(group), 41, 3], np.float32),
-            np.zeros([len(group), 23], np.float32),
-            np.tile(np.eye(3, dtype=np.float32), (len(group), 1, 1)),
-            np.ones(len(group), np.float32),
-            np.arange(len(group)) < 3,
-            np.arange(len(group))[:, None] < [3, 3, 3, 3, 3, 2],
+            np.zeros([count, 41, 3], np.float32),
+            np.zeros([count, 23], np.float32),
+            np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)),
+            np.ones(count, np.float32),
+            np.arange(count) < 3,
+            np.arange(count)[:, None] < [3, 3, 3, 3, 3, 2],
             np.full([2, 14], 0.1, np.float32),
         )
 
@@ -180,7 +180,7 @@ def test_nothing_to_learn_from_is_one_error(tuned, monkeypatch):
 
     def nothing_kept(*arguments):
         found = make(*arguments)
-        return dataclasses.replace(found, kept=np.zeros_like(found.kept))
+        return dataclasses.replace(found, is_inlier=np.zeros_like(found.is_inlier))
 
     monkeypatch.setattr(recording_fits.pseudo_labels, "make_pseudo_labels", nothing_kept)
     with pytest.raises(ValueError, match="4 samples of 3 views, found none"):

@@ -37,8 +37,8 @@ def estimate(batch):
     noise = np.random.default_rng(9).normal(0.0, 5.0, shape)
     # Palm spheres that are no joint have no label: the middle of the hand stands in for them.
     middle = tf.reduce_sum(batch["target_mm"], axis=2, keepdims=True) / 36.0
-    known = batch["target_mask"][..., None] > 0
-    return tf.where(known, batch["target_mm"], middle) + noise.astype(np.float32)
+    has_label = batch["target_mask"][..., None] > 0
+    return tf.where(has_label, batch["target_mm"], middle) + noise.astype(np.float32)
 
 
 @pytest.fixture
@@ -163,12 +163,12 @@ def test_measure_evaluates_every_term_without_weights_or_augmentation(
 ):
     weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0) | {"bone_length": 1.0})
     network = make_network()
-    watched = make(spec, weights=weights, negative_elbo=lambda s, rng: s[..., 0, 0] * 0.0 + 2.0)
-    values = watched.measure(network, batch)
+    objective = make(spec, weights=weights, negative_elbo=lambda s, rng: s[..., 0, 0] * 0.0 + 2.0)
+    values = objective.measure(network, batch)
     assert set(values) == set(terms.TERMS)
     assert all(value.shape == (4,) and np.isfinite(value).all() for value in values.values())
     np.testing.assert_array_equal(values["pose_prior"], np.full(4, 2.0))
-    _, trained = watched(network, batch, rng)
+    _, trained = objective(network, batch, rng)
     np.testing.assert_allclose(trained["bone_length"], values["bone_length"], rtol=1e-4)
     assert "pose_prior" not in make(spec).measure(network, batch)
 

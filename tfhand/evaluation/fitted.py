@@ -54,12 +54,10 @@ def fit_predictions(
         raise ValueError(f"Expected a view below {depth_mm.shape[1]}, received {view}.")
     fitted_views = slice(None) if view is None else [view]
     spheres_mm = predicted.spheres_mm.copy()
+    samples = kinematic_fit.Samples(
+        depth_mm[:, fitted_views], ref_from_crop[:, fitted_views], group, spec
+    )
     spheres_mm[:, fitted_views] = batched_fits.refine(
-        spheres_mm[:, fitted_views],
-        depth_mm[:, fitted_views],
-        ref_from_crop[:, fitted_views],
-        group,
-        spec,
-        config or kinematic_fit.FitConfig(),
+        spheres_mm[:, fitted_views], samples, config or kinematic_fit.FitConfig()
     )
     return dataclasses.replace(predicted, spheres_mm=spheres_mm)

@@ -54,17 +54,15 @@ class FrameFits:
         each = np.arange(batch, dtype=np.int32)
         mean_hand = np.zeros([len(template.SHAPE_NAMES)], np.float32)
         shape = np.tile(mean_hand if self.shape is None else self.shape, (batch, 1))
-        found = []
+        fitted = []
         for first in range(0, len(crops), batch):
             rows = np.resize(np.arange(first, min(first + batch, len(crops))), batch)
-            still = np.tile(np.eye(4, dtype=np.float32), (batch, 1, 1, 1))
-            fit = self._fitter(batch).fit(
-                start[rows], crops[rows, None], still, each, shape, self.shape is None
-            )
-            found.append(fit.spheres_mm)
-        found = np.concatenate(found)[: len(crops)]
-        found = np.where(np.isfinite(found).all(axis=(1, 2), keepdims=True), found, start)
-        return (self._mirrored(found) + center_mm[:, None]).astype(np.float32)
+            samples = self._samples(crops[rows], each)
+            fit = self._fitter(batch).fit(start[rows], samples, shape, self.shape is None)
+            fitted.append(fit.spheres_mm)
+        fitted = np.concatenate(fitted)[: len(crops)]
+        fitted = np.where(np.isfinite(fitted).all(axis=(1, 2), keepdims=True), fitted, start)
+        return (self._mirrored(fitted) + center_mm[:, None]).astype(np.float32)
 
     def learn_shape(self, depth_mm, intrinsics, center_mm, spheres_mm):
         """Finds the shape of the person's hand from frames; more poses tell more.
@@ -76,10 +74,8 @@ class FrameFits:
             spheres_mm: As for a call.
         """
         crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
-        still = np.tile(np.eye(4, dtype=np.float32), (len(crops), 1, 1, 1))
-        self.shape = batched_fits.find_shapes(
-            start, crops[:, None], still, np.zeros([len(crops)], np.int32), self._spec, self._config
-        )[0]
+        samples = self._samples(crops, np.zeros([len(crops)], np.int32))
+        self.shape = batched_fits.find_shapes(start, samples, self._config)[0]
 
     def _in_crops(self, depth_mm, intrinsics, center_mm, spheres_mm):
         """Returns crops [B, S, S] and spheres [B, 41, 3] in their frames, both of right hands."""
@@ -89,12 +85,16 @@ class FrameFits:
             crops = crops[:, :, ::-1]
         return crops, self._mirrored(spheres_mm - center_mm[:, None])
 
+    def _samples(self, crops, group):
+        """Returns crops [B, S, S] as samples of one view, whose crop frame is the reference."""
+        ref_from_crop = np.tile(np.eye(4, dtype=np.float32), (len(crops), 1, 1, 1))
+        return kinematic_fit.Samples(crops[:, None], ref_from_crop, group, self._spec)
+
     def _mirrored(self, spheres_mm):
         return spheres_mm * np.float32([-1.0, 1.0, 1.0]) if self._is_left else spheres_mm
 
     def _fitter(self, batch):
         """Returns the fitter for a size of batch; compiling one takes seconds."""
         if batch not in self._fitters:
-            made = kinematic_fit.Fitter(batch, 1, batch, self._spec, self._config)
-            self._fitters[batch] = made
+            self._fitters[batch] = kinematic_fit.Fitter(batch, 1, batch, self._spec, self._config)
         return self._fitters[batch]

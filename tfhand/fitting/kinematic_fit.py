@@ -16,15 +16,16 @@ import tensorflow as tf
 from tfhand.fitting import part_residuals
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, template
-from tfhand.losses import data_terms, forearm, silhouette
+from tfhand.losses import data_terms, silhouette
+from tfhand.losses.observation import observe
 
-__all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter"]
+__all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter", "Samples"]
 
 # Adam moves every parameter by about its learning rate a step. These units make one step of
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
 _TRANSLATION_UNIT_MM = 33.0
 
-# Which shape parameters are unknowns, bool [14].
+# Shape parameters that are unknowns, bool [14].
 _IS_FREE = {
     "all": np.full(len(template.SHAPE_NAMES), True),
     "lengths": np.array(["THICKNESS" not in name for name in template.SHAPE_NAMES]),
@@ -80,6 +81,27 @@ class FitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class Samples:
+    """Samples to fit hands to, NumPy.
+
+    Attributes:
+        depth_mm: float32 [n, V, S, S], crop depth.
+        ref_from_crop: float32 [n, V, 4, 4].
+        group: int [n], samples of one subject share a number from 0, and their shape; None: every
+            sample has a shape of its own.
+        spec: `crop.CropSpec` of the depth maps.
+    """
+
+    depth_mm: np.ndarray
+    ref_from_crop: np.ndarray
+    group: np.ndarray | None
+    spec: crop.CropSpec
+
+    def __len__(self):
+        return len(self.depth_mm)
+
+
+@dataclasses.dataclass(frozen=True)
 class FitResult:
     """Fitted hands, NumPy.
 
@@ -112,13 +134,13 @@ class _Hands(tf.Module):
         super().__init__()
         num_angles, num_shapes = len(template.ANGLE_NAMES), len(template.SHAPE_NAMES)
         self.angles = tf.Variable(tf.zeros([batch, num_angles]))
-        self.turn = tf.Variable(tf.zeros([batch, 3]))
-        self.shift = tf.Variable(tf.zeros([batch, 3]))
+        self.rotation_vector = tf.Variable(tf.zeros([batch, 3]))
+        self.translation = tf.Variable(tf.zeros([batch, 3]))
         self.shape = tf.Variable(tf.zeros([num_groups, num_shapes]))
         self.group = tf.Variable(tf.zeros([batch], tf.int32), trainable=False)
-        # The rigid motion that the turn and the shift refine.
+        # The rigid motion that rotation vector and translation refine.
         self.start = tf.Variable(tf.eye(4, batch_shape=[batch]), trainable=False)
-        # Turning about the middle of the hand, not about the wrist, decouples turn from shift.
+        # Turning about the middle of the hand, not the wrist, decouples rotation from translation.
         self.pivot = tf.constant([[0.0, 80.0, 0.0]])
 
     def reset(self, estimate_mm, group, shape):
@@ -128,12 +150,17 @@ class _Hands(tf.Module):
         self.angles.assign(np.tile(relaxed, (estimate_mm.shape[0], 1)))
         self.shape.assign(shape / template.SHAPE_STDDEV)
         self.group.assign(group)
-        for variable in (self.turn, self.shift):
+        for variable in (self.rotation_vector, self.translation):
             variable.assign(tf.zeros_like(variable))
         rest, _ = spheres.pose_spheres(self.angles, tf.gather(self.shapes(), self.group))
-        fixed = [*skeleton.PALM_SPHERES, *(skeleton.FINGER_SPHERES[f][0] for f in skeleton.FINGERS)]
+        rigid_part = [
+            *skeleton.PALM_SPHERES,
+            *(skeleton.FINGER_SPHERES[f][0] for f in skeleton.FINGERS),
+        ]
         self.start.assign(
-            rigid.kabsch(tf.gather(rest, fixed, axis=1), tf.gather(estimate_mm, fixed, axis=1))
+            rigid.kabsch(
+                tf.gather(rest, rigid_part, axis=1), tf.gather(estimate_mm, rigid_part, axis=1)
+            )
         )
 
     def shapes(self):
@@ -143,50 +170,20 @@ class _Hands(tf.Module):
     def centers_and_radii(self):
         """Returns spheres in the reference frame, [B, 41, 3], and radii [B, 41]."""
         centers, radii = spheres.pose_spheres(self.angles, tf.gather(self.shapes(), self.group))
-        rotation = rigid.rotation_from_axis_angle(self.turn)
+        rotation = rigid.rotation_from_axis_angle(self.rotation_vector)
         turned = tf.matmul(centers - self.pivot, rotation, transpose_b=True) + self.pivot
         moved = rigid.apply(self.start, turned)
-        return moved + _TRANSLATION_UNIT_MM * self.shift[:, None], radii
+        return moved + _TRANSLATION_UNIT_MM * self.translation[:, None], radii
 
     def rotation(self):
         """Returns the rotation from the hand frame to the reference frame, [B, 3, 3]."""
-        return self.start[:, :3, :3] @ rigid.rotation_from_axis_angle(self.turn)
+        return self.start[:, :3, :3] @ rigid.rotation_from_axis_angle(self.rotation_vector)
 
     def beyond_limits(self):
         """Returns how far the angles leave their ranges, rad, [B]."""
         low, high = template.ANGLE_RANGES_RAD[:, 0], template.ANGLE_RANGES_RAD[:, 1]
         over = tf.nn.relu(self.angles - high) + tf.nn.relu(low - self.angles)
         return tf.reduce_sum(over, axis=1)
-
-
-def _in_views(centers, depth_mm, crop_from_ref, cube_mm):
-    """Returns spheres in crop frames, [B, V, 41, 3], and points of the hand, bool [B, V, S * S]."""
-    in_views = rigid.apply(crop_from_ref, centers[:, None])
-    points = crop.points_from_crop(depth_mm, crop.CropSpec(depth_mm.shape[2], cube_mm))
-    return in_views, forearm.point_mask(points, in_views)
-
-
-def _data_terms(centers, radii, depth_mm, crop_from_ref, cube_mm, config):
-    """Returns (model to data, data to model, silhouette), each [B], mean over the views."""
-    dense, dense_radii = spheres.dense_spheres(centers, radii)
-    spec = crop.CropSpec(depth_mm.shape[2], cube_mm)
-    dense_radii = data_terms.grow_radii(dense_radii, spec, config.margin_px)
-    # One hand seen by V cameras: a single "view i" in the terms' convention.
-    projected = rigid.apply(crop_from_ref, dense[:, None])[:, None]
-    sparse, keep = (
-        value[:, None] for value in _in_views(centers, depth_mm, crop_from_ref, cube_mm)
-    )
-    options = {"cube_mm": cube_mm, "clamp_mm": config.clamp_mm, "stride": config.stride}
-    # The image difference must not count the forearm as a surface that the hand failed to draw.
-    size = depth_mm.shape[2]
-    hand_only = tf.where(
-        tf.reshape(keep[:, 0], [-1, depth_mm.shape[1], size, size]), depth_mm, 0.5 * cube_mm
-    )
-    return (
-        data_terms.model_to_data(projected, dense_radii, hand_only, **options),
-        data_terms.data_to_model(projected, dense_radii, depth_mm, point_mask=keep, **options),
-        silhouette.silhouette(sparse, depth_mm, cube_mm=cube_mm, clamp_mm=config.clamp_mm),
-    )
 
 
 def _estimate_distance(centers, estimate_mm, clamp_mm):
@@ -215,22 +212,20 @@ class Fitter:
         self._optimizer = keras.optimizers.Adam(config.learning_rate, beta_2=0.99)
         hands = self._hands
         self._free_shape = tf.constant(_IS_FREE[config.free_shape], tf.float32)
-        self._variables = [hands.angles, hands.turn, hands.shift, hands.shape]
+        self._variables = [hands.angles, hands.rotation_vector, hands.translation, hands.shape]
         self._optimizer.build(self._variables)
         compiled = functools.partial(tf.function, autograph=False)
         self._align_step = compiled(lambda fit_shape: self._descend(False, fit_shape))
         self._depth_step = compiled(lambda fit_shape: self._descend(True, fit_shape))
         self._measure = compiled(self._residual)
 
-    def fit(self, estimate_mm, depth_mm, ref_from_crop, group, shape, fit_shape):
+    def fit(self, estimate_mm, samples, shape, fit_shape):
         """Fits hands to depth maps, starting from estimates.
 
         Args:
             estimate_mm: float32 [B, 41, 3], spheres in the reference frame, for example the
                 median of the network's estimates over the views.
-            depth_mm: float32 [B, V, S, S], crop depth.
-            ref_from_crop: float32 [B, V, 4, 4].
-            group: int [B], samples of one subject share a number from 0.
+            samples: `Samples`, B of them, with groups.
             shape: float32 [G, 14] to start from.
             fit_shape: Whether the shapes are unknowns too.
 
@@ -238,16 +233,16 @@ class Fitter:
             `FitResult`.
         """
         self._estimate_mm.assign(estimate_mm)
-        self._depth_mm.assign(depth_mm)
-        self._crop_from_ref.assign(rigid.inverse(ref_from_crop))
-        self._hands.reset(self._estimate_mm, group, shape)
+        self._depth_mm.assign(samples.depth_mm)
+        self._crop_from_ref.assign(rigid.inverse(samples.ref_from_crop))
+        self._hands.reset(self._estimate_mm, samples.group, shape)
         fit_shape = tf.constant(1.0 if fit_shape else 0.0)
         self._run(self._align_step, fit_shape, self._config.align_steps, 2.0)
         self._run(self._depth_step, fit_shape, self._config.steps, 1.0)
         centers, radii, *residuals = self._measure()
         hands = self._hands
-        found = (centers, radii, hands.angles, hands.rotation(), *residuals, hands.shapes())
-        return FitResult(*(value.numpy() for value in found))
+        result = (centers, radii, hands.angles, hands.rotation(), *residuals, hands.shapes())
+        return FitResult(*(value.numpy() for value in result))
 
     def _run(self, step, fit_shape, steps, factor):
         for variable in self._optimizer.variables:
@@ -258,25 +253,35 @@ class Fitter:
             self._optimizer.learning_rate.assign(self._config.learning_rate * factor * decay)
             step(fit_shape)
 
+    def _observe(self, centers, stride):
+        """Returns spheres in the views, [B, 1, V, 41, 3], and the `Observation` of the hand."""
+        # One hand seen by V cameras: a single "view i" in the terms' convention.
+        in_views = rigid.apply(self._crop_from_ref, centers[:, None])[:, None]
+        observation = observe(
+            self._depth_mm, self._spec, clamp_mm=self._config.clamp_mm, stride=stride
+        )
+        return in_views, observation.without_forearm(in_views)
+
     def _terms(self, centers, radii):
-        return _data_terms(
-            centers, radii, self._depth_mm, self._crop_from_ref, self._spec.cube_mm, self._config
+        """Returns (model to data, data to model, silhouette), each [B], mean over the views."""
+        dense, dense_radii = spheres.dense_spheres(centers, radii)
+        dense_radii = data_terms.grow_radii(dense_radii, self._spec, self._config.margin_px)
+        dense = rigid.apply(self._crop_from_ref, dense[:, None])[:, None]
+        in_views, observation = self._observe(centers, self._config.stride)
+        # The forearm is background: a hand that is drawn over it costs the clamp.
+        hand = dataclasses.replace(observation, is_surface=observation.is_hand[:, 0])
+        return (
+            data_terms.model_to_data(dense, dense_radii, hand),
+            data_terms.data_to_model(dense, dense_radii, hand),
+            silhouette.silhouette(in_views, observation),
         )
 
     def _residual(self):
         centers, radii = self._hands.centers_and_radii()
         m2d, d2m, _ = self._terms(centers, radii)
-        spec, config = self._spec, self._config
-        in_views, keep = _in_views(centers, self._depth_mm, self._crop_from_ref, spec.cube_mm)
-        of_parts = part_residuals.part_residuals(
-            in_views,
-            radii,
-            self._depth_mm,
-            keep,
-            cube_mm=spec.cube_mm,
-            margin_mm=config.margin_px * spec.pixel_mm,
-            clamp_mm=config.clamp_mm,
-        )
+        in_views, observation = self._observe(centers, stride=1)
+        margin_mm = self._config.margin_px * self._spec.pixel_mm
+        of_parts = part_residuals.part_residuals(in_views[:, 0], radii, observation, margin_mm)
         return centers, radii, 0.5 * (m2d + d2m), *of_parts
 
     def _loss(self, use_depth):

@@ -1,4 +1,4 @@
-"""How well each part of a fitted hand agrees with the depth maps. Not in the paper.
+"""Agreement of each part of a fitted hand with the depth maps. Not in the paper.
 
 A fit may have four fingers right and the fifth in a neighbor's place; the residual of the whole
 hand hardly tells. Both data terms are means over pixels and points, each of which belongs to one
@@ -8,7 +8,6 @@ sphere, the one that is seen or is nearest, and so to one part of the hand.
 import numpy as np
 import tensorflow as tf
 
-from tfhand.geometry import crop
 from tfhand.hand import skeleton, spheres
 from tfhand.rendering import distance, packed_index
 from tfhand.rendering import spheres as rendering
@@ -25,7 +24,7 @@ PART_OF_SPHERE = np.array(
 )
 
 
-def part_residuals(spheres_mm, radii_mm, depth_mm, keep, *, cube_mm, margin_mm, clamp_mm):
+def part_residuals(spheres_mm, radii_mm, observation, margin_mm):
     """Mean difference between each part of the hand and what the cameras see of it.
 
     The mean, over the pixels of all views that the part's rendering covers and the points whose
@@ -35,33 +34,28 @@ def part_residuals(spheres_mm, radii_mm, depth_mm, keep, *, cube_mm, margin_mm, 
     Args:
         spheres_mm: float32 [B, V, 41, 3], the fitted spheres in the views' crop frames.
         radii_mm: float32 [B, 41].
-        depth_mm: float32 [B, V, S, S], crop depth.
-        keep: bool [B, V, S * S], points that a hand could explain, see
-            `losses.forearm.point_mask`.
-        cube_mm: Side of the crops.
+        observation: `losses.observation.Observation` of the views, with a stride of 1.
         margin_mm: How much larger the dense spheres are taken, see `losses.data_terms.grow_radii`.
-        clamp_mm: Largest difference.
 
     Returns:
         (residual_mm float32 [B, 6], covered float32 [B, 6]): by `PARTS`, the mean, 0 where the
         part neither covers a pixel nor is near a point, and the number of pixels that it covers.
     """
-    batch, num_views, size = tf.shape(depth_mm)[0], depth_mm.shape[1], depth_mm.shape[2]
+    size, clamp_mm = observation.spec.image_size, observation.clamp_mm
+    batch, num_views = tf.shape(spheres_mm)[0], spheres_mm.shape[1]
     centers, radii = spheres.dense_spheres(spheres_mm, radii_mm[:, None])
     count = centers.shape[2]
     centers = tf.reshape(centers, [-1, count, 3])
     radii = tf.reshape(tf.repeat(radii + margin_mm, num_views, axis=1), [-1, count])
-    rendered, winner = rendering.winning_sphere(centers, radii, size, cube_mm, 1)
-    observed = tf.reshape(depth_mm, [-1, size, size])
-    has_surface = crop.foreground_mask(observed, cube_mm)
-    of_pixels = tf.where(has_surface, tf.minimum(tf.abs(rendered - observed), clamp_mm), clamp_mm)
+    cube_mm = observation.spec.cube_mm
+    rendered, covering = rendering.winning_sphere(centers, radii, size, cube_mm, 1)
+    depth_mm = tf.reshape(observation.depth_mm, [-1, size, size])
+    is_surface = tf.reshape(observation.is_surface, [-1, size, size])
+    of_pixels = tf.where(is_surface, tf.minimum(tf.abs(rendered - depth_mm), clamp_mm), clamp_mm)
 
-    points = crop.points_from_crop(depth_mm, crop.CropSpec(size, cube_mm))
-    distances, nearest = distance.nearest_sphere(
-        tf.reshape(points, [-1, size * size, 3]), centers, radii
-    )
-    is_point = tf.reshape(has_surface, [-1, size * size]) & tf.reshape(keep, [-1, size * size])
-    nearest = tf.where(is_point, nearest, -1)
+    points = tf.reshape(observation.points_mm, [-1, size * size, 3])
+    distances, nearest = distance.nearest_sphere(points, centers, radii)
+    nearest = tf.where(tf.reshape(observation.is_hand, [-1, size * size]), nearest, -1)
 
     def by_part(values, index):
         """Sums and counts of what belongs to each part, over all views, [B, 6, 2]."""
@@ -70,7 +64,7 @@ def part_residuals(spheres_mm, radii_mm, depth_mm, keep, *, cube_mm, margin_mm, 
         total = tf.reduce_sum(tf.reshape(total, [batch, num_views, count, 2]), axis=1)
         return tf.einsum("bmc,mp->bpc", total, tf.constant(_part_of_dense_spheres()))
 
-    pixels = by_part(of_pixels, winner)
+    pixels = by_part(of_pixels, covering)
     total = pixels + by_part(tf.minimum(distances, clamp_mm), nearest)
     return tf.math.divide_no_nan(total[..., 0], total[..., 1]), pixels[..., 1]
 

@@ -18,6 +18,7 @@ from tfhand.hand import skeleton, template
 from tfhand.losses import multi_view
 
 __all__ = [
+    "Gate",
     "PseudoLabels",
     "estimate_in_ref",
     "load_pseudo_labels",
@@ -38,9 +39,9 @@ class PseudoLabels:
         angles: float32 [n, 23], radians; those of the wrist mean nothing.
         ref_from_hand: float32 [n, 3, 3], rotation.
         residual_mm: float32 [n].
-        kept: bool [n], whether the fit agrees with the depth well enough to learn from.
-        parts_kept: bool [n, 6], whether a part of it does, by `part_residuals.PARTS`; never where
-            the fit is not kept.
+        is_inlier: bool [n], whether the fit agrees with the depth well enough to learn from.
+        is_part_inlier: bool [n, 6], whether a part of it does, by `part_residuals.PARTS`; never
+            where the fit does not.
         shape: float32 [G, 14], one for each subject.
     """
 
@@ -48,9 +49,23 @@ class PseudoLabels:
     angles: np.ndarray
     ref_from_hand: np.ndarray
     residual_mm: np.ndarray
-    kept: np.ndarray
-    parts_kept: np.ndarray
+    is_inlier: np.ndarray
+    is_part_inlier: np.ndarray
     shape: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """Shares of the fits that are learned from.
+
+    Attributes:
+        keep_share: Share of the samples, those with the smallest residuals.
+        keep_parts_share: Share of the fingers and palms of these, likewise, each compared with its
+            like; below 1, parts that cover hardly a pixel are left out too.
+    """
+
+    keep_share: float
+    keep_parts_share: float = 1.0
 
 
 def estimate_in_ref(network, depth_mm, ref_from_crop, cube_mm):
@@ -76,53 +91,40 @@ def estimate_in_ref(network, depth_mm, ref_from_crop, cube_mm):
     return np.concatenate(results)
 
 
-def make_pseudo_labels(
-    network,
-    depth_mm,
-    ref_from_crop,
-    group,
-    spec,
-    config,
-    keep_share,
-    keep_parts_share=1.0,
-    shape=None,
-):
+def make_pseudo_labels(network, samples, config, gate, shape=None):
     """Fits all samples, starting from the network's estimates, and gates them.
 
     Args:
         network: Pose network, see `models.pose_network`.
-        depth_mm: float32 [n, V, S, S], crop depth.
-        ref_from_crop: float32 [n, V, 4, 4].
-        group: int [n], samples of one subject share a number from 0.
-        spec: `crop.CropSpec`.
+        samples: `kinematic_fit.Samples` with groups.
         config: `kinematic_fit.FitConfig`.
-        keep_share: Share of the samples, those with the smallest residuals, that is kept.
-        keep_parts_share: Share of the fingers and palms of these that is kept, likewise, each
-            compared with its like; below 1, parts that cover hardly a pixel are left out too.
+        gate: `Gate`.
         shape: Optional float32 [G, 14] to start from.
 
     Returns:
         `PseudoLabels`.
     """
-    estimate = estimate_in_ref(network, depth_mm, ref_from_crop, spec.cube_mm)
-    fits = batched_fits.fit_samples(estimate, depth_mm, ref_from_crop, group, spec, config, shape)
+    estimate = estimate_in_ref(
+        network, samples.depth_mm, samples.ref_from_crop, samples.spec.cube_mm
+    )
+    fits = batched_fits.fit_samples(estimate, samples, config, shape)
     residual = fits.residual_mm
     # A residual of 0 is that of a sample without any surface.
-    kept = np.isfinite(residual) & (residual > 0.0)
-    if kept.any():
-        kept &= residual <= np.quantile(residual[kept], keep_share)
-    parts_kept = np.repeat(kept[:, None], len(part_residuals.PARTS), axis=1)
-    if keep_parts_share < 1.0 and kept.any():
+    is_inlier = np.isfinite(residual) & (residual > 0.0)
+    if is_inlier.any():
+        is_inlier &= residual <= np.quantile(residual[is_inlier], gate.keep_share)
+    is_part_inlier = np.repeat(is_inlier[:, None], len(part_residuals.PARTS), axis=1)
+    if gate.keep_parts_share < 1.0 and is_inlier.any():
         of_parts = fits.part_residual_mm
-        limit = np.nanquantile(of_parts[kept], keep_parts_share, axis=0)
-        parts_kept &= (of_parts <= limit) & (fits.part_pixels >= _LEAST_PIXELS)
+        limit = np.nanquantile(of_parts[is_inlier], gate.keep_parts_share, axis=0)
+        is_part_inlier &= (of_parts <= limit) & (fits.part_pixels >= _LEAST_PIXELS)
     return PseudoLabels(
         fits.spheres_mm,
         fits.angles,
         fits.ref_from_hand,
         residual,
-        kept,
-        parts_kept,
+        is_inlier,
+        is_part_inlier,
         fits.shape,
     )
 
@@ -159,14 +161,14 @@ def load_pseudo_labels(path):
         if damaged:
             raise ValueError(f"the checksum of {damaged} is wrong")
         with np.load(path) as arrays:
-            found = PseudoLabels(**{name: arrays[name] for name in names})
-        _check_shapes(found)
+            labels = PseudoLabels(**{name: arrays[name] for name in names})
+        _check_shapes(labels)
     except FileNotFoundError:
         raise
     except Exception as error:  # NumPy and zipfile raise errors of many kinds on damaged files.
         reason = str(error) or type(error).__name__
         raise ValueError(f"Expected fits in {path}, found a damaged file: {reason}.") from error
-    return found
+    return labels
 
 
 def _check_shapes(labels):
@@ -176,10 +178,10 @@ def _check_shapes(labels):
         "angles": (count, len(template.ANGLE_NAMES)),
         "ref_from_hand": (count, 3, 3),
         "residual_mm": (count,),
-        "kept": (count,),
-        "parts_kept": (count, len(part_residuals.PARTS)),
+        "is_inlier": (count,),
+        "is_part_inlier": (count, len(part_residuals.PARTS)),
         "shape": (len(labels.shape), len(template.SHAPE_NAMES)),
     }
-    found = {name: getattr(labels, name).shape for name in expected}
-    if found != expected:
-        raise ValueError(f"expected shapes {expected}, found {found}")
+    shapes = {name: getattr(labels, name).shape for name in expected}
+    if shapes != expected:
+        raise ValueError(f"expected shapes {expected}, found {shapes}")

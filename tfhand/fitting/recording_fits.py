@@ -15,7 +15,7 @@ __all__ = ["Fits", "known_poses", "make_fits"]
 
 @dataclasses.dataclass(frozen=True)
 class Fits:
-    """What fits say about a recording, NumPy.
+    """Fits of a recording as targets and poses, NumPy.
 
     Attributes:
         target_mm: float32 [n, V, 41, 3], crop frames.
@@ -23,8 +23,8 @@ class Fits:
         angles: float32 [K, 23], radians, for each view whose fit agrees with the depth.
         camera_from_hand: float32 [K, 3, 3], rotation.
         shape: float32 [G, 14], of each subject.
-        summary: One dict for the samples whose views are together and one for the others, as far
-            as there are such: how good their fits are.
+        summary: How good the fits are: one dict for the samples whose views are together and one
+            for the others, as far as there are such.
     """
 
     target_mm: np.ndarray

@@ -1,32 +1,22 @@
 """The two terms that compare spheres with depth maps (section 3.4.1, equations 5 and 9).
 
-Both take the spheres of every view i in the crop frame of every view j (see `projection`) and the
-depth maps of the views j, and give one value a sample: the mean over V x V pairs, in mm. What a
+Both take the spheres of every view i in the crop frame of every view j (see `view_pairs`) and the
+observation of the views j, and give one value a sample: the mean over V x V pairs, in mm. What a
 pixel or point adds ends at `clamp_mm`, so that outliers and surfaces that the model cannot explain
-do not dominate; beyond it there is no gradient. Views that are all background take no part: they
-say nothing about the hand, often because the crop missed it.
+do not dominate; beyond it there is no gradient. Pairs whose view j shows nothing of the hand take
+no part: they say nothing about it, often because the crop missed it.
 """
 
 import tensorflow as tf
 
 from tfhand.geometry import crop
-from tfhand.losses import pairs
+from tfhand.losses import view_pairs
 from tfhand.rendering import distance, spheres
 
 __all__ = ["data_to_model", "grow_radii", "model_to_data"]
 
 
-def model_to_data(
-    projected_mm,
-    radii_mm,
-    depth_mm,
-    *,
-    cube_mm,
-    pair_weights=None,
-    clamp_mm=50.0,
-    point_mask=None,
-    stride=1,
-):
+def model_to_data(projected_mm, radii_mm, observation):
     """L1 difference between rendered and observed depth, equation 5.
 
     The mean over those pixels where the rendering or the input shows a surface, of
@@ -35,107 +25,84 @@ def model_to_data(
         clamp                               where only one does: a hole, a wrong silhouette.
 
     Pixels that are background in both do not count, so the size of the hand in the crop does not
-    change the balance of the terms.
+    change the balance of the terms. Nor do pixels whose surface is not that of the hand.
 
     Note: a pixel that only one shows has no gradient: the rendering has none there (equation 6),
     and a hole of the sensor must not push. `data_to_model` and `silhouette` pull instead. The set
     of pixels in the mean counts as constant. No gradient to the depth.
 
     Args:
-      projected_mm: float32 `[B, Vi, Vj, N, 3]`, mm, spheres of view i in the crop frame of view j.
-      radii_mm: float32 `[N]` or `[B, N]`, mm.
-      depth_mm: float32 `[B, Vj, S, S]`, mm relative to the crop's center, background cube_mm / 2.
-      cube_mm: float, side of the crop's cube, mm.
-      pair_weights: None or float32 `[B, Vi, Vj]`, weights of the mean over pairs.
-      clamp_mm: float, largest difference, mm.
-      point_mask: None or bool `[B, Vi or 1, Vj, S * S]`, False for readings to leave out, row by
-        row as `crop.points_from_crop` lists them; for example from `forearm.point_mask`. Pixels of
-        the background count whatever it says.
-      stride: int, compares only every stride-th row and column, for speed.
+        projected_mm: float32 `[B, Vi, Vj, N, 3]`, mm, spheres of view i in the crop frame of
+            view j.
+        radii_mm: float32 `[N]` or `[B, N]`, mm.
+        observation: `Observation` of the views j.
 
     Returns:
-      float32 `[B]`, mm; 0 for a sample without any surface. A pair of views without a reading to
-        keep takes no part.
+        float32 `[B]`, mm; 0 for a sample without any surface of a hand.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
-    projected_mm, depth_mm = pairs.check_pairs(projected_mm, depth_mm)
-    centers, radii = pairs.fold_pairs(projected_mm, radii_mm)
+    spec, depth_mm = observation.spec, observation.depth_mm
+    centers, radii = view_pairs.fold_pairs(projected_mm, radii_mm, observation)
     rendered = spheres.render_depth(
-        centers, radii, image_size=depth_mm.shape[2], cube_mm=cube_mm, stride=stride
+        centers,
+        radii,
+        image_size=spec.image_size,
+        cube_mm=spec.cube_mm,
+        stride=observation.stride,
     )
-    full_size = depth_mm.shape[2]
-    depth_mm = _subsample(depth_mm, stride)
-    size = depth_mm.shape[2]
     pair_shape = tf.shape(projected_mm)[:3]
-    rendered = tf.reshape(rendered, tf.concat([pair_shape, [size, size]], axis=0))
-    keep = tf.ones([1, 1, 1, size, size], tf.bool)
-    if point_mask is not None:
-        keep = _subsample(_as_images(point_mask, full_size), stride)
-    return pairs.mean_over_pairs(
-        _image_difference(rendered, depth_mm, keep, float(cube_mm), float(clamp_mm)),
-        tf.reduce_any(crop.foreground_mask(depth_mm, cube_mm)[:, tf.newaxis] & keep, axis=[3, 4]),
-        pair_weights,
+    rendered = tf.reshape(rendered, tf.concat([pair_shape, depth_mm.shape[2:]], axis=0))
+    return view_pairs.mean_over_pairs(
+        _image_difference(
+            rendered,
+            depth_mm,
+            observation.is_surface,
+            observation.is_hand,
+            spec.cube_mm,
+            observation.clamp_mm,
+        ),
+        tf.reduce_any(observation.is_hand, axis=[3, 4]),
+        observation.pair_weights,
     )
 
 
-def data_to_model(
-    projected_mm,
-    radii_mm,
-    depth_mm,
-    *,
-    cube_mm,
-    pair_weights=None,
-    clamp_mm=50.0,
-    point_mask=None,
-    stride=1,
-):
+def data_to_model(projected_mm, radii_mm, observation):
     """Distance from observed points to the surface of the model, equations 9-11.
 
-    The mean over the foreground points of `min(distance, clamp)`; the paper sums.
+    The mean over the points of the hand of `min(distance, clamp)`; the paper sums.
 
     Note: each point pulls its nearest sphere only; points at `clamp_mm` or more pull none. No
     gradient to the depth.
 
     Args:
-      projected_mm: float32 `[B, Vi, Vj, N, 3]`, mm, spheres of view i in the crop frame of view j.
-      radii_mm: float32 `[N]` or `[B, N]`, mm.
-      depth_mm: float32 `[B, Vj, S, S]`, mm relative to the crop's center, background cube_mm / 2.
-      cube_mm: float, side of the crop's cube, mm.
-      pair_weights: None or float32 `[B, Vi, Vj]`, weights of the mean over pairs.
-      clamp_mm: float, largest distance, mm.
-      point_mask: None or bool `[B, Vi or 1, Vj, S * S]`, False for points to leave out, row by row
-        as `crop.points_from_crop` lists them; for example from `forearm.point_mask`.
-      stride: int, uses only every stride-th row and column, for speed.
+        projected_mm: float32 `[B, Vi, Vj, N, 3]`, mm, spheres of view i in the crop frame of
+            view j.
+        radii_mm: float32 `[N]` or `[B, N]`, mm.
+        observation: `Observation` of the views j.
 
     Returns:
-      float32 `[B]`, mm; 0 for a sample without any point. A pair of views without a point to
-        keep takes no part.
+        float32 `[B]`, mm; 0 for a sample without any point of a hand.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
-    projected_mm, depth_mm = pairs.check_pairs(projected_mm, depth_mm)
-    size = depth_mm.shape[2]
-    keep = crop.foreground_mask(depth_mm, cube_mm)[:, tf.newaxis]
-    if point_mask is not None:
-        keep &= _as_images(point_mask, size)
-    keep = _as_rows(_subsample(keep, stride))
-    points = crop.points_from_crop(depth_mm, crop.CropSpec(size, cube_mm))
-    points = tf.reshape(points, tf.concat([tf.shape(depth_mm), [3]], axis=0))
-    points = points[:, :, stride // 2 :: stride, stride // 2 :: stride]
-
-    pair_shape = tf.shape(projected_mm)[:3]
-    points = tf.reshape(points, tf.stack([pair_shape[0], 1, pair_shape[2], keep.shape[3], 3]))
-    points = tf.broadcast_to(points, tf.concat([pair_shape, [keep.shape[3], 3]], axis=0))
-    centers, radii = pairs.fold_pairs(projected_mm, radii_mm)
-    distances = distance.nearest_surface_distance(
-        tf.reshape(points, [-1, keep.shape[3], 3]), centers, radii
+    points, is_hand = observation.points_mm, observation.is_hand
+    centers, radii = view_pairs.fold_pairs(projected_mm, radii_mm, observation)
+    pair_shape, num_points = tf.shape(projected_mm)[:3], points.shape[2]
+    is_hand = tf.reshape(is_hand, tf.concat([tf.shape(is_hand)[:3], [num_points]], axis=0))
+    points = tf.broadcast_to(
+        points[:, tf.newaxis], tf.concat([pair_shape, [num_points, 3]], axis=0)
     )
-    distances = tf.reshape(distances, tf.concat([pair_shape, [keep.shape[3]]], axis=0))
-    return pairs.mean_over_pairs(
-        _clamped_mean(distances, keep, float(clamp_mm)), tf.reduce_any(keep, axis=3), pair_weights
+    distances = distance.nearest_surface_distance(
+        tf.reshape(points, [-1, num_points, 3]), centers, radii
+    )
+    distances = tf.reshape(distances, tf.concat([pair_shape, [num_points]], axis=0))
+    return view_pairs.mean_over_pairs(
+        _clamped_mean(distances, is_hand, observation.clamp_mm),
+        tf.reduce_any(is_hand, axis=3),
+        observation.pair_weights,
     )
 
 
@@ -149,29 +116,24 @@ def grow_radii(radii_mm, spec, margin_px=0.5):
     towards their outlines.
 
     Args:
-      radii_mm: float32 `[...]`, mm.
-      spec: `crop.CropSpec` of the depth maps.
-      margin_px: float, pixels.
+        radii_mm: float32 `[...]`, mm.
+        spec: `crop.CropSpec` of the depth maps.
+        margin_px: Pixels.
 
     Returns:
-      float32 `[...]`, mm.
+        float32 `[...]`, mm.
     """
     return radii_mm + margin_px * spec.pixel_mm
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _image_difference(rendered, depth, keep, cube_mm, clamp_mm):
-    """Mean over pixels, `[B, Vi, Vj]`, of `[B, Vi, Vj, T, T]` against `[B, Vj, T, T]`.
-
-    Readings that are not to keep are left out.
-    """
-    depth = tf.stop_gradient(depth)[:, tf.newaxis]
-    in_rendered = crop.foreground_mask(rendered, cube_mm)
-    in_depth = crop.foreground_mask(depth, cube_mm)
-    keep |= ~in_depth
+def _image_difference(rendered, depth, is_surface, is_hand, cube_mm, clamp_mm):
+    """Mean over pixels, `[B, Vi, Vj]`, of `[B, Vi, Vj, T, T]` against `[B, Vj, T, T]`."""
     # A NaN reading is background, and must not reach the gradient of the difference.
-    depth = tf.where(in_depth, depth, 0.0)
-    both, either = in_rendered & in_depth & keep, (in_rendered | in_depth) & keep
+    depth = tf.where(is_surface, depth, 0.0)[:, tf.newaxis]
+    in_rendered = crop.foreground_mask(rendered, cube_mm)
+    both = in_rendered & is_hand
+    either = is_hand | (in_rendered & ~is_surface[:, tf.newaxis])
     difference = tf.minimum(tf.abs(rendered - depth), clamp_mm)
     difference = tf.where(both, difference, tf.where(either, clamp_mm, 0.0))
     count = tf.reduce_sum(tf.cast(either, tf.float32), axis=[3, 4])
@@ -184,25 +146,3 @@ def _clamped_mean(distances, keep, clamp_mm):
     clamped = tf.where(keep, tf.minimum(distances, clamp_mm), 0.0)
     count = tf.reduce_sum(tf.cast(keep, tf.float32), axis=3)
     return tf.reduce_sum(clamped, axis=3) / tf.maximum(count, 1.0)
-
-
-def _subsample(images, stride):
-    """The rows and columns that `render_depth` draws with this stride, of `[..., S, S]`."""
-    return images[..., stride // 2 :: stride, stride // 2 :: stride]
-
-
-def _as_images(point_mask, size):
-    """`[B, Vi, Vj, S * S]` to `[B, Vi, Vj, S, S]`."""
-    point_mask = tf.convert_to_tensor(point_mask, dtype=tf.bool)
-    if point_mask.shape.rank != 4 or point_mask.shape[3] != size * size:
-        raise ValueError(
-            f"Expected a point mask of shape [batch, view i, view j, {size * size}], "
-            f"received {point_mask.shape}."
-        )
-    return tf.reshape(point_mask, tf.concat([tf.shape(point_mask)[:3], [size, size]], axis=0))
-
-
-def _as_rows(images):
-    """`[B, Vi, Vj, T, T]` to `[B, Vi, Vj, T * T]`, with a static last axis."""
-    size = images.shape[4]
-    return tf.reshape(images, tf.concat([tf.shape(images)[:3], [size * size]], axis=0))

@@ -1,4 +1,4 @@
-"""What the data terms do about the forearm, which the spheres do not model. Not in the paper.
+"""The forearm in the data terms: the spheres do not model it. Not in the paper.
 
 An arm has no end in a crop. Its points drag the hand toward the elbow, and the spheres of the wrist
 can slide along it and meet no more or less of it. So its points are left out, and where along the
@@ -25,12 +25,12 @@ def point_mask(points_mm, spheres_mm, margin_mm=10.0):
     Note: no gradient; spheres must not move to choose their points.
 
     Args:
-      points_mm: float32 `[..., P, 3]`, mm.
-      spheres_mm: float32 `[..., 41, 3]`, mm, same frame; leading axes broadcast.
-      margin_mm: float, how far beyond the wrist points are still kept, mm.
+        points_mm: float32 `[..., P, 3]`, mm.
+        spheres_mm: float32 `[..., 41, 3]`, mm, same frame; leading axes broadcast.
+        margin_mm: float, how far beyond the wrist points are still kept, mm.
 
     Returns:
-      bool `[..., P]`, True for points to keep; all of them where wrist and palm coincide.
+        bool `[..., P]`, True for points to keep; all of them where wrist and palm coincide.
     """
     points_mm = tf.convert_to_tensor(points_mm, dtype=tf.float32)
     wrist, axis = _wrist_and_axis(spheres_mm)
@@ -39,14 +39,14 @@ def point_mask(points_mm, spheres_mm, margin_mm=10.0):
 
 
 def hold_wrist(spheres_mm):
-    """Spheres whose wrist has no gradient along the arm.
+    """Takes from the wrist its gradient along the arm.
 
     Args:
-      spheres_mm: float32 `[..., 41, 3]`, mm.
+        spheres_mm: float32 `[..., 41, 3]`, mm.
 
     Returns:
-      float32 `[..., 41, 3]`, the same values. The gradient of the two spheres of the wrist has lost
-      its part along the line from wrist to palm; nothing of it where the two coincide.
+        float32 `[..., 41, 3]`, the same values. The gradient of the two spheres of the wrist has
+        lost its part along the line from wrist to palm; nothing of it where the two coincide.
     """
     spheres_mm = tf.convert_to_tensor(spheres_mm, dtype=tf.float32)
     _, axis = _wrist_and_axis(spheres_mm)

@@ -1,4 +1,4 @@
-"""What is known about hands without seeing one (section 3.4.2, equations 13-16).
+"""Knowledge of hands that needs no depth map (section 3.4.2, equations 13-16).
 
 Every term takes the spheres of all views, `[batch, view, sphere, 3]`, each in any frame of its own:
 distances do not depend on it.
@@ -16,18 +16,18 @@ _EPSILON_MM2 = 1e-6
 
 
 def pose_prior(spheres_mm, negative_elbo_fn):
-    """How unlikely the poses are under a frozen variational auto-encoder, equation 13.
+    """Improbability of the poses under a frozen variational auto-encoder, equation 13.
 
     Args:
-      spheres_mm: float32 `[B, V, N, 3]`, mm.
-      negative_elbo_fn: callable, `[M, N, 3]` mm to the negative ELBO `[M]`, such as
-        `tfhand.models.pose_prior.PosePrior.negative_elbo`. Its weights should not be trainable.
+        spheres_mm: float32 `[B, V, N, 3]`, mm.
+        negative_elbo_fn: Callable, `[M, N, 3]` mm to the negative ELBO `[M]`, such as
+            `tfhand.models.pose_prior.PosePrior.negative_elbo`. Its weights should not be trainable.
 
     Returns:
-      float32 `[B]`, mean over views, in the unit of `negative_elbo_fn` (nats a coordinate).
+        float32 `[B]`, mean over views, in the unit of `negative_elbo_fn` (nats a coordinate).
 
     Raises:
-      ValueError: if the shape does not fit.
+        ValueError: If the shape does not fit.
     """
     spheres_mm = _check(spheres_mm)
     values = negative_elbo_fn(views.fold_views(spheres_mm))
@@ -41,16 +41,16 @@ def bone_length(spheres_mm, bones, min_mm, max_mm):
     in a range of 12 to 20 mm gives 4 mm^2.
 
     Args:
-      spheres_mm: float32 `[B, V, N, 3]`, mm.
-      bones: int `[K, 2]`, pairs of spheres.
-      min_mm: float32 `[K]`, mm.
-      max_mm: float32 `[K]`, mm.
+        spheres_mm: float32 `[B, V, N, 3]`, mm.
+        bones: int `[K, 2]`, pairs of spheres.
+        min_mm: float32 `[K]`, mm.
+        max_mm: float32 `[K]`, mm.
 
     Returns:
-      float32 `[B]`, mm^2, mean over bones and views (the paper sums).
+        float32 `[B]`, mm^2, mean over bones and views (the paper sums).
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
     length = sphere_distances(spheres_mm, bones)
     min_mm, max_mm = _per_pair(min_mm, length, "min_mm"), _per_pair(max_mm, length, "max_mm")
@@ -68,15 +68,15 @@ def collision(spheres_mm, pairs, min_distance_mm):
     that can collide (spheres of different fingers, of a finger and the palm).
 
     Args:
-      spheres_mm: float32 `[B, V, N, 3]`, mm.
-      pairs: int `[K, 2]`, pairs of spheres.
-      min_distance_mm: float32 `[K]`, mm.
+        spheres_mm: float32 `[B, V, N, 3]`, mm.
+        pairs: int `[K, 2]`, pairs of spheres.
+        min_distance_mm: float32 `[K]`, mm.
 
     Returns:
-      float32 `[B]`, mm, mean over pairs and views.
+        float32 `[B]`, mm, mean over pairs and views.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
     distance = sphere_distances(spheres_mm, pairs)
     bound = _per_pair(min_distance_mm, distance, "min_distance_mm")
@@ -87,14 +87,14 @@ def sphere_distances(spheres_mm, pairs):
     """Distances of pairs of sphere centers, equation 15.
 
     Args:
-      spheres_mm: float32 `[B, V, N, 3]`, mm.
-      pairs: int `[K, 2]`, static, indices of spheres.
+        spheres_mm: float32 `[B, V, N, 3]`, mm.
+        pairs: int `[K, 2]`, static, indices of spheres.
 
     Returns:
-      float32 `[B, V, K]`, mm, at least 0.001 mm.
+        float32 `[B, V, K]`, mm, at least 0.001 mm.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
     spheres_mm = _check(spheres_mm)
     pairs = tf.convert_to_tensor(pairs, dtype=tf.int32)

@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from tfhand.geometry import crop
-from tfhand.losses import pairs
+from tfhand.losses import view_pairs
 from tfhand.rendering import distance_transform
 
 __all__ = ["silhouette"]
@@ -11,7 +10,7 @@ __all__ = ["silhouette"]
 _EPSILON_MM2 = 1e-6
 
 
-def silhouette(projected_mm, depth_mm, *, cube_mm, clamp_mm=50.0, pair_weights=None):
+def silhouette(projected_mm, observation):
     """Distance, across the image, from sphere centers to the nearest foreground pixel.
 
     Not in the paper: `model_to_data` has no gradient where a sphere covers background, and
@@ -21,43 +20,42 @@ def silhouette(projected_mm, depth_mm, *, cube_mm, clamp_mm=50.0, pair_weights=N
     distance transform. Beyond the image the distance to the image is added.
 
     Note: the gradient points to the silhouette, with a length of about one; there is none in depth,
-    none to `depth_mm`, and none at `clamp_mm` or more.
+    none to the observation, and none at `clamp_mm` or more.
 
     Args:
-      projected_mm: float32 `[B, Vi, Vj, N, 3]`, mm, spheres of view i in the crop frame of view j.
-      depth_mm: float32 `[B, Vj, S, S]`, mm relative to the crop's center, background cube_mm / 2.
-      cube_mm: float, side of the crop's cube, mm.
-      clamp_mm: float, largest distance, mm.
-      pair_weights: None or float32 `[B, Vi, Vj]`, weights of the mean over pairs.
+        projected_mm: float32 `[B, Vi, Vj, N, 3]`, mm, spheres of view i in the crop frame of
+            view j.
+        observation: `Observation` of the views j, whose stride makes no difference.
 
     Returns:
-      float32 `[B]`, mm, mean over spheres and pairs; views without foreground are left out.
+        float32 `[B]`, mm, mean over spheres and pairs; views without foreground are left out.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
-    projected_mm, depth_mm = pairs.check_pairs(projected_mm, depth_mm)
-    spec = crop.CropSpec(depth_mm.shape[2], cube_mm)
+    projected_mm = view_pairs.check_projected(projected_mm, observation)
+    spec, mask = observation.spec, observation.silhouette
     size = spec.image_size
-    mask = crop.foreground_mask(depth_mm, cube_mm)
     transform = distance_transform.distance_transform(tf.reshape(mask, [-1, size, size]))
-    transform = tf.reshape(transform * spec.pixel_mm, tf.shape(depth_mm))
+    transform = tf.reshape(transform * spec.pixel_mm, tf.shape(mask))
 
     # Views j lead, so that all spheres of one target view read the same image.
     centers = tf.transpose(projected_mm[..., :2], [0, 2, 1, 3, 4])
     shape = tf.shape(centers)
     centers = tf.reshape(centers, tf.concat([shape[:2], [shape[2] * shape[3], 2]], axis=0))
-    distances = tf.minimum(_read(transform, centers, spec), clamp_mm)
+    distances = tf.minimum(_read(transform, centers, spec), observation.clamp_mm)
     distances = tf.reduce_mean(tf.reshape(distances, shape[:4]), axis=3)
     has_surface = tf.reduce_any(mask, axis=[2, 3])[:, tf.newaxis]
-    return pairs.mean_over_pairs(tf.transpose(distances, [0, 2, 1]), has_surface, pair_weights)
+    return view_pairs.mean_over_pairs(
+        tf.transpose(distances, [0, 2, 1]), has_surface, observation.pair_weights
+    )
 
 
 def _read(images, points_mm, spec):
     """Bilinear interpolation of `[B, V, S, S]` at `[B, V, P, 2]` (x, y), extended beyond the image.
 
     Returns:
-      float32 `[B, V, P]`: the value at the nearest point of the image, plus the distance to it.
+        float32 `[B, V, P]`: the value at the nearest point of the image, plus the distance to it.
     """
     limit = spec.far_mm - 0.5 * spec.pixel_mm
     inside_mm = tf.clip_by_value(points_mm, -limit, limit)

@@ -9,16 +9,16 @@ def coordinate_l1(pred_mm, target_mm, mask=None):
     """Mean absolute difference of coordinates.
 
     Args:
-      pred_mm: float32 `[M, N, 3]`, mm.
-      target_mm: float32 `[M, N, 3]`, mm, same frame.
-      mask: None, or bool or float32 `[M, N]`, weights of the points; 0 leaves one out, whatever
-        its target holds (NaN included).
+        pred_mm: float32 `[M, N, 3]`, mm.
+        target_mm: float32 `[M, N, 3]`, mm, same frame.
+        mask: None, or bool or float32 `[M, N]`, weights of the points; 0 leaves one out, whatever
+            its target holds (NaN included).
 
     Returns:
-      float32 `[M]`, mm, mean over the points in the mask and the 3 coordinates; 0 without points.
+        float32 `[M]`, mm, mean over the points in the mask and the 3 coordinates; 0 without points.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
     pred_mm, target_mm = _same_shape(pred_mm, target_mm, "coordinates")
     if mask is None:
@@ -35,14 +35,14 @@ def heatmap_mse(pred, target):
     """Mean squared difference of heatmaps.
 
     Args:
-      pred: float32 `[M, ..., h, h, N]`, no unit; leading axes, such as network stacks, between.
-      target: float32, the same shape, from `tfhand.rendering.heatmaps.target_heatmaps`.
+        pred: float32 `[M, ..., h, h, N]`, no unit; leading axes, such as network stacks, between.
+        target: float32, the same shape, from `tfhand.rendering.heatmaps.target_heatmaps`.
 
     Returns:
-      float32 `[M]`, mean over everything but the batch.
+        float32 `[M]`, mean over everything but the batch.
 
     Raises:
-      ValueError: if the shapes differ.
+        ValueError: If the shapes differ.
     """
     pred, target = _same_shape(pred, target, "heatmaps")
     return tf.reduce_mean(tf.square(pred - target), axis=list(range(1, pred.shape.rank)))
@@ -56,15 +56,15 @@ def latent_depth_l1(pred_mm, target_depth_mm, target_heatmaps):
     the values elsewhere do not matter, and 0 there would teach a depth that no surface has.
 
     Args:
-      pred_mm: float32 `[M, h, w, N]`, latent depth maps, mm.
-      target_depth_mm: float32 `[M, N]`, depth of the sphere centers, mm, crop frame.
-      target_heatmaps: float32 `[M, h, w, N]`.
+        pred_mm: float32 `[M, h, w, N]`, latent depth maps, mm.
+        target_depth_mm: float32 `[M, N]`, depth of the sphere centers, mm, crop frame.
+        target_heatmaps: float32 `[M, h, w, N]`.
 
     Returns:
-      float32 `[M]`, mm, mean over the cells where target heatmaps are positive; 0 if none are.
+        float32 `[M]`, mm, mean over the cells where target heatmaps are positive; 0 if none are.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
     pred_mm, target_heatmaps = _same_shape(pred_mm, target_heatmaps, "latent depth and heatmaps")
     target_depth_mm = tf.convert_to_tensor(target_depth_mm, dtype=tf.float32)

@@ -1,13 +1,71 @@
-"""The weighted sum of terms, equation 4: names, weights and what each term is."""
+"""The terms of the self-supervised loss and their weighted sum, equation 4.
+
+A new term is a function and its entry in `TERMS`. The entry makes the field of `LossWeights`, and
+so the flag `--weight_<name>`.
+"""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfhand.losses import data_terms, multi_view, priors, silhouette
+from tfhand.geometry import rigid
+from tfhand.hand import skeleton, spheres, statistics
+from tfhand.losses import data_terms, forearm, multi_view, priors, silhouette, view_pairs
+from tfhand.losses.observation import Observation
 
-__all__ = ["TERMS", "LossWeights", "Term", "weighted_sum"]
+__all__ = ["TERMS", "LossWeights", "Term", "TermInputs", "weighted_sum"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TermInputs:
+    """An estimate and the views of it: what a term may look at.
+
+    What several terms need is computed once, and not before one of them reads it.
+
+    Attributes:
+        spheres_mm: float32 `[B, V, 41, 3]`, mm, the estimates, each in its own crop frame.
+        ref_from_crop: float32 `[B, V, 4, 4]`.
+        is_multi_view: float32 `[B]`, 1 where the views of a sample teach each other, else 0.
+        observation: `Observation` of the views.
+        margin_px: See `data_terms.grow_radii`.
+        negative_elbo: Function from spheres [M, 41, 3] and an rng to the negative ELBO [M] under a
+            frozen prior; None without one.
+        rng: `StatelessRng` or `tf.random.Generator` for what terms draw.
+    """
+
+    spheres_mm: tf.Tensor
+    ref_from_crop: tf.Tensor
+    is_multi_view: tf.Tensor
+    observation: Observation
+    margin_px: float = 0.5
+    negative_elbo: Callable[..., tf.Tensor] | None = None
+    rng: object = None
+
+    @functools.cached_property
+    def spheres_ref_mm(self):
+        """The estimates in the reference frame of their sample, float32 `[B, V, 41, 3]`, mm."""
+        return rigid.apply(self.ref_from_crop, self.spheres_mm)
+
+    @functools.cached_property
+    def projected_mm(self):
+        """The estimates of view i in the crop frame of view j, float32 `[B, Vi, Vj, 41, 3]`, mm.
+
+        The data terms must not pull the wrist along the arm, see `forearm.hold_wrist`.
+        """
+        return view_pairs.project_to_views(forearm.hold_wrist(self.spheres_mm), self.ref_from_crop)
+
+    @functools.cached_property
+    def dense_spheres(self):
+        """(centers `[B, Vi, Vj, M, 3]`, radii `[M]`) of the surface as crops show it, mm."""
+        centers, radii = spheres.dense_spheres(self.projected_mm, spheres.load().radii_mm)
+        return centers, data_terms.grow_radii(radii, self.observation.spec, self.margin_px)
+
+    @functools.cached_property
+    def observed_hand(self):
+        """The `Observation` without what is beyond the estimated wrists."""
+        return self.observation.without_forearm(self.projected_mm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,54 +73,55 @@ class Term:
     """One term of the self-supervised loss.
 
     Attributes:
-      function: the term; returns one unweighted value a sample.
-      equation: where the paper defines it.
-      unit: of its values.
+        evaluate: Function from `TermInputs` to one unweighted value a sample, float32 `[B]`.
+        weight: Default weight, in `1 / unit`.
+        equation: Where the paper defines the term.
+        unit: Unit of its values.
     """
 
-    function: Callable[..., tf.Tensor]
+    evaluate: Callable[[TermInputs], tf.Tensor]
+    weight: float
     equation: str
     unit: str
 
 
-TERMS: Mapping[str, Term] = {
-    "model_to_data": Term(data_terms.model_to_data, "5", "mm"),
-    "data_to_model": Term(data_terms.data_to_model, "9", "mm"),
-    "multi_view_consistency": Term(multi_view.multi_view_consistency, "12", "mm^2"),
-    "pose_prior": Term(priors.pose_prior, "13", "nats a coordinate"),
-    "bone_length": Term(priors.bone_length, "14", "mm^2"),
-    "collision": Term(priors.collision, "16", "mm"),
-    "silhouette": Term(silhouette.silhouette, "not in the paper", "mm"),
-}
+TERMS = {
+    "model_to_data": Term(
+        lambda x: data_terms.model_to_data(*x.dense_spheres, x.observed_hand),
+        weight=1.0, equation="5", unit="mm",
+    ),
+    "data_to_model": Term(
+        lambda x: data_terms.data_to_model(*x.dense_spheres, x.observed_hand),
+        weight=1.0, equation="9", unit="mm",
+    ),
+    "multi_view_consistency": Term(
+        lambda x: x.is_multi_view * multi_view.multi_view_consistency(x.spheres_ref_mm),
+        weight=0.01, equation="12", unit="mm^2",
+    ),
+    "pose_prior": Term(
+        lambda x: priors.pose_prior(x.spheres_mm, functools.partial(x.negative_elbo, rng=x.rng)),
+        weight=0.1, equation="13", unit="nats a coordinate",
+    ),
+    "bone_length": Term(
+        lambda x: priors.bone_length(
+            x.spheres_mm, skeleton.LENGTH_PAIRS, *statistics.length_ranges()
+        ),
+        weight=0.1, equation="14", unit="mm^2",
+    ),
+    "collision": Term(
+        lambda x: priors.collision(
+            x.spheres_mm, skeleton.COLLISION_PAIRS, statistics.collision_distances()
+        ),
+        weight=1.0, equation="16", unit="mm",
+    ),
+    "silhouette": Term(
+        lambda x: silhouette.silhouette(x.projected_mm, x.observation),
+        weight=0.1, equation="not in the paper", unit="mm",
+    ),
+}  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class LossWeights:
-    """Weights of the terms, the lambdas of equation 4; a term with weight 0 is not evaluated.
-
-    All terms are means, so the weights do not depend on batch, image size or number of views.
-
-    Attributes:
-      model_to_data: per mm.
-      data_to_model: per mm.
-      multi_view_consistency: per mm^2.
-      pose_prior: per unit of the negative ELBO.
-      bone_length: per mm^2.
-      collision: per mm.
-      silhouette: per mm.
-
-    Raises:
-      ValueError: if a weight is negative or not finite.
-    """
-
-    model_to_data: float = 1.0
-    data_to_model: float = 1.0
-    multi_view_consistency: float = 0.01
-    pose_prior: float = 0.1
-    bone_length: float = 0.1
-    collision: float = 1.0
-    silhouette: float = 0.1
-
+class _CheckedWeights:
     def __post_init__(self):
         for name, weight in dataclasses.asdict(self).items():
             if not 0.0 <= weight < float("inf"):
@@ -71,30 +130,41 @@ class LossWeights:
                 )
 
 
-def weighted_sum(terms, weights):
+LossWeights = dataclasses.make_dataclass(
+    "LossWeights",
+    [(name, float, term.weight) for name, term in TERMS.items()],
+    bases=(_CheckedWeights,),
+    namespace={
+        "__doc__": """Weights of `TERMS`, the lambdas of equation 4; 0: the term is not evaluated.
+
+        All terms are means, so the weights do not depend on batch, image size or number of views.
+
+        Raises:
+            ValueError: If a weight is negative or not finite.
+        """,
+        "__module__": __name__,
+    },
+    frozen=True,
+)
+
+
+def weighted_sum(inputs, weights):
     """Adds up the terms that have a weight, equation 4.
 
     Args:
-      terms: dict from name to a callable without arguments, which returns float32 `[B]`. Those
-        whose weight is 0 are not called.
-      weights: `LossWeights`.
+        inputs: `TermInputs`.
+        weights: `LossWeights`.
 
     Returns:
-      total float32 `[B]`, and a dict from name to the unweighted float32 `[B]` of each term that
-      was evaluated, in the order of `TERMS`.
+        (total float32 `[B]`, dict from name to the unweighted float32 `[B]` of each term with a
+        weight, in the order of `TERMS`).
 
     Raises:
-      ValueError: if a name is unknown, a term with a weight is missing, or no term has a weight.
+        ValueError: If no term has a weight.
     """
-    unknown = sorted(set(terms) - set(TERMS))
-    if unknown:
-        raise ValueError(f"Expected terms among {list(TERMS)}, received {unknown}.")
-    active = {name: getattr(weights, name) for name in TERMS if getattr(weights, name) > 0.0}
-    missing = [name for name in active if name not in terms]
-    if missing:
-        raise ValueError(f"Expected a term for each weight above 0, missing {missing}.")
+    active = {n: weight for n, weight in dataclasses.asdict(weights).items() if weight > 0.0}
     if not active:
         raise ValueError(f"Expected at least one weight above 0, received {weights}.")
-    values = {name: terms[name]() for name in active}
+    values = {name: TERMS[name].evaluate(inputs) for name in active}
     total = tf.add_n([weight * values[name] for name, weight in active.items()])
     return total, values

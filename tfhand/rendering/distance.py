@@ -34,16 +34,16 @@ def nearest_surface_distance(points_mm, centers_mm, radii_mm):
     second derivative.
 
     Args:
-      points_mm: float32 `[B, P, 3]`, mm.
-      centers_mm: float32 `[B, N, 3]`, mm. N must be static.
-      radii_mm: float32 `[N]` or `[B, N]`, mm.
+        points_mm: float32 `[B, P, 3]`, mm.
+        centers_mm: float32 `[B, N, 3]`, mm. N must be static.
+        radii_mm: float32 `[N]` or `[B, N]`, mm.
 
     Returns:
-      float32 `[B, P]`, mm, not negative. Spheres with a NaN count as infinitely far; points with a
-      NaN give NaN.
+        float32 `[B, P]`, mm, not negative. Spheres with a NaN count as infinitely far; points with
+        a NaN give NaN.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
     points_mm = tf.convert_to_tensor(points_mm, dtype=tf.float32)
     centers_mm, radii_mm = packed_index.broadcast_spheres(centers_mm, radii_mm)
@@ -67,15 +67,17 @@ def nearest_surface_distance(points_mm, centers_mm, radii_mm):
 
 @tf.function(jit_compile=True, autograph=False)
 def nearest_sphere(points, centers, radii):
-    """Distance to the nearest surface and whose it is; no gradient, see `nearest_surface_distance`.
+    """Distance to the nearest surface and the index of its sphere, see `nearest_surface_distance`.
+
+    No gradient.
 
     Args:
-      points: float32 `[B, P, 3]`, mm.
-      centers: float32 `[B, N, 3]`, mm.
-      radii: float32 `[B, N]`, mm.
+        points: float32 `[B, P, 3]`, mm.
+        centers: float32 `[B, N, 3]`, mm.
+        radii: float32 `[B, N]`, mm.
 
     Returns:
-      (distance float32 `[B, P]`, mm, index of the sphere int32 `[B, P]`).
+        (distance float32 `[B, P]`, mm, index of the sphere int32 `[B, P]`).
     """
     count = centers.shape[1]
     bits = packed_index.index_bits(count)

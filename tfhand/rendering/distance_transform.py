@@ -19,13 +19,13 @@ def distance_transform(mask):
     Note: no gradient.
 
     Args:
-      mask: bool `[M, H, W]`.
+        mask: bool `[M, H, W]`.
 
     Returns:
-      float32 `[M, H, W]`, pixels; 0 on the mask. `H + W` or more where nothing is marked at all.
+        float32 `[M, H, W]`, pixels; 0 on the mask. `H + W` or more where nothing is marked at all.
 
     Raises:
-      ValueError: if `mask` has not three axes with static height and width.
+        ValueError: If `mask` has not three axes with static height and width.
     """
     mask = tf.convert_to_tensor(mask, dtype=tf.bool)
     if mask.shape.rank != 3 or None in mask.shape[1:]:

@@ -14,7 +14,7 @@ _CUTOFF_SIGMAS = 3.0
 
 
 def target_heatmaps(spheres_mm, heatmap_size, cube_mm, sigma_px=1.0):
-    """StatelessRng a truncated Gaussian of height 1 around the projection of each sphere center.
+    """Draws a truncated Gaussian of height 1 around the projection of each sphere center.
 
     With (u, v) the projected center in cells and (i, j) the column and row of a cell,
 

@@ -41,12 +41,12 @@ def pack(values, index, bits):
     """Joins values of one octave with an index.
 
     Args:
-      values: float32 `[...]`, all in `[2^k, 2^(k + 1))` for the same k.
-      index: int32, broadcasts against `values`, below `2^bits`.
-      bits: int, from `index_bits`.
+        values: float32 `[...]`, all in `[2^k, 2^(k + 1))` for the same k.
+        index: int32, broadcasts against `values`, below `2^bits`.
+        bits: int, from `index_bits`.
 
     Returns:
-      int32 `[...]`, ordered by value, then by index.
+        int32 `[...]`, ordered by value, then by index.
     """
     mantissa = (1 << _MANTISSA_BITS) - 1
     key = tf.bitwise.bitwise_and(tf.bitcast(values, tf.int32), mantissa)
@@ -65,14 +65,14 @@ def broadcast_spheres(centers_mm, radii_mm):
     """Checks spheres and gives every batch entry its own radii.
 
     Args:
-      centers_mm: float32 `[B, N, 3]`, mm. N must be static.
-      radii_mm: float32 `[N]` or `[B, N]`, mm.
+        centers_mm: float32 `[B, N, 3]`, mm. N must be static.
+        radii_mm: float32 `[N]` or `[B, N]`, mm.
 
     Returns:
-      centers float32 `[B, N, 3]` and radii float32 `[B, N]`.
+        centers float32 `[B, N, 3]` and radii float32 `[B, N]`.
 
     Raises:
-      ValueError: if the shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
     centers_mm = tf.convert_to_tensor(centers_mm, dtype=tf.float32)
     radii_mm = tf.convert_to_tensor(radii_mm, dtype=tf.float32)
@@ -98,13 +98,13 @@ def sum_by_index(values, index, batch_size, count):
     """Adds up rows that belong to the same sphere.
 
     Args:
-      values: float32 `[B, ..., C]`.
-      index: int32 `[B, ...]`, in `[-1, count)`; rows at -1 are left out.
-      batch_size: int32 scalar, B.
-      count: int, number of spheres N.
+        values: float32 `[B, ..., C]`.
+        index: int32 `[B, ...]`, in `[-1, count)`; rows at -1 are left out.
+        batch_size: int32 scalar, B.
+        count: int, number of spheres N.
 
     Returns:
-      float32 `[B, N, C]`.
+        float32 `[B, N, C]`.
     """
     batch = tf.reshape(tf.range(batch_size), [-1] + [1] * (index.shape.rank - 1))
     segment = tf.where(index >= 0, batch * count + index, -1)

@@ -36,33 +36,32 @@ def render_depth(centers_mm, radii_mm, *, image_size, cube_mm, stride=1):
     is not drawn. There is no second derivative.
 
     Args:
-      centers_mm: float32 `[B, N, 3]`, mm, crop frame. N must be static.
-      radii_mm: float32 `[N]` or `[B, N]`, mm.
-      image_size: int, S, pixels a side.
-      cube_mm: float, side of the crop's cube, mm.
-      stride: int, draws only the T rows and T columns `stride // 2 + k stride`, for speed.
+        centers_mm: float32 `[B, N, 3]`, mm, crop frame. N must be static.
+        radii_mm: float32 `[N]` or `[B, N]`, mm.
+        image_size: int, S, pixels a side.
+        cube_mm: float, side of the crop's cube, mm.
+        stride: int, draws only the T rows and T columns `stride // 2 + k stride`, for speed.
 
     Returns:
-      float32 `[B, T, T]`, `[B, S, S]` without a stride, mm relative to the center of the crop.
-      Pixels without a sphere, and surfaces at or behind the far face of the cube, hold
-      `cube_mm / 2` exactly.
+        float32 `[B, T, T]`, `[B, S, S]` without a stride, mm relative to the center of the crop.
+        Pixels without a sphere, and surfaces at or behind the far face of the cube, hold
+        `cube_mm / 2` exactly.
 
     Raises:
-      ValueError: if the shapes do not fit, or a size is not positive.
+        ValueError: If the shapes do not fit, or a size is not positive.
     """
     spec = crop.CropSpec(image_size=image_size, cube_mm=cube_mm)
     if not 1 <= stride <= image_size:
         raise ValueError(f"Expected a stride between 1 and {image_size}, received {stride}.")
     centers_mm, radii_mm = packed_index.broadcast_spheres(centers_mm, radii_mm)
+    grid = (spec.image_size, spec.cube_mm, stride)
 
     @tf.custom_gradient
     def render(centers, radii):
-        depth, winner = winning_sphere(centers, radii, spec.image_size, spec.cube_mm, stride)
+        depth, winner = winning_sphere(centers, radii, *grid)
 
         def backward(upstream):
-            return _winner_gradient(
-                centers, radii, winner, upstream, spec.image_size, spec.cube_mm, stride
-            )
+            return _winner_gradient(centers, radii, winner, upstream, grid)
 
         return depth, backward
 
@@ -71,17 +70,18 @@ def render_depth(centers_mm, radii_mm, *, image_size, cube_mm, stride=1):
 
 @tf.function(jit_compile=True, autograph=False)
 def winning_sphere(centers, radii, image_size, cube_mm, stride):
-    """Depth of spheres and which of them is seen; no gradient, see `render_depth`.
+    """Depth of spheres and the index of the one in front; no gradient, see `render_depth`.
 
     Args:
-      centers: float32 `[B, N, 3]`, mm, crop frame.
-      radii: float32 `[B, N]`, mm.
-      image_size: as for `render_depth`.
-      cube_mm: as for `render_depth`.
-      stride: as for `render_depth`.
+        centers: float32 `[B, N, 3]`, mm, crop frame.
+        radii: float32 `[B, N]`, mm.
+        image_size: As for `render_depth`.
+        cube_mm: As for `render_depth`.
+        stride: As for `render_depth`.
 
     Returns:
-      (depth float32 `[B, T, T]`, index of the winning sphere int32 `[B, T, T]`, -1 for background).
+        (depth float32 `[B, T, T]`, index of the winning sphere int32 `[B, T, T]`, -1 for
+        background).
     """
     spec = crop.CropSpec(image_size, cube_mm)
     bits = packed_index.index_bits(centers.shape[1])
@@ -116,11 +116,12 @@ def winning_sphere(centers, radii, image_size, cube_mm, stride):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _winner_gradient(centers, radii, winner, upstream, image_size, cube_mm, stride):
+def _winner_gradient(centers, radii, winner, upstream, grid):
     """Gradients `[B, N, 3]` and `[B, N]`: each pixel's share goes to its winning sphere.
 
     d depth / d (x, y, z, r) = ((x - u) / s, (y - v) / s, 1, -r / s) with s = sqrt(q).
     """
+    image_size, cube_mm, stride = grid
     u = _ray_positions(crop.CropSpec(image_size, cube_mm), stride)
     q, dx, dy, _, r = _at_winner(centers, radii, tf.maximum(winner, 0), u)
     weight = tf.where(winner >= 0, upstream, 0.0)

@@ -274,7 +274,7 @@ def _targets(recording, method, fits):
     if fits is None:
         shape = (*recording.depth_mm.shape[:2], len(skeleton.SPHERE_NAMES))
         return np.zeros([*shape, 3], np.float32), np.zeros(shape, np.float32)
-    return fits.target_mm, fits.kept.astype(np.float32)
+    return fits.target_mm, fits.target_mask.astype(np.float32)
 
 
 def _read_state(path, tuning):

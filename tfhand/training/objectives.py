@@ -1,27 +1,18 @@
-"""What a training step minimizes: one function for synthetic and one for recorded samples.
+"""Losses of a training step: one for synthetic and one for recorded samples.
 
 Both return one value per sample and a dict of unweighted terms per sample, and know nothing of
 optimizers, devices or flags.
 """
 
 import dataclasses
-import functools
 
 import tensorflow as tf
 
 from tfhand.data import augmentation
-from tfhand.geometry import crop, rigid, views
-from tfhand.hand import skeleton, spheres, statistics
-from tfhand.losses import (
-    data_terms,
-    forearm,
-    multi_view,
-    priors,
-    projection,
-    silhouette,
-    supervised,
-    terms,
-)
+from tfhand.geometry import crop, views
+from tfhand.hand import statistics
+from tfhand.losses import supervised, terms
+from tfhand.losses.observation import observe
 from tfhand.rendering import heatmaps
 
 __all__ = ["RecordedObjective", "SyntheticObjective"]
@@ -71,11 +62,11 @@ class SyntheticObjective:
             ]
             return tf.add_n(per_stack) / (_UNIT_MM * len(per_stack)), logs
         maps, depths = output["heatmaps"], output["latent_depth_mm"]
-        wanted = heatmaps.target_heatmaps(target, maps.shape[2], self.cube_mm, self.sigma_px)
+        target_maps = heatmaps.target_heatmaps(target, maps.shape[2], self.cube_mm, self.sigma_px)
         loss = tf.zeros_like(logs["synthetic_error_mm"])
         for k in range(maps.shape[1]):
-            loss += 1000.0 * supervised.heatmap_mse(maps[:, k], wanted)
-            loss += supervised.latent_depth_l1(depths[:, k], target[..., 2], wanted) / _UNIT_MM
+            loss += 1000.0 * supervised.heatmap_mse(maps[:, k], target_maps)
+            loss += supervised.latent_depth_l1(depths[:, k], target[..., 2], target_maps) / _UNIT_MM
         return loss / maps.shape[1], logs
 
 
@@ -129,8 +120,8 @@ class RecordedObjective:
         estimate = self._estimate(network, batch["depth_mm"], rng)
         total, values = tf.zeros(tf.shape(estimate)[:1]), {}
         if any(dataclasses.astuple(self.weights)):
-            terms_by_name = self._terms(estimate, batch, rng)
-            total, values = terms.weighted_sum(terms_by_name, self.weights)
+            inputs = self._term_inputs(estimate, batch, rng)
+            total, values = terms.weighted_sum(inputs, self.weights)
             total = total / _UNIT_MM
         if self.target_weight > 0.0:
             flat = [views.fold_views(v) for v in (estimate, batch["target_mm"])]
@@ -156,10 +147,12 @@ class RecordedObjective:
         normalized = crop.normalize(views.fold_views(depth_mm), self.spec.cube_mm)
         spheres_mm = network(normalized, training=False)["spheres_mm"]
         estimate = views.unfold_views(spheres_mm, depth_mm.shape[1])
-        terms_by_name = self._terms(estimate, batch, rng)
-        if self.negative_elbo is None:
-            del terms_by_name["pose_prior"]
-        return {name: term() for name, term in terms_by_name.items()}
+        inputs = self._term_inputs(estimate, batch, rng)
+        return {
+            name: term.evaluate(inputs)
+            for name, term in terms.TERMS.items()
+            if name != "pose_prior" or self.negative_elbo is not None
+        }
 
     def _estimate(self, network, depth_mm, rng):
         """Returns spheres in the crops' own frames, [B, V, 41, 3]."""
@@ -173,58 +166,24 @@ class RecordedObjective:
             output = augmentation.undo(motion, output)
         return views.unfold_views(output, depth_mm.shape[1])
 
-    def _terms(self, estimate, batch, rng):
-        """Returns the terms of equation 4 by name, each a function without arguments."""
-        depth_mm, ref_from_crop = batch["depth_mm"], batch["ref_from_crop"]
-        cube_mm, num_views = self.spec.cube_mm, depth_mm.shape[1]
-        # crop_j_from_crop_i[b,i,j] = inverse(ref_from_crop[b,j]) ref_from_crop[b,i]
-        crop_j_from_crop_i = rigid.compose(
-            rigid.inverse(ref_from_crop)[:, None], ref_from_crop[:, :, None]
-        )
+    def _term_inputs(self, estimate, batch, rng):
+        """Returns the `terms.TermInputs` of estimates [B, V, 41, 3]."""
+        depth_mm = batch["depth_mm"]
         is_multi_view = batch.get("is_multi_view", tf.ones(tf.shape(depth_mm)[:1]))
-        own = tf.eye(num_views)[None]
-        pair_weights = own + is_multi_view[:, None, None] * (1.0 - own)
-        held = forearm.hold_wrist(estimate)
-        projected = projection.project_to_views(held, crop_j_from_crop_i)
-        dense, dense_radii = spheres.dense_spheres(projected, spheres.load().radii_mm)
-        dense_radii = data_terms.grow_radii(dense_radii, self.spec, self.margin_px)
-        options = {"cube_mm": cube_mm, "clamp_mm": self.clamp_mm, "pair_weights": pair_weights}
-        length_pairs = skeleton.LENGTH_PAIRS
-
-        @functools.cache
-        def kept_points():
-            points = crop.points_from_crop(depth_mm, self.spec)
-            return forearm.point_mask(points[:, None], projected)
-
-        return {
-            "model_to_data": lambda: data_terms.model_to_data(
-                dense,
-                dense_radii,
-                depth_mm,
-                point_mask=kept_points(),
-                stride=self.stride,
-                **options,
-            ),
-            "data_to_model": lambda: data_terms.data_to_model(
-                dense,
-                dense_radii,
-                depth_mm,
-                point_mask=kept_points(),
-                stride=self.stride,
-                **options,
-            ),
-            "multi_view_consistency": lambda: multi_view.multi_view_consistency(
-                rigid.apply(ref_from_crop, estimate),
-                tf.ones(tf.shape(estimate)[:2]) * is_multi_view[:, None],
-            ),
-            "pose_prior": lambda: priors.pose_prior(
-                estimate, functools.partial(self.negative_elbo, rng=rng)
-            ),
-            "bone_length": lambda: priors.bone_length(
-                estimate, length_pairs, *statistics.length_ranges()
-            ),
-            "collision": lambda: priors.collision(
-                estimate, skeleton.COLLISION_PAIRS, statistics.collision_distances()
-            ),
-            "silhouette": lambda: silhouette.silhouette(projected, depth_mm, **options),
-        }
+        own = tf.eye(depth_mm.shape[1])[None]
+        observation = observe(
+            depth_mm,
+            self.spec,
+            clamp_mm=self.clamp_mm,
+            stride=self.stride,
+            pair_weights=own + is_multi_view[:, None, None] * (1.0 - own),
+        )
+        return terms.TermInputs(
+            spheres_mm=estimate,
+            ref_from_crop=batch["ref_from_crop"],
+            is_multi_view=is_multi_view,
+            observation=observation,
+            margin_px=self.margin_px,
+            negative_elbo=self.negative_elbo,
+            rng=rng,
+        )
