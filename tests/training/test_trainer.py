@@ -41,24 +41,32 @@ def compiled(model, optimizer, eager=False):
     return model
 
 
-def fit(model, batches, epochs=1, steps=1):
+def fit(model, make_batch, first=0, epochs=1, steps=1):
+    batches = replicas_module.distribute_batches(model.distribute_strategy, make_batch, first)
     return model.fit(
         batches, epochs=epochs, steps_per_epoch=steps, verbose=0, shuffle=False
     ).history
 
 
+def share(batch, shard):
+    """The rows of a replica."""
+    index, count = shard
+    return tf.nest.map_structure(
+        lambda rows: tf.reshape(rows, [count, -1, *rows.shape[1:]])[index], batch
+    )
+
+
 @pytest.fixture
-def batches(batch):
-    """One global batch of both kinds, again and again."""
+def make_batch(batch):
+    """The same global batch of both kinds at every step."""
     both = {
-        "step": tf.zeros([len(batch["depth_mm"])], tf.int64),
         "synthetic": {"depth_mm": batch["depth_mm"][:, 0], "spheres_mm": batch["target_mm"][:, 0]},
         "recorded": batch,
     }
-    return tf.data.Dataset.from_tensors(both).repeat()
+    return lambda step, shard: share(both, shard)
 
 
-def train(strategy, make_network, spec, batches, steps, rate, recorded=True):
+def train(strategy, make_network, spec, make_batch, steps, rate, recorded=True):
     """Trains on the replicas; returns weights before and after, and the logs."""
     # One term of each kind: the others cost only time here.
     weights = terms.LossWeights(1.0, 0.0, 0.01, 0.0, 0.1, 0.0, 0.0)
@@ -68,12 +76,12 @@ def train(strategy, make_network, spec, batches, steps, rate, recorded=True):
         compiled(model, keras.optimizers.SGD(rate))
     assert model.distribute_strategy is strategy
     before = [w.copy() for w in model.trained.get_weights()]
-    logs = fit(model, batches, steps=steps)
+    logs = fit(model, make_batch, steps=steps)
     return before, model.trained.get_weights(), logs
 
 
-def test_two_devices_train_as_one(replicas, make_network, spec, batches):
-    arguments = (make_network, spec, batches, 3, 0.05)
+def test_two_devices_train_as_one(replicas, make_network, spec, make_batch):
+    arguments = (make_network, spec, make_batch, 3, 0.05)
     start_1, weights_1, logs_1 = train(replicas(1), *arguments)
     assert replicas(2).num_replicas_in_sync == 2
     start_2, weights_2, logs_2 = train(replicas(2), *arguments)
@@ -89,17 +97,17 @@ def test_two_devices_train_as_one(replicas, make_network, spec, batches):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_gradient_limit_counts_all_devices(replicas, make_network, spec, batches, count):
+def test_gradient_limit_counts_all_devices(replicas, make_network, spec, make_batch, count):
     # SGD with rate 1 moves by the gradient: its norm is the limit, not twice or half of it.
     before, after, logs = train(
-        replicas(count), make_network, spec, batches, steps=1, rate=1.0, recorded=False
+        replicas(count), make_network, spec, make_batch, steps=1, rate=1.0, recorded=False
     )
     step = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True)))
     assert logs["gradient_norm"][0] > 0
     np.testing.assert_allclose(step, min(logs["gradient_norm"][0], 1.0), rtol=1e-3)
 
 
-def test_overfits_one_batch_and_logs_every_term(make_network, spec, batches):
+def test_overfits_one_batch_and_logs_every_term(make_network, spec, make_batch):
     weights = terms.LossWeights(pose_prior=0.0, collision=0.0)
     model = make_trainer(make_network(), spec, objective=make_objective(spec, weights=weights))
     compiled(model, keras.optimizers.Adam(5e-3))
@@ -115,21 +123,23 @@ def test_overfits_one_batch_and_logs_every_term(make_network, spec, batches):
         "silhouette",
     }
     assert {m.name for m in model.metrics} == expected
-    logs = fit(model, batches, epochs=6, steps=15)
+    logs = fit(model, make_batch, epochs=6, steps=15)
     assert set(logs) == expected
     for name in ("loss", "target", "synthetic_error_mm"):
         assert logs[name][-1] < 0.7 * logs[name][0], name
     assert np.isfinite(list(logs.values())).all()
 
 
-def test_metrics_start_anew_each_epoch(make_network, spec, batches):
+def test_metrics_start_anew_each_epoch(make_network, spec, make_batch):
     model = make_trainer(make_network(), spec, recorded=False)
-    logs = fit(compiled(model, keras.optimizers.SGD(0.0), eager=True), batches, epochs=2, steps=2)
+    logs = fit(
+        compiled(model, keras.optimizers.SGD(0.0), eager=True), make_batch, epochs=2, steps=2
+    )
     np.testing.assert_allclose(logs["loss"][0], logs["loss"][1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["synthetic", "recorded"])
-def test_either_objective_alone(make_network, spec, batches, kind):
+def test_either_objective_alone(make_network, spec, make_batch, kind):
     model = make_trainer(
         make_network(),
         spec,
@@ -138,7 +148,7 @@ def test_either_objective_alone(make_network, spec, batches, kind):
         objective=make_objective(spec, augmentation.AugmentationConfig()),
     )
     compiled(model, keras.optimizers.SGD(0.01), eager=True)
-    logs = fit(model, batches.map(lambda both: {"step": both["step"], kind: both[kind]}))
+    logs = fit(model, lambda *shard: {kind: make_batch(*shard)[kind]})
     assert ("synthetic_error_mm" in logs) == (kind == "synthetic")
     assert ("model_to_data" in logs) == (kind == "recorded")
     assert np.isfinite(logs["loss"][0])
@@ -160,27 +170,19 @@ def test_a_bad_sample_changes_nothing_and_its_term_is_counted(replicas, spec, ba
     targets = tf.stack([batch["target_mm"], target, batch["target_mm"]])
 
     def make(step, shard):
-        index, of = shard
-        whole = {**batch, "target_mm": targets[step]}
-        return {
-            "recorded": {k: tf.reshape(v, [of, -1, *v.shape[1:]])[index] for k, v in whole.items()}
-        }
-
-    def step(number):
-        """Makes one step on the batch, spread over the devices."""
-        fit(model, replicas_module.distribute_batches(model.distribute_strategy, make, number))
+        return {"recorded": share({**batch, "target_mm": targets[step]}, shard)}
 
     def state():
         return [v.numpy() for v in (*model.trained.weights, *model.optimizer.variables)]
 
-    step(0)
+    fit(model, make)
     before = state()
-    step(1)
+    fit(model, make, first=1)
     for a, b in zip(before, state(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert model.counter.read() == (1, 1, {"loss": 1, "bone_length": 0, "target": 1})
-    assert all(float(mean.count) == 0.0 for mean in model.metrics)
-    step(2)
+    assert all(float(tf.convert_to_tensor(m.count.value)) == 0.0 for m in model.metrics)
+    fit(model, make, first=2)
     assert (before[0] != state()[0]).any()
     assert model.counter.read()[:2] == (1, 1)
 
