@@ -85,7 +85,7 @@ def main(options: flags.FlagValues) -> None:
 
 
 def _open_source(options):
-    """Returns what the options name to be shown, None: nothing, so the hand is posed."""
+    """Opens the recording or the frames that the options name; None without any, to pose a hand."""
     if options.data_dir and options.depth:
         raise ValueError("Expected --data_dir or --depth, received both.")
     if options.data_dir:

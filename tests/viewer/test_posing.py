@@ -5,6 +5,7 @@ import pytest
 
 from tfhand.geometry import crop
 from tfhand.hand import skeleton, spheres, surface, template
+from tfhand.synthesis import samples
 from tfhand.viewer import posing
 
 SPEC = crop.CropSpec()
@@ -100,7 +101,7 @@ def test_the_coarse_skin_is_near_the_skin_and_faces_outward():
     skin, mesh = posing.coarse_skin(), surface.load_mesh()
     assert 3000 < len(skin.points_mm) < len(mesh.points_mm) / 2
     np.testing.assert_allclose(skin.blend_weights.sum(axis=1), 1.0, atol=1e-5)
-    assert skin.points_mm[skin.faces][..., 1].min() > -posing.ARM_MM
+    assert skin.points_mm[skin.faces][..., 1].min() > -samples.ARM_MM
     first, second, third = skin.points_mm[skin.faces].transpose(1, 0, 2)
     normal = np.cross(second - first, third - first)
     outward = np.einsum("fd,fd->f", normal, skin.normals[skin.faces[:, 0]]) > 0

@@ -171,18 +171,6 @@ def test_names_stand_at_the_tips():
     assert tips["THUMB"][0] == skeleton.sphere_index("THUMB_KNU3_A")
 
 
-def test_the_ball_is_closed_and_faces_outward():
-    vertices, faces = shapes.unit_sphere()
-    np.testing.assert_allclose(np.linalg.norm(vertices, axis=-1), 1.0, atol=1e-6)
-    first, second, third = vertices[faces].transpose(1, 0, 2)
-    normal = np.cross(second - first, third - first)
-    assert (np.einsum("fd,fd->f", normal, first + second + third) > 0).all()
-    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
-    # Euler's formula for a sphere.
-    assert len(vertices) - len(edges) // 2 + len(faces) == 2
-
-
 def test_cameras_look_where_they_look():
     # A quarter turn about z.
     w, x, y, z = shapes.quaternion(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]))

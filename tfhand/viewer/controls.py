@@ -1,4 +1,4 @@
-"""What the controls of a page do: ask for a drawing, or show and hide nodes."""
+"""Controls of a page: they ask for a drawing, or show and hide nodes."""
 
 import threading
 
@@ -25,21 +25,21 @@ class Redraw:
         self._requested.set()
 
     def run(self):
-        """StatelessRng until interrupted (KeyboardInterrupt)."""
+        """Draws until interrupted (KeyboardInterrupt)."""
         while True:
             self._requested.wait()
             self._requested.clear()
             self._draw()
 
 
-def add_switch(gui, label, switched, is_on=True):
+def add_switch(gui, label, nodes, is_on=True):
     """Adds a checkbox that shows and hides nodes.
 
     Args:
-        gui: Of a `viser.ViserServer`.
-        label: Beside the box.
-        switched: Nodes, see `tfhand.viewer.nodes`.
-        is_on: Whether it is checked at first.
+        gui: That of a `viser.ViserServer`.
+        label: Text beside the box.
+        nodes: Of `tfhand.viewer.nodes`.
+        is_on: True for a box that is checked at first.
 
     Returns:
         The handle of the checkbox.
@@ -47,7 +47,7 @@ def add_switch(gui, label, switched, is_on=True):
     box = gui.add_checkbox(label, is_on)
 
     def switch(_):
-        for node in switched:
+        for node in nodes:
             node.switch(box.value)
 
     switch(None)

@@ -1,4 +1,7 @@
-"""Nodes of the 3D scene that are made once and moved afterwards."""
+"""Nodes of the 3D scene that are made once and moved afterwards.
+
+Throughout, `server` is a `viser.ViserServer` and `name` the node's name in its scene.
+"""
 
 import numpy as np
 
@@ -12,8 +15,8 @@ _PYRAMID_MM = 60.0
 class _Node:
     """Keeps apart whether a node is switched on and whether it has anything to show."""
 
-    def __init__(self, handle, visible=True):
-        self._handle, self._is_on, self._has_content = handle, visible, False
+    def __init__(self, handle):
+        self._handle, self._is_on, self._has_content = handle, True, False
         handle.visible = False
 
     def switch(self, is_on):
@@ -26,20 +29,36 @@ class _Node:
         self._handle.visible = self._is_on and self._has_content
 
 
+class _Translucent(_Node):
+    """A node with an opacity."""
+
+    def fade(self, opacity):
+        """Sets the opacity, in (0, 1]."""
+        self._handle.opacity = opacity
+
+
+class _Group:
+    """Several nodes below a frame that shows or hides them all."""
+
+    def __init__(self, server, name):
+        self._parent = server.scene.add_frame(name, show_axes=False, visible=False)
+
+    def switch(self, is_on):
+        """Shows or hides the nodes."""
+        self._parent.visible = is_on
+
+
 class Cloud(_Node):
     """Colored points.
 
     Args:
-        server: `viser.ViserServer`.
-        name: Of the node.
         radius_mm: Radius of a point.
     """
 
     def __init__(self, server, name, radius_mm):
-        nothing = np.zeros((1, 3), np.float32)
         handle = server.scene.add_point_cloud(
             name,
-            nothing,
+            np.zeros((1, 3), np.float32),
             np.zeros((1, 3), np.uint8),
             point_size=radius_mm,
             point_shape="circle",
@@ -63,20 +82,13 @@ class Lines(_Node):
     """A skeleton.
 
     Args:
-        server: `viser.ViserServer`.
-        name: Of the node.
         colors: uint8 [41, 3], RGB, of the points that the lines join.
-        width_px: Width of the lines on the screen.
     """
 
-    def __init__(self, server, name, colors, width_px=4.0):
+    def __init__(self, server, name, colors):
         nothing = np.zeros((1, 2, 3), np.float32)
         handle = server.scene.add_line_segments(
-            name,
-            nothing,
-            nothing.astype(np.uint8),
-            thickness=width_px,
-            thickness_units="screen",
+            name, nothing, nothing.astype(np.uint8), thickness=4.0, thickness_units="screen"
         )
         self._colors = colors
         super().__init__(handle)
@@ -92,25 +104,26 @@ class Lines(_Node):
         self._set_content(len(segments))
 
 
-class Spheres(_Node):
+class Spheres(_Translucent):
     """Balls with their own radii and colors.
 
     Args:
-        server: `viser.ViserServer`.
-        name: Of the node.
         colors: uint8 [n, 3], RGB.
         radii_mm: float32 [n].
         opacity: In (0, 1].
     """
 
     def __init__(self, server, name, colors, radii_mm, opacity=None):
-        vertices, faces = shapes.unit_sphere()
-        turns = np.tile(np.array([1.0, 0.0, 0.0, 0.0], np.float32), (len(radii_mm), 1))
+        # Only the extra `viewer` has it, which brings viser.
+        from trimesh import creation
+
+        ball = creation.icosphere(subdivisions=2)
+        no_rotation = np.tile(np.array([1.0, 0.0, 0.0, 0.0], np.float32), (len(radii_mm), 1))
         handle = server.scene.add_batched_meshes_simple(
             name,
-            vertices,
-            faces,
-            turns,
+            ball.vertices.astype(np.float32),
+            ball.faces.astype(np.int32),
+            no_rotation,
             np.zeros((len(radii_mm), 3), np.float32),
             batched_scales=np.asarray(radii_mm, np.float32),
             batched_colors=colors,
@@ -121,47 +134,35 @@ class Spheres(_Node):
         )
         super().__init__(handle)
 
-    def fade(self, opacity):
-        """Sets the opacity of all balls."""
-        self._handle.opacity = opacity
-
     def move(self, centers_mm, radii_mm=None):
         """Shows the balls elsewhere.
 
         Args:
-            centers_mm: float32 [n, 3], NaN for those that are not known; None: none is.
+            centers_mm: float32 [n, 3], NaN for unknown ones; None: all are unknown.
             radii_mm: float32 [n]; None: as they are.
         """
         if centers_mm is not None:
-            known = np.isfinite(centers_mm).all(axis=-1, keepdims=True)
-            # A ball that is not known hides within the first known one.
-            first = centers_mm[np.argmax(known)]
-            self._handle.batched_positions = np.where(known, centers_mm, first).astype(np.float32)
+            is_known = np.isfinite(centers_mm).all(axis=-1, keepdims=True)
+            # A ball whose center is unknown hides within the first one that has a center.
+            first = centers_mm[np.argmax(is_known)]
+            centers_mm = np.where(is_known, centers_mm, first).astype(np.float32)
+            self._handle.batched_positions = centers_mm
         if radii_mm is not None:
             self._handle.batched_scales = np.asarray(radii_mm, np.float32)
         self._set_content(centers_mm is not None)
 
 
-class Names:
-    """The fingers' names at their tips.
-
-    Args:
-        server: `viser.ViserServer`.
-        name: Of the node above them.
-    """
+class Names(_Group):
+    """The fingers' names at their tips."""
 
     def __init__(self, server, name):
-        self._parent = server.scene.add_frame(name, show_axes=False, visible=False)
+        super().__init__(server, name)
         self._labels = {
             finger: server.scene.add_label(
                 f"{name}/{finger}", finger.lower(), anchor="bottom-center"
             )
             for finger in shapes.fingertips(np.zeros((41, 3)))
         }
-
-    def switch(self, is_on):
-        """Shows or hides the names."""
-        self._parent.visible = is_on
 
     def move(self, points_mm):
         """Moves the names to the tips of other points, float32 [41, 3], or None."""
@@ -172,17 +173,11 @@ class Names:
                 label.position = tip
 
 
-class Cameras:
-    """The cameras as pyramids, which do not move.
-
-    Args:
-        server: `viser.ViserServer`.
-        name: Of the node above them.
-        hand_scene: A `scene.HandScene`.
-    """
+class Cameras(_Group):
+    """The cameras of a `scene.HandScene` as pyramids, which do not move."""
 
     def __init__(self, server, name, hand_scene):
-        self._parent = server.scene.add_frame(name, show_axes=False, visible=False)
+        super().__init__(server, name)
         for view, (transform, intrinsics) in enumerate(
             zip(hand_scene.ref_from_view, hand_scene.intrinsics, strict=True)
         ):
@@ -194,22 +189,16 @@ class Cameras:
                 scale=_PYRAMID_MM,
                 thickness=2.0,
                 thickness_units="screen",
-                color=tuple(int(value) for value in shapes.view_color(view)),
+                color=tuple(shapes.view_color(view).tolist()),
                 wxyz=shapes.quaternion(transform[:3, :3]),
                 position=transform[:3, 3],
             )
 
-    def switch(self, is_on):
-        """Shows or hides the cameras."""
-        self._parent.visible = is_on
 
-
-class Skin(_Node):
+class Skin(_Translucent):
     """The skin as a translucent mesh.
 
     Args:
-        server: `viser.ViserServer`.
-        name: Of the node.
         skin: `surface.Skin` with faces.
         opacity: In (0, 1].
     """
@@ -225,10 +214,6 @@ class Skin(_Node):
             receive_shadow=False,
         )
         super().__init__(handle)
-
-    def fade(self, opacity):
-        """Sets the opacity."""
-        self._handle.opacity = opacity
 
     def move(self, points_mm):
         """Moves the vertices, float32 [M, 3]."""

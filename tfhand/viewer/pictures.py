@@ -16,13 +16,13 @@ _GAP_PX = 6
 
 
 def draw_crop(depth_mm, cube_mm, skeletons=(), caption="", color=(0, 0, 0)):
-    """StatelessRng a depth crop, near is yellow and far is blue, with skeletons over it.
+    """Draws a depth crop, near is yellow and far is blue, with skeletons over it.
 
     Args:
         depth_mm: float32 [S, S], mm from the crop's center.
-        cube_mm: Side of the crop's cube.
-        skeletons: Pairs of (float32 [41, 2] in shares of the picture, NaN where a point is not
-            known; uint8 [41, 3] or [3] color of the points).
+        cube_mm: Side of the crop's cube, mm.
+        skeletons: Pairs of (float32 [41, 2] in shares of the picture, NaN for unknown points; uint8
+            [41, 3] or [3] color of the points).
         caption: Text in the upper left corner.
         color: Of the caption and of the frame around the picture.
 
@@ -52,22 +52,22 @@ def _draw_skeleton(draw, points_px, colors):
 
 
 def draw_scene(hand_scene, spheres_mm=None, show_labels=True):
-    """StatelessRng the crops of all views of a scene.
+    """Draws the crops of all views of a scene.
 
     Args:
         hand_scene: A `scene.HandScene`.
         spheres_mm: float32 [41, 3], the estimate to draw, common frame; None: none.
-        show_labels: Whether to draw the labels, where there are some.
+        show_labels: True to draw the labels, where there are some.
 
     Returns:
         uint8 [height, width, 3], RGB, the views in a grid.
     """
-    place = (hand_scene.ref_from_view, hand_scene.center_mm, hand_scene.cube_mm)
+    crops = (hand_scene.ref_from_view, hand_scene.center_mm, hand_scene.cube_mm)
     layers = []
     if show_labels and hand_scene.labels_mm is not None:
-        layers.append((scene.joints_in_crops(hand_scene.labels_mm, *place), LABEL_COLOR))
+        layers.append((scene.joints_in_crops(hand_scene.labels_mm, *crops), LABEL_COLOR))
     if spheres_mm is not None:
-        layers.append((scene.joints_in_crops(spheres_mm, *place), shapes.SPHERE_COLORS))
+        layers.append((scene.joints_in_crops(spheres_mm, *crops), shapes.SPHERE_COLORS))
     return side_by_side(
         [
             draw_crop(
@@ -82,22 +82,14 @@ def draw_scene(hand_scene, spheres_mm=None, show_labels=True):
     )
 
 
-def side_by_side(drawn):
+def side_by_side(crops):
     """Returns pictures of one size in a grid on white, row by row, as square as can be.
 
     Args:
-        drawn: Pictures uint8 [h, w, 3], at least one.
+        crops: uint8 [n, h, w, 3], at least one.
     """
-    columns = math.ceil(math.sqrt(len(drawn)))
-    rows = math.ceil(len(drawn) / columns)
-    height, width = drawn[0].shape[:2]
-    sheet = np.full(
-        (rows * (height + _GAP_PX) - _GAP_PX, columns * (width + _GAP_PX) - _GAP_PX, 3),
-        255,
-        np.uint8,
-    )
-    for position, picture in enumerate(drawn):
-        row, column = divmod(position, columns)
-        top, left = row * (height + _GAP_PX), column * (width + _GAP_PX)
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
+    columns = math.ceil(math.sqrt(len(crops)))
+    rows = math.ceil(len(crops) / columns)
+    blank = np.full_like(crops[0], pictures.BACKGROUND_RGB)
+    cells = np.stack([*crops, *[blank] * (rows * columns - len(crops))])
+    return pictures.tile(cells.reshape(rows, columns, *blank.shape), _GAP_PX)

@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from tfhand.geometry import crop, rigid
 from tfhand.hand import pose_sampling, spheres, surface, template
-from tfhand.synthesis import depth
+from tfhand.synthesis import depth, samples
 
 __all__ = [
-    "ARM_MM",
     "PosedHand",
     "PoseState",
     "angle_groups",
@@ -29,17 +28,13 @@ __all__ = [
     "shape_range_percent",
 ]
 
-# Forearm that is shown; as much reaches into a crop.
-ARM_MM = 150.0
-# Points on the skin that leave no holes in a crop of 64 pixels, see `synthesis.samples`.
-_DEPTH_POINTS = 9000
 # Shape sliders end at this many standard deviations between adults.
 _SHAPE_RANGE = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class PoseState:
-    """What the sliders say.
+    """Values of the sliders.
 
     Attributes:
         angles_rad: float32 [23], in the order of `template.ANGLE_NAMES`.
@@ -97,13 +92,13 @@ def log_factor(percent):
 
 
 def random_angles_rad(seed):
-    """StatelessRng a pose as training does, float32 [23]."""
+    """Draws a pose as training does, float32 [23]."""
     rng = tf.random.Generator.from_seed(seed)
     return pose_sampling.sample_angles(rng, 1)[0].numpy()
 
 
 def random_shape(seed):
-    """StatelessRng a hand shape as training does, float32 [14], log factors."""
+    """Draws a hand shape as training does, float32 [14], log factors."""
     rng = tf.random.Generator.from_seed(seed)
     return pose_sampling.sample_shape(rng, 1)[0].numpy()
 
@@ -112,9 +107,9 @@ def camera_from_hand(azimuth_deg, elevation_deg, turn_deg):
     """Returns the rotation from the hand frame to the camera's axes.
 
     Args:
-        azimuth_deg: How far the camera goes around the forearm's axis: 0 looks at the palm,
-            90 at the thumb's side, 180 at the back.
-        elevation_deg: How far it rises to the finger tips, in (-90, 90).
+        azimuth_deg: Angle of the camera around the forearm's axis: 0 looks at the palm, 90 at the
+            thumb's side, 180 at the back.
+        elevation_deg: Angle above the palm's cross-section, to the finger tips, in (-90, 90).
         turn_deg: Turn in the picture, clockwise.
 
     Returns:
@@ -138,33 +133,36 @@ def coarse_skin(cell_mm=3.5):
     """Returns the skin with one vertex for each occupied cell of a grid, a `surface.Skin`.
 
     The whole mesh is too large to be sent for every move of a slider. Faces within a cell vanish,
-    faces are wound so that their normals point outward, and the arm ends after `ARM_MM`.
+    faces are wound so that their normals point outward, and the arm ends after `samples.ARM_MM`.
 
     Args:
         cell_mm: Edge of a cell.
     """
     mesh = surface.load_mesh()
     cell = np.floor(mesh.points_mm / cell_mm).astype(np.int64)
-    _, chosen, member = np.unique(cell, axis=0, return_index=True, return_inverse=True)
+    _, first, member = np.unique(cell, axis=0, return_index=True, return_inverse=True)
     faces = member.reshape(-1)[mesh.faces]
     is_face = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2])
     faces = faces[is_face & (faces[:, 2] != faces[:, 0])]
-    points_mm = mesh.points_mm[chosen]
-    faces = faces[points_mm[faces][..., 1].min(axis=1) > -ARM_MM]
-    used, faces = np.unique(faces, return_inverse=True)
+    points_mm = mesh.points_mm[first]
+    faces = faces[points_mm[faces][..., 1].min(axis=1) > -samples.ARM_MM]
+    corners, faces = np.unique(faces, return_inverse=True)
     faces = faces.reshape(-1, 3).astype(np.int32)
-    points_mm, normals = points_mm[used], mesh.normals[chosen][used]
-    first, second, third = points_mm[faces].transpose(1, 0, 2)
+    points_mm, normals = points_mm[corners], mesh.normals[first][corners]
+    a, b, c = points_mm[faces].transpose(1, 0, 2)
     # A closed mesh is wound one way or the other throughout.
-    if np.einsum("fd,fd->", np.cross(second - first, third - first), normals[faces[:, 0]]) < 0:
+    if np.einsum("fd,fd->", np.cross(b - a, c - a), normals[faces[:, 0]]) < 0:
         faces = faces[:, ::-1].copy()
-    return surface.Skin(points_mm, normals, mesh.blend_weights[chosen][used], faces)
+    return surface.Skin(points_mm, normals, mesh.blend_weights[first][corners], faces)
 
 
 @functools.lru_cache(maxsize=1)
 def _features():
     """Returns `surface.skinning_features` of the shown skin and of the points for the depth."""
-    skins = coarse_skin(), surface.sample_skin(_DEPTH_POINTS, arm_mm=ARM_MM)
+    skins = (
+        coarse_skin(),
+        surface.sample_skin(samples.SyntheticConfig().points, arm_mm=samples.ARM_MM),
+    )
     return tuple(tf.constant(surface.skinning_features(skin)) for skin in skins)
 
 
@@ -198,17 +196,17 @@ def pose_hand(state, spec):
 
 
 def describe(hand, spec):
-    """Returns what the depth map shows as a line of text.
+    """Describes the depth map in a line of text.
 
     Args:
         hand: A `PosedHand`.
         spec: `crop.CropSpec` of its depth map.
     """
     mask = crop.foreground_mask(hand.depth_mm, spec.cube_mm)
-    seen = hand.depth_mm[mask]
-    if not seen.size:
+    surface_mm = hand.depth_mm[mask]
+    if not surface_mm.size:
         return "No surface in the crop."
     return (
-        f"{mask.sum()} of {mask.size} pixels show a surface, {seen.min():.0f} to "
-        f"{seen.max():.0f} mm from the middle of the hand."
+        f"{mask.sum()} of {mask.size} pixels show a surface, {surface_mm.min():.0f} to "
+        f"{surface_mm.max():.0f} mm from the middle of the hand."
     )

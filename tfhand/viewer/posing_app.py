@@ -26,7 +26,7 @@ class PosingApp:
     def __init__(self, server, spec):
         self._server, self._spec = server, spec
         self._redraw = controls.Redraw(self._draw)
-        # From where the depth map is seen.
+        # The place of the camera of the depth map.
         server.initial_camera.position = (0.0, 0.0, -_DISTANCE_MM)
         # A new seed for each press of a button.
         self._seeds = itertools.count(1)
@@ -46,7 +46,7 @@ class PosingApp:
         gui.add_button("Random pose").on_click(lambda _: self._pose_at_random())
         gui.add_button("Random shape").on_click(lambda _: self._shape_at_random())
         gui.add_button("Rest pose").on_click(lambda _: self._rest())
-        self._picture = gui.add_image(self._drawn(hand), label="Depth map")
+        self._picture = gui.add_image(self._picture_of(hand), label="Depth map")
         self._text = gui.add_markdown(posing.describe(hand, self._spec))
         with gui.add_folder("Viewpoint, degrees"):
             self._view = [
@@ -118,7 +118,7 @@ class PosingApp:
             tuple(slider.value for slider in self._view),
         )
 
-    def _drawn(self, hand):
+    def _picture_of(self, hand):
         return pictures.draw_crop(hand.depth_mm, self._spec.cube_mm, color=_FRAME_COLOR)
 
     def _draw(self):
@@ -128,5 +128,5 @@ class PosingApp:
             self._spheres.move(hand.spheres_mm, hand.radii_mm)
             self._skeleton.move(hand.spheres_mm)
             self._names.move(hand.spheres_mm)
-            self._picture.image = self._drawn(hand)
+            self._picture.image = self._picture_of(hand)
             self._text.content = posing.describe(hand, self._spec)

@@ -1,4 +1,4 @@
-"""What is shown of one instant, in one frame, without any call of the viewer's library.
+"""The scene of one instant, in one frame, without any call of the viewer's library.
 
 Letters: V views, S pixels of a crop's side, N points. Everything is in the common frame
 of the views (x right, y down, z away from the first camera), mm, unless a name says otherwise.
@@ -34,16 +34,16 @@ class HandScene:
     """One instant seen by V cameras.
 
     Attributes:
-        title: What it is, for people.
-        clouds_mm: V arrays float32 [N, 3], what each camera saw; N differs.
+        title: Name of the instant, for people.
+        clouds_mm: V arrays float32 [N, 3], the surface before each camera; N differs.
         ref_from_view: float32 [V, 4, 4], camera frames to the common frame.
         intrinsics: float32 [V, 4], (fx, fy, cx, cy) in px.
         crops_mm: float32 [V, S, S], mm from each crop's center.
         center_mm: float32 [V, 3], crop centers, each in its own camera frame.
-        cube_mm: Side of the crops' cube.
+        cube_mm: Side of the crops' cube, mm.
         estimates_mm: Spheres by the name of the estimate, float32 [41, 3].
-        labels_mm: float32 [41, 3], labeled joints at the place of their spheres, NaN where
-            nothing is known; None: no labels.
+        labels_mm: float32 [41, 3], labeled joints at the index of their spheres, NaN for spheres
+            without label; None: no labels.
     """
 
     title: str
@@ -64,7 +64,7 @@ def clouds_of_crops(crops_mm, center_mm, ref_from_view, cube_mm):
         crops_mm: float32 [V, S, S], mm from the crop's center.
         center_mm: float32 [V, 3], crop centers, camera frames.
         ref_from_view: float32 [V, 4, 4].
-        cube_mm: Side of the crops' cube.
+        cube_mm: Side of the crops' cube, mm.
 
     Returns:
         V arrays float32 [N, 3], one point for each pixel with a surface.
@@ -73,11 +73,11 @@ def clouds_of_crops(crops_mm, center_mm, ref_from_view, cube_mm):
     points_mm = crop.points_from_crop(crops_mm, spec)
     points_mm = rigid.apply(rigid.ref_from_crop(ref_from_view, center_mm), points_mm).numpy()
     mask = crop.foreground_mask(np.asarray(crops_mm), cube_mm).reshape(len(crops_mm), -1)
-    return [points[seen] for points, seen in zip(points_mm, mask, strict=True)]
+    return [points[rows] for points, rows in zip(points_mm, mask, strict=True)]
 
 
 def points_of_frame(depth_mm, intrinsics, center_mm, reach_mm):
-    """Unprojects what a camera image shows near the hand.
+    """Unprojects the readings of a camera image near the hand.
 
     Args:
         depth_mm: float32 [H, W], mm along the camera's axis, 0 where there is no reading.
@@ -138,19 +138,19 @@ def labels_of_views(joints_mm, joint_mask, ref_from_view):
 
     Args:
         joints_mm: float32 [V, 36, 3], camera frames.
-        joint_mask: bool or {0, 1} [V, 36], true where a joint is known.
+        joint_mask: bool or {0, 1} [V, 36], true where there is a label.
         ref_from_view: float32 [V, 4, 4].
 
     Returns:
-        float32 [41, 3], the mean over the views that know a joint, at the index of its sphere,
-        NaN for the others; None if nothing is known.
+        float32 [41, 3], the mean over the views with a label, at the index of the joint's sphere,
+        NaN for the others; None without any label.
     """
-    known = np.asarray(joint_mask) > 0
-    if not known.any():
+    is_labeled = np.asarray(joint_mask) > 0
+    if not is_labeled.any():
         return None
-    moved = rigid.apply(ref_from_view, np.where(known[..., None], joints_mm, 0.0)).numpy()
-    count = known.sum(axis=0)
-    total = np.where(known[..., None], moved, 0.0).sum(axis=0)
+    moved = rigid.apply(ref_from_view, np.where(is_labeled[..., None], joints_mm, 0.0)).numpy()
+    count = is_labeled.sum(axis=0)
+    total = np.where(is_labeled[..., None], moved, 0.0).sum(axis=0)
     mean = np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], np.nan)
     labels_mm = np.full((len(skeleton.SPHERE_NAMES), 3), np.nan, np.float32)
     labels_mm[skeleton.SPHERE_FROM_JOINT] = mean
@@ -158,26 +158,25 @@ def labels_of_views(joints_mm, joint_mask, ref_from_view):
 
 
 def mean_error_mm(spheres_mm, labels_mm):
-    """Returns the mean distance over the known ones of the 14 evaluation joints, NaN: none.
+    """Returns the mean error of the labeled ones of the 14 evaluation joints, mm, NaN: none.
 
     Args:
         spheres_mm: float32 [41, 3].
-        labels_mm: float32 [41, 3], NaN where nothing is known.
+        labels_mm: float32 [41, 3], NaN for spheres without label.
     """
-    chosen = skeleton.EVALUATION_SPHERES
-    distance = np.linalg.norm(spheres_mm[chosen] - labels_mm[chosen], axis=-1)
-    known = np.isfinite(distance)
-    return float(distance[known].mean()) if known.any() else float("nan")
+    distance = np.linalg.norm(spheres_mm - labels_mm, axis=-1)[skeleton.EVALUATION_SPHERES]
+    distance = distance[np.isfinite(distance)]
+    return float(distance.mean()) if len(distance) else float("nan")
 
 
 def joints_in_crops(points_mm, ref_from_view, center_mm, cube_mm):
-    """Finds where points lie in the crops' pictures.
+    """Projects points into the crops' pictures.
 
     Args:
-        points_mm: float32 [41, 3], NaN where a point is not known.
+        points_mm: float32 [41, 3], NaN for unknown points.
         ref_from_view: float32 [V, 4, 4].
         center_mm: float32 [V, 3], crop centers, camera frames.
-        cube_mm: Side of the crops' cube.
+        cube_mm: Side of the crops' cube, mm.
 
     Returns:
         float32 [V, 41, 2], x to the right and y down as shares of the picture: 0 and 1 are its

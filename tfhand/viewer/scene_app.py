@@ -14,7 +14,7 @@ _LABEL_RADIUS_MM = 3.5
 
 
 def describe(hand_scene):
-    """Returns title and errors of a scene as Markdown."""
+    """Describes a scene, title and errors, as Markdown."""
     lines = [f"**{hand_scene.title}**"]
     if hand_scene.labels_mm is not None:
         for name, spheres_mm in hand_scene.estimates_mm.items():
@@ -42,8 +42,7 @@ class SceneApp:
 
     Args:
         server: `viser.ViserServer`.
-        source: Of `tfhand.viewer.sources`: has `len`, `scene(index)`, `has_labels` and
-            `point_radius_mm`.
+        source: `sources.Recording` or `sources.Frames`.
     """
 
     def __init__(self, server, source):
@@ -114,9 +113,8 @@ class SceneApp:
         try:
             hand_scene = self._source.scene(int(self._sample.value))
         except (OSError, ValueError) as error:
-            # One bad image of a folder: the others can still be looked at.
+            # One bad image of a folder: the others can be shown, and the one before is not.
             self._text.content = f"**Not shown:** {error}"
-            # Nor is what was shown before.
             self._root.visible = self._picture.visible = False
             return
         spheres_mm = hand_scene.estimates_mm.get(self._estimate.value)

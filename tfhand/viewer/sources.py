@@ -1,4 +1,4 @@
-"""Where scenes come from: a folder of records, or depth images of one camera."""
+"""Sources of scenes: a folder of records, or depth images of one camera."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from tfhand.viewer import scene
 
 __all__ = ["Frames", "Recording"]
 
-# The surroundings of the hand that are shown of a whole camera image: a forearm's length.
+# Readings of a camera image as far from the hand are shown: a forearm's length.
 _REACH_MM = 260.0
 
 
@@ -20,7 +20,7 @@ class Recording:
         data_dir: Folder of records.
         split: Its split.
         model: Path of a `pose.keras`; None: no estimates.
-        max_samples: Samples kept, evenly spaced over the split.
+        max_samples: Samples at most, evenly spaced over the split.
 
     Raises:
         FileNotFoundError: If a folder or file is not there.
@@ -40,9 +40,9 @@ class Recording:
         self._network = None if model is None else inference.load_network(model, self._cube_mm)
         size = dataset.element_spec["depth_mm"].shape[-1]
         if self._network is not None and self._network.input_shape[1] != size:
+            side = self._network.input_shape[1]
             raise ValueError(
-                f"Expected records of {self._network.input_shape[1]} x "
-                f"{self._network.input_shape[1]} pixels as the network takes, found {size} x "
+                f"Expected records of {side} x {side} pixels as the network takes, found {size} x "
                 f"{size}."
             )
         every = -(-length // max_samples)
@@ -57,23 +57,25 @@ class Recording:
     def scene(self, index):
         """Returns a sample as a `scene.HandScene`."""
         sample = self._samples[index]
-        place = (sample["center_mm"], sample["ref_from_view"])
+        center_mm, ref_from_view = sample["center_mm"], sample["ref_from_view"]
         estimates_mm = {}
         if self._network is not None:
             depth = crop.normalize(sample["depth_mm"], self._cube_mm)
             spheres_mm = self._network(depth, training=False)["spheres_mm"]
-            estimates_mm = scene.estimates_of_views(spheres_mm, *place)
+            estimates_mm = scene.estimates_of_views(spheres_mm, center_mm, ref_from_view)
         return scene.HandScene(
             title=f"{self._split}, subject {sample['subject'].decode()}, frame {sample['frame']}",
-            clouds_mm=scene.clouds_of_crops(sample["depth_mm"], *place, self._cube_mm),
-            ref_from_view=sample["ref_from_view"],
+            clouds_mm=scene.clouds_of_crops(
+                sample["depth_mm"], center_mm, ref_from_view, self._cube_mm
+            ),
+            ref_from_view=ref_from_view,
             intrinsics=sample["intrinsics"],
             crops_mm=sample["depth_mm"],
-            center_mm=sample["center_mm"],
+            center_mm=center_mm,
             cube_mm=self._cube_mm,
             estimates_mm=estimates_mm,
             labels_mm=scene.labels_of_views(
-                sample["joints_mm"], sample["joint_mask"], sample["ref_from_view"]
+                sample["joints_mm"], sample["joint_mask"], ref_from_view
             ),
         )
 
@@ -86,7 +88,7 @@ class Frames:
         model: Path of a `pose.keras`.
         intrinsics: (fx, fy, cx, cy) of the camera in px.
         scale: Factor from stored values to mm.
-        left_hand: Whether the images show left hands.
+        left_hand: True for images of left hands.
 
     Raises:
         FileNotFoundError: If the network is not there.
@@ -117,7 +119,7 @@ class Frames:
         path = self._paths[index]
         depth_mm = depth_image.read_depth(path, self._scale)
         hands = inference.estimate_hands(
-            self._network, depth_mm[None], self._intrinsics, self._spec, left_hand=self._left_hand
+            self._network, depth_mm[None], self._intrinsics, left_hand=self._left_hand
         )
         if not hands.found[0]:
             raise ValueError(f"Expected a hand in {path}, found none.")
