@@ -220,7 +220,7 @@ def test_a_stream_checks_its_camera_before_the_first_frame(estimator):
 def test_frames_of_one_size_are_traced_once(path):
     estimator = tfhand.PoseEstimator.load(path)
     estimator(ball_frame(), INTRINSICS)
-    run = inference._compile(estimator.network, estimator.spec, 1)
+    run = inference._compile(estimator.network, 1)
     before = run.experimental_get_tracing_count()
     for u in (50.0, 70.0, 90.0):
         estimator(ball_frame(u), INTRINSICS)

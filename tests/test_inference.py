@@ -108,7 +108,7 @@ def test_commands_refuse_it_in_one_line(damaged, command, arguments, capsys):
     argv = ["command", f"--model={damaged}", *(text.format(folder) for text in arguments)]
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as stopped:
-        commands.run(embedded.main, embedded.define_flags, argv)
+        commands.run(command.main, command.define_flags, argv)
     assert stopped.value.code == 1
     assert sorted(folder.rglob("*")) == before
     error = capsys.readouterr().err

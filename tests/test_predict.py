@@ -45,8 +45,7 @@ def run_predict(*arguments):
 
 
 def test_estimates_lie_at_the_ball(network):
-    spec = crop.CropSpec(image_size=32)
-    hands = inference.estimate_hands(network, ball_image()[None], INTRINSICS, spec)
+    hands = inference.estimate_hands(network, ball_image()[None], INTRINSICS)
     # An untrained network puts all spheres in the middle of the crop, which is on the ball.
     assert hands.found[0]
     expected = np.array([(90.0 - 80.0) * 700.0 / 588.0, 0.0, 700.0])
@@ -57,19 +56,17 @@ def test_estimates_lie_at_the_ball(network):
 
 
 def test_a_left_hand_is_the_mirror_image(network):
-    spec = crop.CropSpec(image_size=32)
-    right = inference.estimate_hands(network, ball_image(u=90.0)[None], INTRINSICS, spec)
+    right = inference.estimate_hands(network, ball_image(u=90.0)[None], INTRINSICS)
     mirrored = ball_image(u=90.0)[None, :, ::-1]
     intrinsics = (588.0, 588.0, 159.0 - 80.0, 60.0)
-    left = inference.estimate_hands(network, mirrored, intrinsics, spec, left_hand=True)
+    left = inference.estimate_hands(network, mirrored, intrinsics, left_hand=True)
     np.testing.assert_allclose(
         left.spheres_mm * [-1.0, 1.0, 1.0], right.spheres_mm, atol=MIRROR_TOLERANCE_MM
     )
 
 
 def test_an_empty_image_has_no_hand(network):
-    spec = crop.CropSpec(image_size=32)
-    hands = inference.estimate_hands(network, np.zeros([1, 120, 160]), INTRINSICS, spec)
+    hands = inference.estimate_hands(network, np.zeros([1, 120, 160]), INTRINSICS)
     assert not hands.found[0]
     assert np.isnan(hands.spheres_mm).all()
 
@@ -84,7 +81,7 @@ def test_an_empty_image_has_no_hand(network):
 )
 def test_bad_input(network, depth, intrinsics, message):
     with pytest.raises(ValueError, match=message):
-        inference.estimate_hands(network, depth, intrinsics, crop.CropSpec(image_size=32))
+        inference.estimate_hands(network, depth, intrinsics)
 
 
 def test_command_writes_json_and_overlay(model_path, tmp_path):

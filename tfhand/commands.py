@@ -1,4 +1,4 @@
-"""How every command starts and how it stops on bad input.
+"""Start of every command, and its end on bad input.
 
 A command is a module with `define_flags(flag_values)` and `main(options)`, and
 
@@ -22,7 +22,7 @@ _EXIT_BAD_INPUT = 1
 _EXIT_INTERRUPTED = 130
 # Of a message; a damaged file may be quoted in it.
 _LONGEST = 1000
-# What the user can set right: a wrong flag, file, folder or shape, a full disk.
+# A user can set these right: a wrong flag, file, folder or shape, a full disk.
 _BAD_INPUT = (flags.Error, ValueError, OSError)
 
 
@@ -32,7 +32,7 @@ def parse(
     """Returns the options of a command line.
 
     Args:
-        define_flags: Defines the command's flags on the values it is given.
+        define_flags: Defines the command's flags on the `FlagValues` that it gets.
         argv: The command line, program name first; `--flagfile=` is read as absl reads it.
 
     Raises:
@@ -71,7 +71,7 @@ def run(
 
     Args:
         main: Does the work; returns the exit status, None for success.
-        define_flags: Defines the command's flags on the values it is given.
+        define_flags: Defines the command's flags on the `FlagValues` that it gets.
         argv: The command line, program name first; None: that of the process.
 
     Raises:

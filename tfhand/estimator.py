@@ -29,22 +29,22 @@ class PoseEstimator:
     Attributes:
         network: The Keras model.
         spec: `crop.CropSpec` of its crops.
-        is_left: Whether frames show left hands.
-        refine: Whether hands are estimated twice, as `inference.estimate_hands` says.
+        is_left: True where frames show left hands.
+        refine: True where hands are estimated twice, see `inference.estimate_hands`.
         fits: `frame_fits.FrameFits`, or None where hands are as the network estimates them.
     """
 
     def __init__(self, network, hand: str = "right", *, refine: bool = True, fit: bool = False):
-        """Takes a network.
+        """Sets the estimator up.
 
         Args:
             network: A model of `pose_network.build_inference_network`.
-            hand: "right" or "left": which hand the frames show.
-            refine: Whether a crop is moved to the middle of the estimate and estimated once more:
+            hand: "right" or "left", the hand that the frames show.
+            refine: True to move each crop to the middle of the estimate and to estimate once more:
                 twice the time, and more accurate.
-            fit: Whether a hand is fitted to the depth, starting from the estimate: more accurate
-                still, in half a second a frame instead of milliseconds. Every frame has a hand
-                shape of its own until `learn_shape` finds the person's.
+            fit: True to fit a hand to the depth, starting from the estimate: more accurate still,
+                in half a second a frame instead of milliseconds. Every frame has a hand shape of
+                its own until `learn_shape` finds the person's.
 
         Raises:
             ValueError: If `hand` is neither, or the model is no pose network.
@@ -91,15 +91,15 @@ class PoseEstimator:
             depth_mm: float or uint16 [H, W] or [B, H, W], mm along the camera axis; 0 or not
                 finite: no reading.
             intrinsics: fx, fy, cx, cy in px, [4], or [B, 4] with a batch.
-            center_mm: Center of the hand in the camera frame, mm, [3] or [B, 3]; found in the
-                depth if not given.
+            center_mm: Center of the hand in the camera frame, mm, [3] or [B, 3]; None: from the
+                depth.
 
         Returns:
             `Hand` of a single frame; of a batch a list, None where a frame shows no hand.
 
         Raises:
             NoHandError: If a single frame shows no hand.
-            ValueError: If shapes or types do not fit, or a value is not one that can be.
+            ValueError: If shapes or types do not fit, or a value is impossible.
         """
         depth_mm = np.asarray(depth_mm)
         if depth_mm.ndim not in (2, 3):
@@ -115,16 +115,15 @@ class PoseEstimator:
             self.network,
             frames,
             intrinsics,
-            self.spec,
             center_mm,
             left_hand=self.is_left,
             refine=self.refine,
         )
-        results = [_take(hands, i, frames[i]) for i in range(len(frames))]
+        results = [_hand_of_frame(hands, i, frames[i]) for i in range(len(frames))]
         if self.fits is not None and hands.found.any():
-            fitted = iter(self.fits(*_seen(hands, frames, intrinsics)))
+            fitted_mm = iter(self.fits(*_frames_with_hands(hands, frames, intrinsics)))
             results = [
-                hand and hand.moved_to(next(fitted), row)
+                hand and hand.moved_to(next(fitted_mm), row)
                 for hand, row in zip(results, _rows(intrinsics, len(frames)), strict=True)
             ]
         if not is_single:
@@ -134,7 +133,7 @@ class PoseEstimator:
         return results[0]
 
     def learn_shape(self, depth_mm, intrinsics) -> None:
-        """Finds the shape of a person's hand, with which the fits that follow are made.
+        """Finds the shape of a person's hand, which later fits have.
 
         Args:
             depth_mm: [B, H, W], frames of that hand as for a call; 10 to 40 different poses.
@@ -147,12 +146,10 @@ class PoseEstimator:
         if self.fits is None:
             raise ValueError("Expected an estimator with fit=True to learn a shape.")
         frames = np.asarray(depth_mm)
-        hands = inference.estimate_hands(
-            self.network, frames, intrinsics, self.spec, None, left_hand=self.is_left
-        )
+        hands = inference.estimate_hands(self.network, frames, intrinsics, left_hand=self.is_left)
         if not hands.found.any():
             raise NoHandError("Expected frames that show a hand, found none in them.")
-        self.fits.learn_shape(*_seen(hands, frames, intrinsics))
+        self.fits.learn_shape(*_frames_with_hands(hands, frames, intrinsics))
 
     def stream(
         self, frames: Iterable, intrinsics, *, frame_rate: float = 30.0, smoothing: bool = True
@@ -160,12 +157,12 @@ class PoseEstimator:
         """Estimates the hand in one frame after the other.
 
         Args:
-            frames: Depth frames [H, W], as for a call, looked at when they are asked for.
+            frames: Depth frames [H, W], as for a call; each is read when its hand is.
             intrinsics: fx, fy, cx, cy in px, [4].
             frame_rate: Frames a second.
-            smoothing: Whether to smooth the spheres in time (`smoothing.OneEuroFilter`): little
-                jitter where the hand rests, little lag where it moves. It starts anew after a
-                frame without a hand.
+            smoothing: True to smooth the spheres in time (`smoothing.OneEuroFilter`): little jitter
+                where the hand rests, little lag where it moves. It starts anew after a frame
+                without a hand.
 
         Returns:
             An iterator of `Hand`, or None for a frame that shows no hand.
@@ -192,14 +189,14 @@ def _rows(intrinsics, count):
     return np.broadcast_to(np.asarray(intrinsics, np.float32), (count, 4))
 
 
-def _seen(hands, frames, intrinsics):
+def _frames_with_hands(hands, frames, intrinsics):
     """Returns frames, intrinsics, centers and spheres of the frames that show a hand."""
-    found = hands.found
-    intrinsics = _rows(intrinsics, len(frames))[found]
-    return frames[found], intrinsics, hands.center_mm[found], hands.spheres_mm[found]
+    rows = hands.found
+    intrinsics = _rows(intrinsics, len(frames))[rows]
+    return frames[rows], intrinsics, hands.center_mm[rows], hands.spheres_mm[rows]
 
 
-def _take(hands, index, depth_mm):
+def _hand_of_frame(hands, index, depth_mm):
     if not hands.found[index]:
         return None
     return Hand(

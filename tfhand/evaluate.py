@@ -8,7 +8,7 @@ Published predictions in the community's text form (u v d of 14 joints, one fram
 
     python -m tfhand.evaluate --labels=LABELS.txt --predictions=A.txt,B.txt
 
-Given both, all are in the same tables and curves. Tables are printed; --output=FILE.json writes
+With both, all are in the same tables and curves. Tables are printed; --output=FILE.json writes
 the scores, --report_dir=DIR tables, figures and pictures, --predictions_output=FILE.txt the model's
 estimates in that text form.
 """
@@ -68,8 +68,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 
 def main(options: flags.FlagValues) -> None:
     """Scores what the options name and prints the tables."""
-    with_model = _are_given(options, "model", "data_dir")
-    with_files = _are_given(options, "labels", "predictions")
+    with_model = _all_or_none(options, "model", "data_dir")
+    with_files = _all_or_none(options, "labels", "predictions")
     if not with_model and not with_files:
         raise ValueError("Expected --model and --data_dir, or --labels and --predictions, or both.")
     if options["fit_shape"].present and options.fit == "none":
@@ -89,11 +89,12 @@ def main(options: flags.FlagValues) -> None:
         report.write_report(options.report_dir, scores)
 
 
-def _are_given(options, *names):
+def _all_or_none(options, *names):
+    """Tells whether all of the flags are there; some of them alone are refused."""
     missing = [f"--{name}" for name in names if not options[name].value]
     if missing and len(missing) < len(names):
-        wanted = " and ".join(f"--{name}" for name in names)
-        raise ValueError(f"Expected {wanted}, found no {missing[0]}.")
+        expected = " and ".join(f"--{name}" for name in names)
+        raise ValueError(f"Expected {expected}, found no {missing[0]}.")
     return not missing
 
 
@@ -112,11 +113,7 @@ def _score_model(options):
     dataset = records.load_dataset(options.data_dir, options.split)
     model = inference.load_network(options.model, cube_mm)
     predicted = predictions.predict_dataset(
-        model,
-        dataset,
-        cube_mm=cube_mm,
-        batch_size=options.batch_size,
-        description=options.split,
+        model, dataset, cube_mm=cube_mm, batch_size=options.batch_size, description=options.split
     )
     if options.fit != "none":
         view = options.view if options.fit == "view" else None
@@ -139,11 +136,7 @@ def _score_model(options):
         scores[f"{name}_all_views"] = predicted.score()
     if options.report_dir:
         qualitative.draw_best_and_worst(
-            predicted,
-            dataset,
-            options.report_dir,
-            cube_mm=cube_mm,
-            source_view=options.view,
+            predicted, dataset, options.report_dir, cube_mm=cube_mm, source_view=options.view
         )
     return scores
 

@@ -1,4 +1,4 @@
-"""What is known of the hand in a frame: points by name, as JSON, drawn."""
+"""The hand in a frame: points by name, as JSON, drawn."""
 
 import dataclasses
 import json
@@ -98,7 +98,7 @@ class Hand:
         return json.dumps(self.to_dict(), indent=indent)
 
     def draw(self, path=None) -> np.ndarray:
-        """StatelessRng the skeleton over the frame.
+        """Draws the skeleton over the frame.
 
         Args:
             path: A PNG to write; None: none.
@@ -109,10 +109,10 @@ class Hand:
         return overlay.draw_skeleton(self.depth_mm, self.spheres_px, self.spheres_mm, path)
 
     def moved_to(self, spheres_mm, intrinsics) -> "Hand":
-        """Returns the hand with its spheres elsewhere.
+        """Returns the hand with other spheres.
 
         Args:
-            spheres_mm: float32 [41, 3], camera frame.
+            spheres_mm: float32 [41, 3], camera frame, mm.
             intrinsics: fx, fy, cx, cy in px.
         """
         fx, fy, cx, cy = np.asarray(intrinsics, np.float32)

@@ -23,7 +23,7 @@ class Hands:
     """Estimates for a batch of depth images, NumPy.
 
     Attributes:
-        found: bool [B], False where no hand was found: everything else is NaN there.
+        found: bool [B], False where a frame shows no hand: everything else is NaN there.
         center_mm: float32 [B, 3], crop center, camera frame.
         spheres_mm: float32 [B, 41, 3], camera frame.
         spheres_px: float32 [B, 41, 2], u right and v down.
@@ -47,8 +47,10 @@ def load_network(path, cube_mm=None):
 
     Args:
         path: The file, or "shipped": the network that comes with the package.
-        cube_mm: Side of the crops it will see, mm, if it is already known;
-            `pose_network.cube_mm_of` tells that of a network.
+        cube_mm: Side of the crops that the network has to take, mm; None: any.
+
+    Returns:
+        The Keras model.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -58,10 +60,10 @@ def load_network(path, cube_mm=None):
         network = package_weights.load_pose_network()
     else:
         network = _load_archive(path)
-    found_mm = crop_spec_of(network).cube_mm
-    if cube_mm is not None and cube_mm != found_mm:
+    network_mm = crop_spec_of(network).cube_mm
+    if cube_mm not in (None, network_mm):
         raise ValueError(
-            f"Expected a network for crops of {cube_mm:g} mm in {path}, found {found_mm:g} mm."
+            f"Expected a network for crops of {cube_mm:g} mm in {path}, found {network_mm:g} mm."
         )
     return network
 
@@ -110,47 +112,42 @@ def crop_spec_of(network):
     return exporting.crop_spec_for(network, pose_network.cube_mm_of(network))
 
 
-def estimate_hands(
-    network, depth_mm, intrinsics, spec=None, center_mm=None, *, left_hand=False, refine=True
-):
+def estimate_hands(network, depth_mm, intrinsics, center_mm=None, *, left_hand=False, refine=True):
     """Estimates hands in depth images.
 
     Args:
         network: Pose network: normalized crops to a dict of `spheres_mm` and `spread_mm`.
         depth_mm: float or uint16 [B, H, W], mm along the camera axis, 0 or not finite: no reading.
         intrinsics: float [4] or [B, 4], fx, fy, cx, cy in px.
-        spec: `crop.CropSpec` that the network was trained with; None: `crop_spec_of`.
-        center_mm: Optional float [B, 3], crop centers in the camera frame; found in the depth
-            where not given.
-        left_hand: Whether the images show left hands; the network knows right ones.
-        refine: Whether a crop whose center was found in the depth is moved to the middle of the
-            estimate and estimated once more: twice the time, and more accurate.
+        center_mm: float [B, 3], crop centers, camera frame, mm; None: from the depth.
+        left_hand: True for images of left hands; the network knows right ones.
+        refine: True to move a crop whose center is from the depth to the middle of the estimate,
+            and to estimate once more: twice the time, and more accurate.
 
     Returns:
         `Hands`.
 
     Raises:
-        ValueError: If shapes or types do not fit, or a value is not one that can be.
+        ValueError: If shapes or types do not fit, or a value is impossible.
     """
     depth_mm = _checked_depth(depth_mm)
     intrinsics = camera.check_intrinsics(intrinsics, *depth_mm.shape)
     centers = _checked_centers(center_mm, len(depth_mm))
     # The mirror image of a left hand is a right one.
     flip = np.array([-1.0 if left_hand else 1.0, 1.0, 1.0], np.float32)
-    seen, seen_intrinsics = depth_mm, intrinsics
+    right_depth_mm, right_intrinsics = depth_mm, intrinsics
     if left_hand:
-        seen, seen_intrinsics = depth_mm[:, :, ::-1], intrinsics.copy()
-        seen_intrinsics[:, 2] = depth_mm.shape[2] - 1 - intrinsics[:, 2]
-    run = _compile(network, spec or crop_spec_of(network), int(refine and center_mm is None))
-    results = run(seen, seen_intrinsics, centers * flip)
+        right_depth_mm, right_intrinsics = depth_mm[:, :, ::-1], intrinsics.copy()
+        right_intrinsics[:, 2] = depth_mm.shape[2] - 1 - intrinsics[:, 2]
+    run = _compile(network, int(refine and center_mm is None))
+    results = run(right_depth_mm, right_intrinsics, centers * flip)
     results = {name: value.numpy() for name, value in results.items()}
-    found = results["found"]
-    blank = np.where(found, np.float32(1.0), np.float32(np.nan))
+    blank = np.where(results["found"], np.float32(1.0), np.float32(np.nan))
     pixels = results["spheres_px"] * blank[:, None, None]
     if left_hand:
         pixels[..., 0] = depth_mm.shape[2] - 1 - pixels[..., 0]
     return Hands(
-        found=found,
+        found=results["found"],
         center_mm=results["center_mm"] * flip * blank[:, None],
         spheres_mm=results["spheres_mm"] * flip * blank[:, None, None],
         spheres_px=pixels,
@@ -159,7 +156,9 @@ def estimate_hands(
 
 
 @functools.lru_cache(maxsize=8)
-def _compile(network, spec, refinements):
+def _compile(network, refinements):
+    spec = crop_spec_of(network)
+
     @tf.function(reduce_retracing=True, autograph=False)
     def run(depth_mm, intrinsics, center_mm):
         return frame_model.estimate_frames(

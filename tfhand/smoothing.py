@@ -13,12 +13,12 @@ _SPEED_CUTOFF_HZ = 1.0
 
 
 class OneEuroFilter:
-    """Smooths points that are seen again and again.
+    """Smooths points of a sequence of frames.
 
     Attributes:
         frame_rate: Frames a second.
         min_cutoff_hz: Cutoff for points at rest: lower is smoother.
-        beta: How the cutoff rises with the speed, Hz for each mm/s: higher lags less.
+        beta: Rise of the cutoff with the speed, Hz for each mm/s: higher lags less.
     """
 
     def __init__(self, frame_rate: float = 30.0, min_cutoff_hz: float = 2.0, beta: float = 0.02):
@@ -37,11 +37,11 @@ class OneEuroFilter:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what was seen."""
+        """Forgets all frames."""
         self._points, self._velocity = None, None
 
     def __call__(self, points_mm) -> np.ndarray:
-        """Takes the points of the next frame.
+        """Smooths the points of the next frame.
 
         Args:
             points_mm: float [N, 3], mm.

@@ -160,11 +160,10 @@ def _points_from_predictions(split, intrinsics, model, is_left):
     from tfhand import inference
 
     network = inference.load_network(model)
-    spec = inference.crop_spec_of(network)
 
     def estimate(pictures, layout):
         depth_mm = frame_crops.decode_views(pictures, layout)
-        hands = inference.estimate_hands(network, depth_mm, intrinsics, spec, left_hand=is_left)
+        hands = inference.estimate_hands(network, depth_mm, intrinsics, left_hand=is_left)
         return hands.spheres_mm[:, skeleton.SPHERE_FROM_JOINT]
 
     return _estimate_points(split, estimate, num_points=len(skeleton.JOINT_NAMES))

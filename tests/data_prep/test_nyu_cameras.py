@@ -84,7 +84,7 @@ class Estimates:
         self.joints, self.frame = scene.joints_mm, 0
         self.rng = np.random.default_rng(5)
 
-    def __call__(self, network, depth_mm, intrinsics, spec, left_hand):
+    def __call__(self, network, depth_mm, intrinsics, left_hand):
         spheres = np.full([3, 41, 3], np.nan, np.float32)
         spheres[:, skeleton.SPHERE_FROM_JOINT] = self.joints[:, self.frame]
         spheres += self.rng.normal(0.0, 8.0, spheres.shape).astype(np.float32)
@@ -98,7 +98,6 @@ class Estimates:
 
 def test_cameras_from_estimates(source, converted, tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "load_network", lambda path: None)
-    monkeypatch.setattr(inference, "crop_spec_of", lambda network: None)
     monkeypatch.setattr(inference, "estimate_hands", Estimates(source[1]))
     convert(
         source[0], tmp_path / "out", "--splits=train", "--every=4", "--calibration=predictions",

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfhand.geometry import crop, hand_center
-from tfhand.models import batching, warmup
+from tfhand.models import exporting, warmup
 
 
 @pytest.fixture
@@ -74,12 +74,9 @@ def test_rejects_what_a_server_would_not_replay(saved_model, requests, message):
     assert not (saved_model / "assets.extra").exists()
 
 
-@pytest.mark.parametrize(
-    "write", [lambda path: warmup.write_warmup(path, [("a", {"b": 0})]), batching.write_batching]
-)
-def test_a_folder_without_a_model(tmp_path, write):
+def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(FileNotFoundError, match="SavedModel"):
-        write(tmp_path)
+        warmup.write_warmup(tmp_path, [("a", {"b": 0})])
 
 
 def test_pose_requests():
@@ -116,9 +113,8 @@ def test_prior_requests(rng):
     assert (num_hands.dtype, num_hands.shape, num_hands) == (np.int32, (), 2)
 
 
-def test_batching_parameters_are_what_the_server_parses(saved_model):
-    text = batching.write_batching(saved_model).read_text()
-    assert (saved_model / "batching_params.pbtxt").is_file()
+def test_batching_parameters_are_what_the_server_parses():
+    text = exporting._BATCHING.read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     # BatchingParameters of session_bundle_config.proto: wrapped integers.
     values = {line.split()[0]: int(line.split()[3]) for line in lines}

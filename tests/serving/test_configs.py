@@ -5,7 +5,7 @@ import re
 
 import google.protobuf.text_format
 
-from tfhand.models import batching
+from tfhand.models import exporting
 
 SERVING = pathlib.Path(__file__).resolve().parents[2] / "serving"
 
@@ -32,6 +32,6 @@ def test_compose_mounts_the_files_it_names():
 def test_batching_is_set_in_one_place():
     # The server takes threads from its own file and the rest from the model's.
     threads = re.findall(r"^(\w+) *\{", (SERVING / "batching.config").read_text(), re.MULTILINE)
-    rest = re.findall(r"^(\w+) *\{", batching._PARAMETERS, re.MULTILINE)
+    rest = re.findall(r"^(\w+) *\{", exporting._BATCHING.read_text(), re.MULTILINE)
     assert threads == ["num_batch_threads", "thread_pool_name"]
     assert rest and not set(rest) & set(threads)

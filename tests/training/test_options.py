@@ -70,7 +70,7 @@ def test_network_options_are_those_of_the_network():
     del fields["precision"]
     config = pose_network.PoseNetworkConfig(**fields)
     # The number of spheres is the hand's, the heatmap's size follows from the image's.
-    assert set(config.to_dict()) - set(fields) == {"num_spheres", "heatmap_size"}
+    assert set(vars(config)) - set(fields) == {"num_spheres", "heatmap_size"}
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def score_real_frame(network, folder, spec, picture, with_fit=False):
     """
     depth_mm = depth_image.read_depth(folder / _FRAME)[None]
     intrinsics = np.array([camera.NYU_INTRINSICS], np.float32)
-    hands = inference.estimate_hands(network, depth_mm, intrinsics, spec)
+    hands = inference.estimate_hands(network, depth_mm, intrinsics)
     if not hands.found[0]:
         return {"found_hand": False}
     # Community scoring flips no axis: u right, v down, so labels are in camera axes already.

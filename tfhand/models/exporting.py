@@ -7,6 +7,7 @@ center finder and the crop: a client sends camera frames, and the arithmetic is 
 import contextlib
 import os
 import pathlib
+import shutil
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -14,7 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfhand import files
 from tfhand.geometry import camera, crop
 from tfhand.hand import skeleton
-from tfhand.models import batching, checks, frame_model, warmup
+from tfhand.models import frame_model, warmup
 
 __all__ = ["crop_spec_for", "estimate_from_crop", "export_pose", "export_prior"]
 
@@ -23,7 +24,9 @@ _POINTS = {
     "joints": skeleton.SPHERE_FROM_JOINT,
     "evaluation_joints": skeleton.EVALUATION_SPHERES,
 }
-# An input that a request may leave out: the hand is found in the depth.
+# Limits of the batches that TensorFlow Serving makes of several requests, see docs/serving.md.
+_BATCHING = pathlib.Path(__file__).parent / "assets" / "batching_params.pbtxt"
+# An input that a request may leave out: the depth tells where the hand is.
 _FIND_CENTER = ((0.0, 0.0, 0.0),)
 # Clients may round.
 _ROUNDING_MM = 1.0
@@ -34,7 +37,7 @@ _MOST_HANDS = 10000
 
 
 def crop_spec_for(inference_network, cube_mm):
-    """Returns the `crop.CropSpec` of what an exported network takes.
+    """Returns the `crop.CropSpec` of the crops that an exported network takes.
 
     Args:
         inference_network: A model of `pose_network.build_inference_network`.
@@ -60,7 +63,7 @@ def crop_spec_for(inference_network, cube_mm):
 
 
 def estimate_from_crop(inference_network, depth_mm, cube_mm):
-    """Returns what every exported model answers to crops, crop frame, mm.
+    """Returns the answer of every exported model to crops, crop frame, mm.
 
     Args:
         inference_network: A model of `pose_network.build_inference_network`.
@@ -89,8 +92,8 @@ def export_pose(inference_network, directory, cube_mm):
       `[B, 36, 3]`, `evaluation_joints_mm` `[B, 14, 3]`, `spread_mm` `[B, 41]`.
     * `frame`: `depth_mm` `[B, H, W]`, camera frames in mm, 0 or not finite where there is no
       reading; `intrinsics` `[B, 4]` (fx, fy, cx, cy, px); `center_mm` `[B, 3]` or `[1, 3]`, the
-      crop's center in the camera frame, which may be left out: where z is not positive, the hand
-      is found in the depth. Results: `found` bool `[B]`, `center_mm` `[B, 3]`, and for `spheres`
+      crop's center in the camera frame, which may be left out: where z is not positive, the
+      depth tells it. Results: `found` bool `[B]`, `center_mm` `[B, 3]`, and for `spheres`
       (41), `joints` (36) and `evaluation_joints` (14) `..._mm` `[B, N, 3]` in the camera frame,
       `..._px` `[B, N, 2]` and `..._confidence` `[B, N]` in (0, 1); the spheres' is `confidence`.
       A frame without a hand is an invalid argument.
@@ -103,8 +106,8 @@ def export_pose(inference_network, directory, cube_mm):
 
     Args:
         inference_network: A model of `pose_network.build_inference_network`.
-        directory: Where to write; for TensorFlow Serving a version directory, `.../pose/1`. What
-            was there is replaced once the new model is complete.
+        directory: The SavedModel; for TensorFlow Serving a version directory, `.../pose/1`. An
+            older one is replaced once the new one is complete.
         cube_mm: Side of the crop, mm, that the network was built for.
 
     Raises:
@@ -120,7 +123,7 @@ def export_pose(inference_network, directory, cube_mm):
     }
     with _saved(inference_network, signatures, directory) as complete:
         warmup.write_warmup(complete, warmup.pose_requests(spec.image_size, cube_mm))
-        batching.write_batching(complete)
+        shutil.copy(_BATCHING, complete)
 
 
 def _serve_crops(network, spec):
@@ -130,8 +133,10 @@ def _serve_crops(network, spec):
     def serve(depth_mm):
         depth_mm = _shaped("depth_mm", depth_mm, shape)
         conditions = [
-            checks.check(tf.shape(depth_mm)[0] >= 1, ["depth_mm: expected crops, got none"]),
-            _assert_finite("depth_mm", depth_mm),
+            frame_model.check(tf.shape(depth_mm)[0] >= 1, ["depth_mm: expected crops, got none"]),
+            frame_model.check(
+                tf.reduce_all(tf.math.is_finite(depth_mm)), ["depth_mm: expected finite values"]
+            ),
             # Raw depth, or crops of another cube, would be answered with nonsense.
             _assert_each(
                 tf.reduce_all(depth_mm >= -spec.far_mm - _ROUNDING_MM, axis=[1, 2]),
@@ -186,7 +191,7 @@ def _serve_frames(network, spec, dtype, *, strict):
 def _assert_each(condition, message):
     """Asserts a condition bool `[B]`; the error lists the first frames where it is False."""
     failing = tf.reshape(tf.where(~condition), [-1])
-    return checks.check(tf.reduce_all(condition), [message, failing])
+    return frame_model.check(tf.reduce_all(condition), [message, failing])
 
 
 def export_prior(prior, directory):
@@ -209,9 +214,11 @@ def export_prior(prior, directory):
     def checked(spheres_mm):
         spheres_mm = _shaped("spheres_mm", spheres_mm, shape)
         conditions = [
-            checks.check(tf.shape(spheres_mm)[0] >= 1, ["spheres_mm: expected hands, got none"]),
+            frame_model.check(
+                tf.shape(spheres_mm)[0] >= 1, ["spheres_mm: expected hands, got none"]
+            ),
             # Comparisons are False for NaN.
-            checks.check(
+            frame_model.check(
                 tf.reduce_all(tf.abs(spheres_mm) < _FARTHEST_MM),
                 [f"spheres_mm: expected finite values below {_FARTHEST_MM:g} mm"],
             ),
@@ -231,7 +238,7 @@ def export_prior(prior, directory):
     def sample(num_hands):
         num_hands = _shaped("num_hands", num_hands, ())
         message = ["num_hands: expected 1 to", _MOST_HANDS, ", received", num_hands]
-        check = checks.check((num_hands >= 1) & (num_hands <= _MOST_HANDS), message)
+        check = frame_model.check((num_hands >= 1) & (num_hands <= _MOST_HANDS), message)
         with tf.control_dependencies([check]):
             return {"spheres_mm": prior.sample(tf.identity(num_hands))}
 
@@ -242,12 +249,6 @@ def export_prior(prior, directory):
     }
     with _saved(prior, signatures, directory) as complete:
         warmup.write_warmup(complete, warmup.prior_requests(prior.sample(2)))
-
-
-def _assert_finite(name, values):
-    return checks.check(
-        tf.reduce_all(tf.math.is_finite(values)), [f"{name}: expected finite values"]
-    )
 
 
 def _input(name, dtype=tf.float32):
@@ -267,15 +268,15 @@ def _shaped(name, values, shape):
 
 @contextlib.contextmanager
 def _saved(model, signatures, directory):
-    """Saves beside the directory first: a server that watches it never sees half a model.
+    """Saves beside the directory first: a server that watches it never meets half a model.
 
     Args:
-        model: What owns the variables.
+        model: The Keras model that owns the variables.
         signatures: Dict from name to (function, shapes of its inputs by name).
-        directory: Where the model goes once the block is left.
+        directory: Place of the model once the block is left.
 
     Yields:
-        Where the model is until then.
+        Place of the model until then.
     """
     directory = pathlib.Path(directory)
     module = tf.Module()

@@ -1,16 +1,22 @@
 """From camera frames to hands, in one graph: center, crop, network, camera coordinates.
 
-The same function serves the Python API, which estimates twice unless told otherwise, and the
-exported SavedModel, which estimates once.
+The same function serves the Python API, which estimates twice by default, and the exported
+SavedModel, which estimates once.
 Letters: B frames of H x W pixels, N spheres, S the side of the network's input.
 """
 
 import tensorflow as tf
 
 from tfhand.geometry import camera, crop, hand_center
-from tfhand.models import checks
 
-__all__ = ["MIN_FRAME_SIDE", "are_cameras", "estimate_crops", "estimate_frames", "leave_out"]
+__all__ = [
+    "MIN_FRAME_SIDE",
+    "are_cameras",
+    "check",
+    "estimate_crops",
+    "estimate_frames",
+    "leave_out",
+]
 
 # A smaller picture shows no hand.
 MIN_FRAME_SIDE = 16
@@ -42,13 +48,13 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
             values are no reading.
         intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
         center_mm: float32 [B, 3], the crop's center in the camera frame, or [1, 3] for all frames.
-            Where z is not positive, or a value not finite, it is found in the depth.
+            Where z is not positive, or a value not finite, the depth decides.
         spec: `crop.CropSpec` that the network was built for.
-        refinements: How many times the crop is moved to the middle of the estimated spheres and
-            estimated again, where its center was found rather than given.
+        refinements: Number of times that a crop around a center from the depth is moved to the
+            middle of the estimated spheres and estimated again.
 
     Returns:
-        Dict of `found` bool [B], whether the frame shows a hand at the center; all other values
+        Dict of `found` bool [B], True where the frame shows a hand at the center; all other values
         are zero where it is False: `center_mm` float32 [B, 3]; `spheres_mm` [B, N, 3], camera
         frame; `spheres_px` [B, N, 2], u right and v down; `confidence` [B, N], in (0, 1), from the
         spread of the heatmaps, not calibrated.
@@ -60,27 +66,27 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
     with tf.control_dependencies(_checks(depth_mm, intrinsics, center_mm)):
         depth_mm, intrinsics = tf.identity(depth_mm), tf.identity(intrinsics)
     center_mm = tf.broadcast_to(center_mm, [tf.shape(depth_mm)[0], 3])
-    is_given = tf.reduce_all(tf.math.is_finite(center_mm), axis=1) & (center_mm[:, 2] > 0.0)
-    center_mm = tf.where(is_given[:, tf.newaxis], center_mm, 0.0)
+    has_center = tf.reduce_all(tf.math.is_finite(center_mm), axis=1) & (center_mm[:, 2] > 0.0)
+    center_mm = tf.where(has_center[:, tf.newaxis], center_mm, 0.0)
 
-    def find():
-        found_mm, found = hand_center.find_hand_center(depth_mm, intrinsics)
-        return tf.where(is_given[:, tf.newaxis], center_mm, found_mm), is_given | found
+    def find_centers():
+        nearest_mm, has_hand = hand_center.find_hand_center(depth_mm, intrinsics)
+        return tf.where(has_center[:, tf.newaxis], center_mm, nearest_mm), has_center | has_hand
 
-    center_mm, found = tf.cond(
-        tf.reduce_all(is_given), lambda: (center_mm, tf.ones_like(is_given)), find
+    center_mm, has_hand = tf.cond(
+        tf.reduce_all(has_center), lambda: (center_mm, tf.ones_like(has_center)), find_centers
     )
 
-    def estimate(center_mm, found):
+    def estimate(center_mm, has_hand):
         crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
-        found &= tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
-        return estimate_crops(network, crops, spec.cube_mm), found
+        has_hand &= tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
+        return estimate_crops(network, crops, spec.cube_mm), has_hand
 
-    outputs, found = estimate(center_mm, found)
+    outputs, has_hand = estimate(center_mm, has_hand)
     for _ in range(refinements):
         moved_mm = center_mm + tf.reduce_mean(outputs["spheres_mm"], axis=1)
-        center_mm = tf.where(is_given[:, tf.newaxis], center_mm, moved_mm)
-        outputs, found = estimate(center_mm, found)
+        center_mm = tf.where(has_center[:, tf.newaxis], center_mm, moved_mm)
+        outputs, has_hand = estimate(center_mm, has_hand)
     spheres_mm = outputs["spheres_mm"] + center_mm[:, tf.newaxis]
     results = {
         "center_mm": center_mm,
@@ -88,28 +94,27 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
         "spheres_px": camera.project(spheres_mm, intrinsics)[..., :2],
         "confidence": _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + outputs["spread_mm"]),
     }
-    return leave_out({"found": found, **results}, found)
+    return leave_out({"found": has_hand, **results}, has_hand)
 
 
-def leave_out(results, is_kept):
-    """Returns the results of `estimate_frames` with those of some frames as if no hand was found.
+def leave_out(results, is_valid):
+    """Returns the results of `estimate_frames` with some frames as if they showed no hand.
 
     Args:
         results: Dict of `found` bool [B] and of float32 [B, ...].
-        is_kept: bool [B], False where a frame is left out.
+        is_valid: bool [B], False for frames to leave out.
     """
-    kept = tf.cast(is_kept, tf.float32)
-    changed = {"found": results["found"] & is_kept}
+    changed = {"found": results["found"] & is_valid}
     for name, values in results.items():
         if name != "found":
             # A selection takes several times longer.
-            kept_here = tf.reshape(kept, [-1] + [1] * (values.shape.rank - 1))
-            changed[name] = tf.math.multiply_no_nan(values, kept_here)
+            factor = tf.reshape(tf.cast(is_valid, tf.float32), [-1] + [1] * (values.shape.rank - 1))
+            changed[name] = tf.math.multiply_no_nan(values, factor)
     return changed
 
 
 def are_cameras(depth_mm, intrinsics):
-    """Tells intrinsics of cameras from others.
+    """Tells intrinsics of cameras from other numbers.
 
     Args:
         depth_mm: [B, H, W], of any type.
@@ -153,5 +158,25 @@ def _checks(depth_mm, intrinsics, center_mm):
              "least a tenth of width and height and below 1e6, received", intrinsics],
         ),
     ]  # fmt: skip
-    operations = [checks.check(condition, message) for condition, message in conditions]
+    operations = [check(condition, message) for condition, message in conditions]
     return [operation for operation in operations if operation is not None]
+
+
+def check(condition, message):
+    """Returns an operation that fails as an invalid argument where a condition does not hold.
+
+    It is for `tf.control_dependencies`. `tf.debugging.Assert` does the same, but puts itself into
+    a conditional of its own, which takes longer than many a check.
+
+    Args:
+        condition: bool scalar.
+        message: List of strings and tensors that make the message.
+
+    Returns:
+        The operation, None outside of graphs.
+
+    Raises:
+        tf.errors.InvalidArgumentError: (when run) if the condition is False.
+    """
+    data = [tf.convert_to_tensor(part) for part in message]
+    return tf.raw_ops.Assert(condition=condition, data=data, summarize=10)

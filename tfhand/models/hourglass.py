@@ -25,7 +25,7 @@ _BATCH_MOMENTUM = 0.95
 
 
 class UnitConfig(NamedTuple):
-    """How the units of a network are built.
+    """Form of the units of a network.
 
     Attributes:
         block: One of `BLOCKS`. "basic" has two 3 x 3 convolutions; "bottleneck" is Newell's
@@ -111,7 +111,7 @@ def _normalize_activate(x, normalization, name):
 
 
 def _group_normalize(x, name):
-    """Group normalization (Wu & He, 2018) as one scale and one shift of the feature map.
+    """Applies group normalization (Wu & He, 2018) as one scale and one shift of the feature map.
 
     The moments of a group are averages of its channels' moments, so that only two reductions and
     the fused scale and shift touch the whole map; `keras.layers.GroupNormalization` reshapes and
@@ -133,7 +133,7 @@ def _group_normalize(x, name):
 
 
 def _scale_channels(x, name, *, bias_axes=None):
-    """Learned scale, and bias if asked for, of the channels of `[B, C]`; starts as the identity."""
+    """Scales the channels of `[B, C]` by learned factors, at first 1; `bias_axes` adds a bias."""
     # y_bc = x_bc * kernel_c + bias_c
     return layers.EinsumDense(
         "bc,c->bc",

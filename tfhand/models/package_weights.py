@@ -12,7 +12,7 @@ from tfhand.models import pose_network, weights
 
 __all__ = ["FOLDER", "NAME", "load_pose_network"]
 
-# What a path is replaced by where these weights are meant.
+# Stands for these weights in the place of a path.
 NAME = "shipped"
 FOLDER = pathlib.Path(__file__).parent / "assets"
 
@@ -27,9 +27,8 @@ def load_pose_network():
     settings = FOLDER / "init" / "settings.json"
     if not settings.is_file():
         raise FileNotFoundError(f"Expected the weights of the package in {FOLDER}, found none.")
-    found = files.read_json(settings)
     names = {field.name for field in dataclasses.fields(pose_network.PoseNetworkConfig)}
-    fields = {name: value for name, value in found.items() if name in names}
+    fields = {k: value for k, value in files.read_json(settings).items() if k in names}
     fields["heatmap_size"] = fields["image_size"] // 4
     network = pose_network.build_pose_network(pose_network.PoseNetworkConfig(**fields))
     weights.load_weights(network, FOLDER / "init" / "pose.weights.h5")

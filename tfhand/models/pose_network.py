@@ -106,32 +106,16 @@ class PoseNetworkConfig:
                     f"{getattr(self, name)!r}."
                 )
 
-    def to_dict(self):
-        """Returns the fields as a dict that `from_dict` takes."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields):
-        """Returns the configuration with the given fields; absent ones keep their defaults.
-
-        Raises:
-            ValueError: If a field is unknown or has a bad value.
-        """
-        unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise ValueError(f"Expected fields of PoseNetworkConfig, received {unknown}.")
-        return cls(**fields)
-
 
 def build_pose_network(config):
-    """Builds the network with everything that training looks at.
+    """Builds the network with all outputs that training uses.
 
     With B images of side S, K stacks, h x h heatmap cells and N spheres, the model maps a float32
     depth crop `[B, S, S, 1]`, depth / (cube_mm / 2) with background +1, to a dict of float32:
 
     * `spheres_mm`: centers estimated by the last stack, crop frame, mm, `[B, N, 3]`.
-    * `spread_mm`: how far the weights of the last heatmap scatter, mm, `[B, N]`: the root of the
-      summed variances of x and y. An indication of the uncertainty, not a calibrated one.
+    * `spread_mm`: spread of the weights of the last heatmap, mm, `[B, N]`: the root of the summed
+      variances of x and y. An indication of the uncertainty, not a calibrated one.
     * `heatmaps`: unnormalized, `[B, K, h, h, N]`, rows (y) before columns (x).
     * `latent_depth_mm`: depth from the middle of the crop, mm, `[B, K, h, h, N]`.
     * `stack_spheres_mm`: centers estimated by each stack, crop frame, mm, `[B, K, N, 3]`.

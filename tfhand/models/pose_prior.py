@@ -91,8 +91,8 @@ class PosePriorConfig:
                 f"Expected palm_spheres in [0, {self.num_spheres}), received {self.palm_spheres}."
             )
         sizes = (self.num_spheres, self.latent_size, self.hidden_size)
-        known_noise = 0 <= self.input_noise_mm < _FARTHEST_MM
-        if not (all(1 <= size <= _MOST_UNITS for size in sizes) and known_noise):
+        is_noise = 0 <= self.input_noise_mm < _FARTHEST_MM
+        if not (all(1 <= size <= _MOST_UNITS for size in sizes) and is_noise):
             raise ValueError(
                 f"Expected num_spheres, latent_size and hidden_size of 1 to {_MOST_UNITS} and an "
                 f"input_noise_mm of at least 0, received {sizes} and {self.input_noise_mm}."
@@ -169,14 +169,14 @@ class PosePrior(keras.Model):
         return rotated_mm + tf.reduce_mean(reference_mm, axis=0), canonical_from_input
 
     def negative_elbo(self, spheres_mm, sample=True, rng=None):
-        """The prior term of equation 13, for each hand.
+        """Returns the prior term of equation 13 for each hand.
 
         Args:
             spheres_mm: float32 `[M, N, 3]`, mm, any frame.
-            sample: Whether to estimate the expectation with one sample of q(z | x), as the bound
-                asks for, or at the mean of q(z | x), which has no noise but is no bound.
-            rng: What the sample is drawn from, such as a `tf.random.Generator`; None: TensorFlow's
-                global state.
+            sample: True to estimate the expectation with one sample of q(z | x), as the bound asks
+                for; False for the mean of q(z | x), which has no noise but is no bound.
+            rng: Source of the sample, such as a `tf.random.Generator`; None: TensorFlow's global
+                state.
 
         Returns:
             float32 `[M]`, nats divided by the 3 N coordinates. Can be negative, as any density.
@@ -185,11 +185,11 @@ class PosePrior(keras.Model):
         return self._negative_elbo(aligned_mm, aligned_mm, sample, rng)
 
     def denoising_loss(self, spheres_mm, rng):
-        """What training minimizes: the negative bound, with noise on the encoder's input.
+        """Returns the loss of training: the negative bound, with noise on the encoder's input.
 
         Args:
             spheres_mm: float32 `[M, N, 3]`, mm, any frame.
-            rng: What noise and latents are drawn from, such as a `tf.random.Generator`.
+            rng: Source of noise and latents, such as a `tf.random.Generator`.
 
         Returns:
             float32 `[M]`, nats a coordinate.
@@ -212,7 +212,7 @@ class PosePrior(keras.Model):
 
         Args:
             spheres_mm: float32 `[M, N, 3]`, mm, any frame.
-            sample: Whether to decode a sample of q(z | x) instead of its mean.
+            sample: True to decode a sample of q(z | x), False for its mean.
             rng: As for `negative_elbo`.
         """
         aligned_mm, canonical_from_input = self.align(spheres_mm)
@@ -225,7 +225,7 @@ class PosePrior(keras.Model):
         return self.decode(latents).mean()
 
     def reconstruction_errors(self, spheres_mm, rng=None):
-        """Measures whether this is a prior or merely an auto-encoder.
+        """Measures reconstructions, to tell a prior from a mere auto-encoder.
 
         Args:
             spheres_mm: float32 `[M, N, 3]`, mm, any frame.
@@ -263,7 +263,7 @@ def save_prior(prior, directory):
 
 
 def load_prior(directory):
-    """Reads what `save_prior` wrote.
+    """Reads a pose prior that `save_prior` wrote.
 
     Returns:
         A `PosePrior` that is not trainable.

@@ -27,7 +27,7 @@ _LITERT_KERAS = (3, 13)
 
 
 def check_exporter(name):
-    """Finds out whether a format can be written here.
+    """Checks that a format can be written here.
 
     Args:
         name: The format, one of `FORMATS`.
@@ -66,8 +66,6 @@ def export_file(inference_network, path, cube_mm, name):
         ValueError: If the network is not one for square depth crops and the hand's spheres, or the
             format cannot be written here.
     """
-    if name not in FILE_NAMES:
-        raise ValueError(f"Expected a format among {', '.join(FILE_NAMES)}, received {name!r}.")
     check_exporter(name)
     spec = exporting.crop_spec_for(inference_network, cube_mm)
     model = _CropNetwork(inference_network, cube_mm)
@@ -78,7 +76,7 @@ def export_file(inference_network, path, cube_mm, name):
         # By itself Keras also allows TensorFlow's operations, which the interpreter may lack.
         options["target_spec"] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
 
-    # Beside the file first: who reads it never sees half of one.
+    # Beside the file first: a reader never meets half of one.
     with files.folder_beside(path) as temporary:
         complete = str(temporary / FILE_NAMES[name])
         with warnings.catch_warnings():

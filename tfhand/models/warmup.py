@@ -35,7 +35,7 @@ def write_warmup(directory, requests):
             need the same first dimension.
 
     Returns:
-        The file, a `pathlib.Path`. What was there is replaced.
+        The file, a `pathlib.Path`; an older one is replaced.
 
     Raises:
         FileNotFoundError: If there is no SavedModel in the directory.
@@ -56,7 +56,7 @@ def write_warmup(directory, requests):
 
 
 def pose_requests(image_size, cube_mm, batch_sizes=(1, 2)):
-    """Requests to all signatures of an exported pose network: a ball where a hand would be.
+    """Returns requests to all signatures of an exported pose network: a ball in place of a hand.
 
     Args:
         image_size: Side of the network's crops, px.
@@ -67,7 +67,7 @@ def pose_requests(image_size, cube_mm, batch_sizes=(1, 2)):
         For `write_warmup`: `serving_default`, `frame`, `frame_uint16`, `frames`, `frames_uint16`.
     """
     ball_mm = _ball(_HEIGHT, _WIDTH, _FOCAL_PX)
-    # The same ball, seen in parallel rays; the crop's zero is at its center.
+    # The same ball in parallel rays; the crop's zero is at its center.
     offset_mm = (np.arange(image_size) + 0.5) * cube_mm / image_size - cube_mm / 2
     squared = _RADIUS_MM**2 - offset_mm[:, None] ** 2 - offset_mm**2
     crop_mm = np.where(squared > 0, -np.sqrt(np.maximum(squared, 0.0)), cube_mm / 2)
@@ -80,7 +80,7 @@ def pose_requests(image_size, cube_mm, batch_sizes=(1, 2)):
             inputs = {
                 "depth_mm": _repeat(ball_mm, size, dtype),
                 "intrinsics": _repeat(intrinsics, size),
-                # Zero: find the hand. Given, because the default has one row.
+                # Zero: find the hand. Not left out, because the default has one row.
                 "center_mm": _repeat((0.0, 0.0, 0.0), size),
             }
             requests.append((signature, inputs))
@@ -88,7 +88,7 @@ def pose_requests(image_size, cube_mm, batch_sizes=(1, 2)):
 
 
 def prior_requests(spheres_mm):
-    """Requests to all signatures of an exported pose prior.
+    """Returns requests to all signatures of an exported pose prior.
 
     Args:
         spheres_mm: float32 [B, N, 3], hands in any frame, mm; requests are of one and of all B.
@@ -106,7 +106,7 @@ def prior_requests(spheres_mm):
 
 
 def _ball(height, width, focal_px):
-    """Depth of the ball in the middle of the image, [height, width], mm, 0 beside it."""
+    """Returns the depth of a ball in the middle of an image, [height, width], mm, 0 beside it."""
     rows, columns = np.mgrid[:height, :width]
     pixels = np.hypot(columns - width / 2, rows - height / 2)
     side_mm = pixels * _DISTANCE_MM / focal_px
@@ -119,7 +119,7 @@ def _repeat(values, size, dtype=np.float32):
 
 
 def _prediction_log(signature_name, inputs):
-    """A serialized `PredictionLog` of one `PredictRequest`."""
+    """Returns a serialized `PredictionLog` of one `PredictRequest`."""
     if not inputs:
         raise ValueError(f"Expected inputs for signature {signature_name!r}, received none.")
     request = _field(1, _field(3, signature_name.encode()))
@@ -136,12 +136,12 @@ def _prediction_log(signature_name, inputs):
 
 
 def _field(number, payload):
-    """A length-delimited field (wire type 2) of a serialized protocol buffer message."""
+    """Returns a length-delimited field (wire type 2) of a serialized protocol buffer message."""
     return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 
 def _varint(value):
-    """Seven bits a byte, the lowest first; all bytes but the last have the high bit set."""
+    """Returns seven bits a byte, the lowest first; only the last byte lacks the high bit."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)

@@ -22,7 +22,7 @@ _MOST_VALUES = 4
 
 
 class _Memory(io.BytesIO):
-    """A file in memory. Keras wants every place it writes to to have a name of this ending."""
+    """A file in memory. Keras takes only places whose name has this ending."""
 
     def __str__(self):
         return "memory.weights.h5"
@@ -48,7 +48,7 @@ def save_weights(model, path):
 
 
 def load_weights(model, path):
-    """Gives a model the weights that `save_weights` wrote.
+    """Loads weights that `save_weights` wrote into a model.
 
     Args:
         model: A built `keras.Model` of the same layers.
