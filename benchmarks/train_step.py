@@ -146,7 +146,7 @@ def fine_tuning_stage(method, precision):
     from tfhand.geometry import crop
     from tfhand.hand import skeleton, spheres
     from tfhand.models import pose_prior
-    from tfhand.training import fine_tuning, pretraining
+    from tfhand.training import fine_tuning, pretraining, tuning_settings
 
     network_options, _, options, weights = networks.settings(METHODS[method], precision)
     spec = networks.crop_spec(network_options)
@@ -155,7 +155,7 @@ def fine_tuning_stage(method, precision):
     palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
     prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
     prior.negative_elbo(tf.zeros([1, 41, 3]), sample=True)
-    tuning = fine_tuning.FineTuning(recording, weights, options, precision, seed=0)
+    tuning = tuning_settings.FineTuning(recording, weights, options, precision, seed=0)
     objective = fine_tuning.make_objective(weights, options, spec, prior)
     fits = make_fits(recording) if options.method == "fit" else None
     make_batch = fine_tuning.make_batches(tuning, fits, spec, 0)

@@ -28,7 +28,14 @@ from tfhand.losses import terms
 from tfhand.models import package_weights, pose_prior
 from tfhand.runs import embedded_recording, pretrained, provenance, report, resolved_flags
 from tfhand.runs import workdir as workdirs
-from tfhand.training import fine_tuning, optimization, options, pretraining, replicas
+from tfhand.training import (
+    fine_tuning,
+    optimization,
+    options,
+    pretraining,
+    replicas,
+    tuning_settings,
+)
 
 __all__ = ["define_flags", "main"]
 
@@ -93,6 +100,8 @@ class _Settings:
             raise ValueError(
                 "Expected a --weight_* above 0 for --tune_method=gradient, found none."
             )
+        if values.distribution == "multi_worker" and values.num_devices:
+            raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
         return settings
 
     @property
@@ -140,7 +149,7 @@ def _run(values, settings, context):
             # Synthetic samples have no subject, whose shape a fit would share.
             values.test_fit and values.test_on == "recording",
         )
-        tuning = fine_tuning.FineTuning(
+        tuning = tuning_settings.FineTuning(
             _read_recording(data_dir, settings.tune),
             settings.weights,
             settings.tune,
@@ -212,11 +221,11 @@ def _read_recording(data_dir, tune_options):
 
 
 def _load_pretrained(folder, settings, context):
-    """Returns `fine_tuning.Pretrained` of another run or of the package; None: of this run."""
+    """Returns `tuning_settings.Pretrained` of another run or of the package; None: of this run."""
     if folder is None:
         return None
     network = pretraining.load_network(folder, settings.network, context.strategy)
-    return fine_tuning.Pretrained(network, pose_prior.load_prior(folder / "prior"))
+    return tuning_settings.Pretrained(network, pose_prior.load_prior(folder / "prior"))
 
 
 def _check_stages(settings, context, tuning, start):
@@ -224,15 +233,15 @@ def _check_stages(settings, context, tuning, start):
     if start is None:
         pretraining.check_settings(context, settings.prior, settings.network, settings.init)
     if settings.tune.method != "none":
-        fine_tuning.check_settings(context.workdir, tuning, start)
+        tuning_settings.check_settings(context.workdir, tuning, start)
 
 
 def _pretrain(settings, context):
-    """Trains prior and network, or reads them; returns `fine_tuning.Pretrained`."""
+    """Trains prior and network, or reads them; returns `tuning_settings.Pretrained`."""
     with replicas.chief_first(context.strategy):
         prior = pretraining.train_prior(context, settings.prior)
     network = pretraining.train_network(context, settings.network, settings.init)
-    return fine_tuning.Pretrained(network, prior)
+    return tuning_settings.Pretrained(network, prior)
 
 
 def _score(name, network, settings, context, test):

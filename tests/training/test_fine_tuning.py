@@ -12,7 +12,7 @@ from tfhand.fitting import pseudo_labels, recording_fits
 from tfhand.geometry import crop
 from tfhand.losses import terms
 from tfhand.runs import workdir as workdirs
-from tfhand.training import fine_tuning, optimization, options
+from tfhand.training import fine_tuning, optimization, options, tuning_settings
 
 SPEC = crop.CropSpec(image_size=32, cube_mm=300.0)
 
@@ -67,7 +67,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
             workdir, tf.distribute.get_strategy(), SPEC, 1, run_options
         )
         tuning = make_tuning(samples, precision, **changes)
-        fine_tuning.fine_tune(context, tuning, fine_tuning.Pretrained(network, None))
+        fine_tuning.fine_tune(context, tuning, tuning_settings.Pretrained(network, None))
         return notes, network
 
     run.notes, run.stop_at, run.known_poses, run.fit_configs = (
@@ -79,7 +79,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
 def make_tuning(recording, precision="float32", **changes):
     fields = {"steps": 10, "batch": 4, "synthetic_batch": 2, "rounds": 2} | changes
     weights = terms.LossWeights(pose_prior=0.0)
-    return fine_tuning.FineTuning(
+    return tuning_settings.FineTuning(
         recording, weights, options.FineTuneOptions(**fields), precision, seed=1
     )
 
@@ -205,14 +205,14 @@ def test_a_stage_that_started_from_elsewhere_is_refused_before_there_is_a_networ
     tuned, workdir, recording
 ):
     tuning = make_tuning(recording, rounds=1)
-    fine_tuning.check_settings(workdir, tuning, None)
+    tuning_settings.check_settings(workdir, tuning, None)
     tuned(rounds=1)
     with pytest.raises(ValueError, match=r"found none: give the --init_from of that run"):
-        fine_tuning.check_settings(workdir, tuning, None)
+        tuning_settings.check_settings(workdir, tuning, None)
     # This run has trained its own: whether it is that one its weights will tell.
     workdir.stage("init").mkdir()
     (workdir.stage("init") / "done.json").write_text("{}")
-    fine_tuning.check_settings(workdir, tuning, None)
+    tuning_settings.check_settings(workdir, tuning, None)
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,3 @@ def test_synthetic_objective(make_network, batch, spec, supervision):
     changed, _ = objective(network, other)
     assert abs(changed[0] - loss[0]) > 1e-4
     np.testing.assert_allclose(changed[1:], loss[1:], rtol=FLOAT_RTOL)
-
-
-def test_unknown_supervision():
-    with pytest.raises(ValueError, match="maps"):
-        objectives.SyntheticObjective(supervision="both")

@@ -1,126 +1,25 @@
 """Fine-tuning of the network on a recording (section 3.4), by gradient, fits or labels."""
 
-import dataclasses
 import shutil
-import zlib
 
-import keras
 import numpy as np
 
 from tfhand import files
 from tfhand.data import augmentation, batches, recordings
 from tfhand.fitting import recording_fits
-from tfhand.hand import skeleton, template
-from tfhand.losses import terms
-from tfhand.models import pose_prior
+from tfhand.hand import skeleton
 from tfhand.models import weights as model_weights
 from tfhand.synthesis import samples
-from tfhand.training import callbacks, objectives, optimization, replicas, trainer
-from tfhand.training import options as train_options
+from tfhand.training import (
+    callbacks,
+    objectives,
+    optimization,
+    replicas,
+    trainer,
+    tuning_settings,
+)
 
-__all__ = [
-    "FineTuning",
-    "Pretrained",
-    "check_settings",
-    "fine_tune",
-    "make_batches",
-    "make_objective",
-    "make_trainer",
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """Models that fine-tuning starts from.
-
-    Attributes:
-        network: The pretrained pose network, made in the strategy's scope; trained in place.
-        prior: `pose_prior.PosePrior`.
-    """
-
-    network: keras.Model
-    prior: pose_prior.PosePrior
-
-
-@dataclasses.dataclass(frozen=True)
-class FineTuning:
-    """Settings that decide the result of the stage.
-
-    Attributes:
-        recording: `recordings.RecordedSamples` to train on.
-        weights: `terms.LossWeights`.
-        options: `options.FineTuneOptions`.
-        precision: Precision of the network.
-        seed: Seed of orders, augmentation and synthetic samples.
-    """
-
-    recording: recordings.RecordedSamples
-    weights: terms.LossWeights
-    options: train_options.FineTuneOptions
-    precision: str
-    seed: int
-
-    @property
-    def rounds(self):
-        """Rounds of fitting and training."""
-        return self.options.rounds if self.options.method == "fit" else 1
-
-    @property
-    def uses_fits(self):
-        """Whether fits are made. With labels they only say where synthetic samples are drawn."""
-        method, near_fits = self.options.method, self.options.near_fits
-        return method == "fit" or (method == "labels" and near_fits > 0.0)
-
-    def describe(self, pretrained=None):
-        """Returns the settings as plain types, for `workdir.Workdir`.
-
-        Args:
-            pretrained: `Pretrained`; None: without the settings that depend on it.
-        """
-        recording = self.recording
-        depth = [recording.depth_mm, recording.ref_from_crop]
-        settings = {
-            **dataclasses.asdict(self.options),
-            "precision": self.precision,
-            "seed": self.seed,
-            "weights": dataclasses.asdict(self.weights),
-            "recording": _checksum([*depth, recording.group, recording.is_multi_view]),
-        }
-        if self.options.method == "labels":
-            settings["labels"] = _checksum([recording.joints_mm, recording.joint_mask])
-        if pretrained is not None:
-            settings["start"] = _checksum(pretrained.network.get_weights())
-            if self.weights.pose_prior > 0.0:
-                settings["prior"] = _checksum(pretrained.prior.get_weights())
-        return settings
-
-
-def _checksum(arrays):
-    """Returns a number that tells recordings, or networks, apart."""
-    checksum = 0
-    for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
-    return checksum
-
-
-def check_settings(workdir, tuning, pretrained):
-    """Checks the settings of the stage, if it is there.
-
-    Args:
-        workdir: `workdir.Workdir`.
-        tuning: `FineTuning`.
-        pretrained: `Pretrained`, or None if the run trains its own and may not have done so yet.
-
-    Raises:
-        ValueError: If it has others, or is there without the network of this run.
-    """
-    workdir.check("tune", tuning.describe(pretrained))
-    if pretrained is None and workdir.is_started("tune") and not workdir.is_finished("init"):
-        raise ValueError(
-            f"Expected in {workdir.stage('init')} the network that {workdir.stage('tune')} started "
-            "from, found none: give the --init_from of that run, use another --workdir, or delete "
-            "the latter if it is of no use any more."
-        )
+__all__ = ["fine_tune", "make_batches", "make_objective", "make_trainer"]
 
 
 def fine_tune(context, tuning, pretrained):
@@ -128,8 +27,8 @@ def fine_tune(context, tuning, pretrained):
 
     Args:
         context: `optimization.RunContext`.
-        tuning: `FineTuning`.
-        pretrained: `Pretrained`; its network is trained in place.
+        tuning: `tuning_settings.FineTuning`.
+        pretrained: `tuning_settings.Pretrained`; its network is trained in place.
 
     Raises:
         ValueError: If numbers were not finite too often, or no fit agrees with the depth.
@@ -147,7 +46,7 @@ def fine_tune(context, tuning, pretrained):
             if (kept / "shape.json").exists():
                 # An earlier run was interrupted after this round.
                 model_weights.load_weights(network, kept / "pose.weights.h5")
-                shape, summary = _read_state(kept / "shape.json", tuning)
+                shape, summary = tuning_settings.read_round(kept / "shape.json", tuning)
                 continue
             fits = _make_fits(context, tuning, network, kept, shape)
             if fits is not None:
@@ -155,8 +54,7 @@ def fine_tune(context, tuning, pretrained):
             _train_round(context, tuning, pretrained, fits, i)
             if context.is_chief:
                 model_weights.save_weights(network, kept / "pose.weights.h5")
-                state = {"shape": None if shape is None else np.asarray(shape).tolist()}
-                files.write_json(kept / "shape.json", state | {"summary": summary})
+                tuning_settings.write_round(kept / "shape.json", shape, summary)
         if context.is_chief:
             if summary:
                 files.write_json(folder / "fits.json", summary)
@@ -225,7 +123,7 @@ def make_trainer(strategy, network, objective, tuning, seed):
         strategy: `tf.distribute.Strategy`.
         network: Pose network, made in the strategy's scope.
         objective: Of `make_objective`.
-        tuning: `FineTuning`.
+        tuning: `tuning_settings.FineTuning`.
         seed: Seed of the augmentation.
     """
     options = tuning.options
@@ -246,7 +144,7 @@ def make_batches(tuning, fits, spec, seed):
     """Batches of recorded samples with their targets, and of synthetic ones near the fits.
 
     Args:
-        tuning: `FineTuning`.
+        tuning: `tuning_settings.FineTuning`.
         fits: `recording_fits.Fits`, or None.
         spec: `crop.CropSpec`.
         seed: Seed of order and samples.
@@ -275,24 +173,6 @@ def _targets(recording, method, fits):
         shape = (*recording.depth_mm.shape[:2], len(skeleton.SPHERE_NAMES))
         return np.zeros([*shape, 3], np.float32), np.zeros(shape, np.float32)
     return fits.target_mm, fits.target_mask.astype(np.float32)
-
-
-def _read_state(path, tuning):
-    """Returns (shape of every subject [G, 14] or None, summary) as they were after a round."""
-    state = files.read_json(path)
-    summary = state.get("summary") if isinstance(state, dict) else None
-    if not isinstance(summary, list) or not all(isinstance(row, dict) for row in summary):
-        raise ValueError(f"Expected the summary of a round in {path}, found none.")
-    if not tuning.uses_fits:
-        return None, summary
-    expected = (int(tuning.recording.group.max()) + 1, len(template.SHAPE_NAMES))
-    try:
-        shape = np.asarray(state.get("shape"), np.float32)
-    except (TypeError, ValueError):
-        shape = np.empty(0, np.float32)
-    if shape.shape != expected or not np.isfinite(shape).all():
-        raise ValueError(f"Expected a finite shape {list(expected)} of a round in {path}.")
-    return shape, summary
 
 
 def _summary_writers(recording, objective):

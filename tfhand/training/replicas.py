@@ -1,8 +1,7 @@
 """Replicas of a training on the devices of one machine, or of several machines.
 
-With several machines each runs the same command (docs/distributed.md). TensorFlow connects them and
-adds up their gradients. The first, the chief, alone writes, and what it makes alone lies in the
-working folder when the others get there.
+Of several machines each runs the same command (docs/distributed.md). TensorFlow connects them and
+sums their gradients. The first, the chief, alone writes; the others find it in the working folder.
 """
 
 import contextlib
@@ -20,30 +19,23 @@ __all__ = [
     "exit_if_a_worker_is_lost",
     "is_chief",
     "make_strategy",
-    "num_workers",
 ]
 
 _PREFETCHED = 4
 
 
 def make_strategy(distribution, num_devices):
-    """Makes the strategy of a training.
+    """Makes the `tf.distribute.Strategy` of a training.
 
     Args:
-        distribution: "mirrored", the devices of this machine, or "multi_worker", those of all
-            machines in the environment variable TF_CONFIG. The latter has to be made before any
-            TensorFlow operation runs, and waits for the other machines.
+        distribution: "mirrored": the devices of this machine; "multi_worker": those of all machines
+            of the environment variable TF_CONFIG, which it waits for.
         num_devices: Devices of this machine; 0: all GPUs, or the CPU.
-
-    Returns:
-        `tf.distribute.Strategy`.
 
     Raises:
         ValueError: If there are fewer devices, or TF_CONFIG does not name this machine.
     """
     if distribution == "multi_worker":
-        if num_devices:
-            raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
         return _connect_workers()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
@@ -56,7 +48,7 @@ def _connect_workers():
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     try:
         jobs = resolver.cluster_spec().as_dict()
-        is_member = int(resolver.task_id) < len(jobs[resolver.task_type])
+        is_member = resolver.task_id < len(jobs[resolver.task_type])
         is_member &= set(jobs) <= {"chief", "worker"}
     except (AttributeError, KeyError, TypeError, ValueError):
         is_member = False
@@ -72,26 +64,13 @@ def _connect_workers():
     return strategy
 
 
-def num_workers(strategy):
-    """Returns the number of processes that train together."""
-    return max(sum(len(addresses) for addresses in _jobs(strategy).values()), 1)
-
-
 def is_chief(strategy):
     """Whether this process writes."""
-    jobs = _jobs(strategy)
-    if not jobs:
-        return True
-    resolver = strategy.cluster_resolver
-    return resolver.task_type == "chief" or (resolver.task_id == 0 and "chief" not in jobs)
-
-
-def _jobs(strategy):
-    """Returns the addresses by type of task; none without other processes."""
     resolver = strategy.cluster_resolver
     if resolver is None or resolver.task_type is None:
-        return {}
-    return resolver.cluster_spec().as_dict()
+        return True
+    has_chief = "chief" in resolver.cluster_spec().as_dict()
+    return resolver.task_type == "chief" or (resolver.task_id == 0 and not has_chief)
 
 
 @contextlib.contextmanager
@@ -99,14 +78,10 @@ def chief_first(strategy):
     """Context that the chief goes through before the others, who find what it made.
 
     The others wait in an operation of TensorFlow, which fails if the chief is lost.
-
-    Args:
-        strategy: `tf.distribute.Strategy`.
     """
 
     def wait_for_all():
-        if num_workers(strategy) > 1:
-            strategy.reduce("SUM", strategy.run(lambda: tf.ones([])), axis=None)
+        strategy.reduce("SUM", strategy.run(lambda: tf.ones([])), axis=None)
 
     if not is_chief(strategy):
         wait_for_all()
@@ -117,39 +92,24 @@ def chief_first(strategy):
 
 @contextlib.contextmanager
 def exit_if_a_worker_is_lost(distribution):
-    """Context in which the loss of another machine ends this process, with status 75.
+    """Context in which the loss of another machine ends this process with status 75.
 
-    At once: the usual end of a process would wait for those that are lost.
-
-    Args:
-        distribution: As for `make_strategy`; alone, the same errors mean something else.
+    At once: the usual end of a process would wait for those that are lost. With "mirrored" the same
+    errors mean something else, and pass.
     """
     try:
         yield
     except tf.errors.OpError as error:
         if distribution != "multi_worker":
             raise
-        print(
-            "train: stopped, another worker may be lost; the same command on all machines goes on "
-            f"from the last checkpoint. TensorFlow says: {error.message}",
-            file=sys.stderr,
-            flush=True,
-        )
+        message = "stopped, another worker may be lost; the same command on all machines goes on"
+        print(f"train: {message} from the last checkpoint. TensorFlow says: {error.message}",
+              file=sys.stderr, flush=True)  # fmt: skip
         os._exit(preemption.EXIT_PREEMPTED)
 
 
 def check_batches(num_replicas, **batches):
-    """Checks that every replica gets the same share of every batch.
-
-    The mean over replicas is that over the batch only then.
-
-    Args:
-        num_replicas: Number of replicas.
-        **batches: Samples a step over all replicas, by flag.
-
-    Raises:
-        ValueError: If a batch cannot be divided.
-    """
+    """Raises a ValueError unless all replicas get equal shares of the batches, sizes by flag."""
     for name, size in batches.items():
         if size % num_replicas:
             raise ValueError(
@@ -158,7 +118,7 @@ def check_batches(num_replicas, **batches):
 
 
 def distribute_batches(strategy, make_batch, first):
-    """Makes for every replica its shard of every batch.
+    """Makes for every replica its shard of every batch, for Keras' `fit`.
 
     Args:
         strategy: `tf.distribute.Strategy`.
@@ -167,17 +127,18 @@ def distribute_batches(strategy, make_batch, first):
         first: Number of the first step.
 
     Returns:
-        Endless dataset of these dicts, each with `step` added, for Keras' `fit`.
+        Endless dataset of these dicts, each with `step` added.
     """
     replicas = strategy.num_replicas_in_sync
+    steps = tf.data.Dataset.counter(first)
 
     # Without autograph, which would convert the NumPy code behind the skin as well.
     @tf.autograph.experimental.do_not_convert
     def make(step, index):
         return {**make_batch(step, (index, replicas)), "step": step}
 
-    steps = tf.data.Dataset.counter(first)
     if replicas == 1:
+        # A shard that is known to be the whole batch is drawn in fewer operations.
         return steps.map(lambda step: make(step, 0)).prefetch(_PREFETCHED)
 
     def of_worker(context):
