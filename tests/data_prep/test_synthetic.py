@@ -153,7 +153,7 @@ def test_subjects_are_new_to_the_synthetic_stage_but_no_giants(seed):
     # Training draws end at two deviations a parameter.
     assert 1 <= (deviations > 2.0).sum() <= 2
     assert deviations.max() <= 2.5 + 1e-5
-    plain = surface.sample_skin(rendering._SKIN_POINTS)
+    plain = surface.sample_skin(55000)
     bump = np.linalg.norm(skin.points_mm - plain.points_mm, axis=-1)
     assert 0.3 < bump.mean() < 2.5 and bump.max() < 5.0
 
@@ -172,6 +172,7 @@ def test_cameras_are_rigid_and_look_at_the_hand():
 
 def test_motion_is_smooth_and_within_the_ranges():
     rng = np.random.default_rng(5)
+    motion.place_cameras(rng)
     moves = motion.sample_motion(rng, 40)
     low, high = template.ANGLE_RANGES_RAD.T
     assert (moves.angles >= low - 1e-5).all() and (moves.angles <= high + 1e-5).all()
