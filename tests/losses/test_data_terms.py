@@ -177,7 +177,7 @@ def test_wrong_shapes_are_rejected(problem):
         loops.both_terms(projected[:, 0], radii, depth)
     with pytest.raises(ValueError, match="depth of shape"):
         loops.both_terms(projected, radii, depth[:, 0])
-    with pytest.raises(ValueError, match="same views"):
+    with pytest.raises(ValueError, match="depth maps of 2 views"):
         loops.both_terms(projected, radii, depth[:, :2])
     with pytest.raises(ValueError, match="radii"):
         loops.both_terms(projected, radii[:3], depth)

@@ -1,4 +1,4 @@
-"""The part of depth maps that counts in the data terms: background, clamped and masked points, and views."""
+"""Pixels, points and views that count in the data terms."""
 
 import numpy as np
 import pytest

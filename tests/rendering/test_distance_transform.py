@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from tfhand.rendering import distance_transform
@@ -32,8 +31,3 @@ def test_unknown_batch_in_a_graph():
     )
     mask = np.eye(6, dtype=bool)[np.newaxis]
     np.testing.assert_array_equal(graph(mask), distance_transform.distance_transform(mask))
-
-
-def test_wrong_shape_is_rejected():
-    with pytest.raises(ValueError, match="mask"):
-        distance_transform.distance_transform(np.zeros([5, 7], bool))

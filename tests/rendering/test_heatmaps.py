@@ -70,17 +70,3 @@ def test_graph_with_unknown_batch_equals_eager(rng):
     np.testing.assert_allclose(
         graph(spheres_mm), heatmaps.target_heatmaps(spheres_mm, SIZE, CUBE_MM), atol=VALUE_TOLERANCE
     )
-
-
-@pytest.mark.parametrize(
-    ("shape", "arguments", "message"),
-    [
-        ((2, 41, 2), (SIZE, CUBE_MM), r"\[M, N, 3\]"),
-        ((41, 3), (SIZE, CUBE_MM), r"\[M, N, 3\]"),
-        ((1, 41, 3), (0, CUBE_MM), "positive"),
-        ((1, 41, 3), (SIZE, CUBE_MM, 0.0), "positive"),
-    ],
-)
-def test_rejects(shape, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        heatmaps.target_heatmaps(tf.zeros(shape), *arguments)

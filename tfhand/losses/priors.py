@@ -25,11 +25,8 @@ def pose_prior(spheres_mm, negative_elbo_fn):
 
     Returns:
         float32 `[B]`, mean over views, in the unit of `negative_elbo_fn` (nats a coordinate).
-
-    Raises:
-        ValueError: If the shape does not fit.
     """
-    spheres_mm = _check(spheres_mm)
+    spheres_mm = tf.convert_to_tensor(spheres_mm, dtype=tf.float32)
     values = negative_elbo_fn(views.fold_views(spheres_mm))
     return tf.reduce_mean(views.unfold_views(values, spheres_mm.shape[1]), axis=1)
 
@@ -48,12 +45,8 @@ def bone_length(spheres_mm, bones, min_mm, max_mm):
 
     Returns:
         float32 `[B]`, mm^2, mean over bones and views (the paper sums).
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
     length = sphere_distances(spheres_mm, bones)
-    min_mm, max_mm = _per_pair(min_mm, length, "min_mm"), _per_pair(max_mm, length, "max_mm")
     too_long = tf.square(tf.nn.relu(length - max_mm))
     too_short = tf.square(tf.nn.relu(min_mm - length))
     return tf.reduce_mean(too_long + too_short, axis=[1, 2])
@@ -74,13 +67,9 @@ def collision(spheres_mm, pairs, min_distance_mm):
 
     Returns:
         float32 `[B]`, mm, mean over pairs and views.
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
     distance = sphere_distances(spheres_mm, pairs)
-    bound = _per_pair(min_distance_mm, distance, "min_distance_mm")
-    return tf.reduce_mean(tf.nn.relu(bound - distance), axis=[1, 2])
+    return tf.reduce_mean(tf.nn.relu(min_distance_mm - distance), axis=[1, 2])
 
 
 def sphere_distances(spheres_mm, pairs):
@@ -94,28 +83,14 @@ def sphere_distances(spheres_mm, pairs):
         float32 `[B, V, K]`, mm, at least 0.001 mm.
 
     Raises:
-        ValueError: If the shapes do not fit.
+        ValueError: If the spheres have other axes.
     """
-    spheres_mm = _check(spheres_mm)
-    pairs = tf.convert_to_tensor(pairs, dtype=tf.int32)
-    if pairs.shape.rank != 2 or pairs.shape[1] != 2:
-        raise ValueError(f"Expected pairs of spheres of shape [K, 2], received {pairs.shape}.")
-    first = tf.gather(spheres_mm, pairs[:, 0], axis=2)
-    second = tf.gather(spheres_mm, pairs[:, 1], axis=2)
-    return tf.sqrt(tf.reduce_sum(tf.square(first - second), axis=-1) + _EPSILON_MM2)
-
-
-def _check(spheres_mm):
     spheres_mm = tf.convert_to_tensor(spheres_mm, dtype=tf.float32)
+    pairs = tf.convert_to_tensor(pairs, dtype=tf.int32)
     if spheres_mm.shape.rank != 4 or spheres_mm.shape[3] != 3:
         raise ValueError(
             f"Expected spheres of shape [batch, view, sphere, 3], received {spheres_mm.shape}."
         )
-    return spheres_mm
-
-
-def _per_pair(value, distances, name):
-    value = tf.convert_to_tensor(value, dtype=tf.float32)
-    if not value.shape.is_compatible_with(distances.shape[2:]):
-        raise ValueError(f"Expected {name} of shape {distances.shape[2:]}, received {value.shape}.")
-    return value
+    first = tf.gather(spheres_mm, pairs[:, 0], axis=2)
+    second = tf.gather(spheres_mm, pairs[:, 1], axis=2)
+    return tf.sqrt(tf.reduce_sum(tf.square(first - second), axis=-1) + _EPSILON_MM2)

@@ -29,11 +29,8 @@ def silhouette(projected_mm, observation):
 
     Returns:
         float32 `[B]`, mm, mean over spheres and pairs; views without foreground are left out.
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
-    projected_mm = view_pairs.check_projected(projected_mm, observation)
+    projected_mm = tf.convert_to_tensor(projected_mm, dtype=tf.float32)
     spec, mask = observation.spec, observation.silhouette
     size = spec.image_size
     transform = distance_transform.distance_transform(tf.reshape(mask, [-1, size, size]))

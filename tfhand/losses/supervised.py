@@ -9,20 +9,20 @@ def coordinate_l1(pred_mm, target_mm, mask=None):
     """Mean absolute difference of coordinates.
 
     Args:
-        pred_mm: float32 `[M, N, 3]`, mm.
-        target_mm: float32 `[M, N, 3]`, mm, same frame.
-        mask: None, or bool or float32 `[M, N]`, weights of the points; 0 leaves one out, whatever
+        pred_mm: float32 `[..., N, 3]`, mm.
+        target_mm: float32 `[..., N, 3]`, mm, same frame.
+        mask: None, or bool or float32 `[..., N]`, weights of the points; 0 leaves one out, whatever
             its target holds (NaN included).
 
     Returns:
-        float32 `[M]`, mm, mean over the points in the mask and the 3 coordinates; 0 without points.
+        float32 `[...]`, mm, mean over the points in the mask and the coordinates; 0 without points.
 
     Raises:
         ValueError: If the shapes do not fit.
     """
     pred_mm, target_mm = _same_shape(pred_mm, target_mm, "coordinates")
     if mask is None:
-        return tf.reduce_mean(tf.abs(pred_mm - target_mm), axis=[1, 2])
+        return tf.reduce_mean(tf.abs(pred_mm - target_mm), axis=[-2, -1])
     weight = tf.cast(mask, tf.float32)
     # Replaced before the difference: NaN * 0 is NaN, in the gradient too.
     target_mm = tf.where(weight[..., tf.newaxis] > 0.0, target_mm, tf.stop_gradient(pred_mm))
@@ -68,11 +68,6 @@ def latent_depth_l1(pred_mm, target_depth_mm, target_heatmaps):
     """
     pred_mm, target_heatmaps = _same_shape(pred_mm, target_heatmaps, "latent depth and heatmaps")
     target_depth_mm = tf.convert_to_tensor(target_depth_mm, dtype=tf.float32)
-    if target_depth_mm.shape.rank != 2 or target_depth_mm.shape[1] != pred_mm.shape[3]:
-        raise ValueError(
-            f"Expected target depths of shape [batch, {pred_mm.shape[3]}], "
-            f"received {target_depth_mm.shape}."
-        )
     inside = tf.cast(target_heatmaps > 0.0, tf.float32)
     error = tf.abs(pred_mm - target_depth_mm[:, tf.newaxis, tf.newaxis]) * inside
     total = tf.reduce_sum(error, axis=[1, 2, 3])

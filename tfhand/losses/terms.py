@@ -121,31 +121,27 @@ TERMS = {
 }  # fmt: skip
 
 
-class _CheckedWeights:
-    def __post_init__(self):
-        for name, weight in dataclasses.asdict(self).items():
-            if not 0.0 <= weight < float("inf"):
-                raise ValueError(
-                    f"Expected a finite weight of 0 or more for {name}, received {weight}."
-                )
+def _check_weights(weights):
+    for name, weight in dataclasses.asdict(weights).items():
+        if not 0.0 <= weight < float("inf"):
+            raise ValueError(
+                f"Expected a finite weight of 0 or more for {name}, received {weight}."
+            )
 
 
 LossWeights = dataclasses.make_dataclass(
     "LossWeights",
     [(name, float, term.weight) for name, term in TERMS.items()],
-    bases=(_CheckedWeights,),
-    namespace={
-        "__doc__": """Weights of `TERMS`, the lambdas of equation 4; 0: the term is not evaluated.
-
-        All terms are means, so the weights do not depend on batch, image size or number of views.
-
-        Raises:
-            ValueError: If a weight is negative or not finite.
-        """,
-        "__module__": __name__,
-    },
+    namespace={"__post_init__": _check_weights, "__module__": __name__},
     frozen=True,
 )
+LossWeights.__doc__ = """Weights of `TERMS`, the lambdas of equation 4; a weight of 0 skips its term.
+
+All terms are means, so the weights do not depend on batch, image size or number of views.
+
+Raises:
+    ValueError: If a weight is negative or not finite.
+"""
 
 
 def weighted_sum(inputs, weights):

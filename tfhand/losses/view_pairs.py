@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfhand.geometry import rigid
 
-__all__ = ["check_projected", "fold_pairs", "mean_over_pairs", "project_to_views"]
+__all__ = ["fold_pairs", "mean_over_pairs", "project_to_views"]
 
 
 def project_to_views(spheres_mm, ref_from_crop):
@@ -27,10 +27,6 @@ def project_to_views(spheres_mm, ref_from_crop):
     """
     spheres_mm = tf.convert_to_tensor(spheres_mm, dtype=tf.float32)
     ref_from_crop = tf.convert_to_tensor(ref_from_crop, dtype=tf.float32)
-    if spheres_mm.shape.rank != 4 or spheres_mm.shape[3] != 3:
-        raise ValueError(
-            f"Expected spheres of shape [batch, view, sphere, 3], received {spheres_mm.shape}."
-        )
     if not ref_from_crop.shape.is_compatible_with([*spheres_mm.shape[:2], 4, 4]):
         raise ValueError(
             f"Expected transforms of shape {[*spheres_mm.shape[:2], 4, 4]} for spheres of shape "
@@ -57,38 +53,19 @@ def fold_pairs(projected_mm, radii_mm, observation):
     Raises:
         ValueError: If the spheres are not those of pairs with the observed views.
     """
-    projected_mm = check_projected(projected_mm, observation)
+    projected_mm = tf.convert_to_tensor(projected_mm, dtype=tf.float32)
     radii_mm = tf.convert_to_tensor(radii_mm, dtype=tf.float32)
-    count = projected_mm.shape[3]
+    batch, views = observation.depth_mm.shape[:2]
+    if not projected_mm.shape.is_compatible_with([batch, None, views, None, 3]):
+        raise ValueError(
+            f"Expected projected spheres of shape {[batch, 'view i', views, 'N', 3]} beside depth "
+            f"maps of {views} views, received {projected_mm.shape}."
+        )
     if radii_mm.shape.rank == 2:
         shape = tf.concat([tf.shape(projected_mm)[:3], tf.shape(radii_mm)[1:]], axis=0)
         radii_mm = tf.broadcast_to(radii_mm[:, tf.newaxis, tf.newaxis], shape)
         radii_mm = tf.reshape(radii_mm, [-1, radii_mm.shape[3]])
-    return tf.reshape(projected_mm, [-1, count, 3]), radii_mm
-
-
-def check_projected(projected_mm, observation):
-    """Returns spheres of view pairs as a tensor.
-
-    Args:
-        projected_mm: float32 `[B, Vi, Vj, N, 3]`, mm, crop frame of view j.
-        observation: `Observation` of the views j.
-
-    Raises:
-        ValueError: If the shape does not fit, or N is not static.
-    """
-    projected_mm = tf.convert_to_tensor(projected_mm, dtype=tf.float32)
-    shape, depth = projected_mm.shape, observation.depth_mm.shape
-    if shape.rank != 5 or not shape[3] or shape[4] != 3:
-        raise ValueError(
-            "Expected projected spheres of shape [batch, view i, view j, N, 3] with a static N, "
-            f"received {shape}."
-        )
-    if not depth[:2].is_compatible_with([shape[0], shape[2]]):
-        raise ValueError(
-            f"Expected spheres and depth of the same views, received {shape}, {depth}."
-        )
-    return projected_mm
+    return tf.reshape(projected_mm, [-1, *projected_mm.shape[3:]]), radii_mm
 
 
 def mean_over_pairs(values, has_surface, pair_weights=None):

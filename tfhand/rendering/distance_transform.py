@@ -23,15 +23,8 @@ def distance_transform(mask):
 
     Returns:
         float32 `[M, H, W]`, pixels; 0 on the mask. `H + W` or more where nothing is marked at all.
-
-    Raises:
-        ValueError: If `mask` has not three axes with static height and width.
     """
     mask = tf.convert_to_tensor(mask, dtype=tf.bool)
-    if mask.shape.rank != 3 or None in mask.shape[1:]:
-        raise ValueError(
-            f"Expected a mask of shape [M, H, W] with static H and W, received {mask.shape}."
-        )
     return tf.stop_gradient(_transform(mask))
 
 

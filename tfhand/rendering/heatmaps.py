@@ -31,18 +31,8 @@ def target_heatmaps(spheres_mm, heatmap_size, cube_mm, sigma_px=1.0):
 
     Returns:
         float32 `[M, h, h, N]` in [0, 1].
-
-    Raises:
-        ValueError: If `spheres_mm` is not `[M, N, 3]`, or a size is not positive.
     """
     spheres_mm = tf.convert_to_tensor(spheres_mm, tf.float32)
-    if spheres_mm.shape.rank != 3 or spheres_mm.shape[-1] != 3:
-        raise ValueError(f"Expected spheres_mm of shape [M, N, 3], received {spheres_mm.shape}.")
-    if heatmap_size < 1 or cube_mm <= 0 or sigma_px <= 0:
-        raise ValueError(
-            "Expected positive heatmap_size, cube_mm and sigma_px, received "
-            f"{heatmap_size}, {cube_mm} and {sigma_px}."
-        )
     centers_px = tf.range(heatmap_size, dtype=tf.float32) + 0.5
     projections_px = (spheres_mm[..., :2] / cube_mm + 0.5) * heatmap_size
     # [M, h, N, 2]: squared offsets along x and along y, in standard deviations.

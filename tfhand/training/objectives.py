@@ -28,18 +28,10 @@ class SyntheticObjective:
     Attributes:
         cube_mm: Side of the crops.
         supervision: "coordinates" (L1 through the decoder) or "maps" (equation 3).
-        sigma_px: Width of the target heatmaps, cells.
     """
 
     cube_mm: float = 300.0
     supervision: str = "coordinates"
-    sigma_px: float = 1.0
-
-    def __post_init__(self):
-        if self.supervision not in ("coordinates", "maps"):
-            raise ValueError(
-                f"Expected supervision 'coordinates' or 'maps', received {self.supervision!r}."
-            )
 
     def __call__(self, network, batch):
         """Evaluates the loss.
@@ -62,7 +54,7 @@ class SyntheticObjective:
             ]
             return tf.add_n(per_stack) / (_UNIT_MM * len(per_stack)), logs
         maps, depths = output["heatmaps"], output["latent_depth_mm"]
-        target_maps = heatmaps.target_heatmaps(target, maps.shape[2], self.cube_mm, self.sigma_px)
+        target_maps = heatmaps.target_heatmaps(target, maps.shape[2], self.cube_mm)
         loss = tf.zeros_like(logs["synthetic_error_mm"])
         for k in range(maps.shape[1]):
             loss += 1000.0 * supervised.heatmap_mse(maps[:, k], target_maps)
@@ -124,12 +116,9 @@ class RecordedObjective:
             total, values = terms.weighted_sum(inputs, self.weights)
             total = total / _UNIT_MM
         if self.target_weight > 0.0:
-            flat = [views.fold_views(v) for v in (estimate, batch["target_mm"])]
-            mask = views.fold_views(batch["target_mask"])
-            distance = supervised.coordinate_l1(*flat, mask)
-            distance = tf.reduce_mean(views.unfold_views(distance, estimate.shape[1]), axis=1)
-            values["target"] = distance
-            total += self.target_weight * distance / _UNIT_MM
+            distance = supervised.coordinate_l1(estimate, batch["target_mm"], batch["target_mask"])
+            values["target"] = tf.reduce_mean(distance, axis=1)
+            total += self.target_weight * values["target"] / _UNIT_MM
         return total, values
 
     def measure(self, network, batch, rng=None):
@@ -143,10 +132,8 @@ class RecordedObjective:
         Returns:
             Dict of unweighted float32 [B] by the term's name.
         """
-        depth_mm = batch["depth_mm"]
-        normalized = crop.normalize(views.fold_views(depth_mm), self.spec.cube_mm)
-        spheres_mm = network(normalized, training=False)["spheres_mm"]
-        estimate = views.unfold_views(spheres_mm, depth_mm.shape[1])
+        plain = dataclasses.replace(self, augment=None)
+        estimate = plain._estimate(network, batch["depth_mm"], rng, training=False)
         inputs = self._term_inputs(estimate, batch, rng)
         return {
             name: term.evaluate(inputs)
@@ -154,17 +141,18 @@ class RecordedObjective:
             if name != "pose_prior" or self.negative_elbo is not None
         }
 
-    def _estimate(self, network, depth_mm, rng):
+    def _estimate(self, network, depth_mm, rng, training=True):
         """Returns spheres in the crops' own frames, [B, V, 41, 3]."""
         folded = views.fold_views(depth_mm)
         motion = None
         if self.augment is not None:
             motion = augmentation.sample_motion(rng, tf.shape(folded)[0], self.augment)
             folded = augmentation.apply(motion, folded, self.spec, rng, self.augment)
-        output = network(crop.normalize(folded, self.spec.cube_mm), training=True)["spheres_mm"]
+        normalized = crop.normalize(folded, self.spec.cube_mm)
+        spheres_mm = network(normalized, training=training)["spheres_mm"]
         if motion is not None:
-            output = augmentation.undo(motion, output)
-        return views.unfold_views(output, depth_mm.shape[1])
+            spheres_mm = augmentation.undo(motion, spheres_mm)
+        return views.unfold_views(spheres_mm, depth_mm.shape[1])
 
     def _term_inputs(self, estimate, batch, rng):
         """Returns the `terms.TermInputs` of estimates [B, V, 41, 3]."""
