@@ -135,7 +135,7 @@ LossWeights = dataclasses.make_dataclass(
     namespace={"__post_init__": _check_weights, "__module__": __name__},
     frozen=True,
 )
-LossWeights.__doc__ = """Weights of `TERMS`, the lambdas of equation 4; a weight of 0 skips its term.
+LossWeights.__doc__ = """Weights of `TERMS`, the lambdas of equation 4; 0 skips a term.
 
 All terms are means, so the weights do not depend on batch, image size or number of views.
 
