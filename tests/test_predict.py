@@ -109,20 +109,23 @@ def test_a_folder_is_fitted_with_the_shape_of_its_person(model_path, tmp_path, m
         learned.append(len(depth_mm))
 
     monkeypatch.setattr(frame_fits.FrameFits, "learn_shape", learn_shape)
-    monkeypatch.setattr(frame_fits.FrameFits, "__call__", lambda self, *seen: seen[3] + 2.0)
+    monkeypatch.setattr(
+        frame_fits.FrameFits, "__call__", lambda self, *arguments: arguments[3] + 2.0
+    )
     for i in range(9):
         np.save(tmp_path / f"{i}.npy", ball_image())
     # Another size, and no image: neither tells of the shape.
     np.save(tmp_path / "a.npy", ball_image()[:100])
     (tmp_path / "b.png").write_bytes(b"no picture")
-    found = {}
-    for name, more in (("plain", ()), ("fitted", ("--fit",))):
-        output = tmp_path / f"{name}.json"
-        with pytest.raises(ValueError, match=r"b\.png"):
-            run_predict(f"--model={model_path}", f"--depth={tmp_path}", f"--output={output}", *more)
-        found[name] = json.loads(output.read_text())["3.npy"]["spheres"]["PALM_3"]["mm"]
+    plain, fitted = tmp_path / "plain.json", tmp_path / "fitted.json"
+    run_predict(f"--model={model_path}", f"--depth={tmp_path / '3.npy'}", f"--output={plain}")
+    with pytest.raises(ValueError, match=r"b\.png"):
+        run_predict(f"--model={model_path}", f"--depth={tmp_path}", f"--output={fitted}", "--fit")
     assert learned == [9]
-    np.testing.assert_allclose(found["fitted"], np.add(found["plain"], 2.0), atol=0.011)
+    plain_mm, fitted_mm = (
+        json.loads(path.read_text())["3.npy"]["spheres"]["PALM_3"]["mm"] for path in (plain, fitted)
+    )
+    np.testing.assert_allclose(fitted_mm, np.add(plain_mm, 2.0), atol=0.011)
 
 
 def test_command_names_images_without_a_hand(model_path, tmp_path):
@@ -190,5 +193,4 @@ def test_export_takes_the_next_version(model_path, tmp_path):
     (tmp_path / "3").mkdir()
     arguments = ["export", f"--model={model_path}", f"--output_dir={tmp_path}"]
     export.main(commands.parse(export.define_flags, arguments))
-    loaded = tf.saved_model.load(str(tmp_path / "4"))
-    assert "serving_default" in loaded.signatures
+    assert tf.saved_model.contains_saved_model(str(tmp_path / "4"))

@@ -16,10 +16,11 @@ from tfhand.models import pose_network
 BACKENDS = ("tensorflow", "jax", "torch")
 # The same float32 operations, summed in another order.
 TOLERANCE_MM = 0.01
-# Layers of the default configuration, but few; both decoders, and hourglasses in a row.
+# Small networks with every kind of layer and operation.
 NETWORKS = {
     "softmax": {"decoder": "softmax"},
-    "normalized": {"decoder": "normalized", "num_stacks": 2},
+    "normalized": {"decoder": "normalized", "num_stacks": 2, "normalization": "group"},
+    "bottleneck": {"normalization": "batch", "block": "bottleneck"},
 }
 PREAMBLE = """
 import keras
@@ -93,11 +94,11 @@ def test_answers_depend_on_the_crop_and_differ_between_spheres(folder, name):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_gives_the_same_spheres(folder, backend, needs):
     needs(backend)
-    program = """
-for name in ("softmax", "normalized"):
-    found = estimate(keras.models.load_model(f"{name}.keras"), data["crops"])
+    program = f"""
+for name in {tuple(NETWORKS)}:
+    found = estimate(keras.models.load_model(f"{{name}}.keras"), data["crops"])
     for key in ("spheres_mm", "spread_mm"):
-        expected = data[f"{name}_{key}"]
+        expected = data[f"{{name}}_{{key}}"]
         assert found[key].shape == expected.shape
         np.testing.assert_allclose(found[key], expected, rtol=0, atol=float(data["tolerance_mm"]))
 
@@ -105,7 +106,7 @@ for name in ("softmax", "normalized"):
 import sys
 
 if keras.backend.backend() != "tensorflow":
-    others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
+    others = {{"tensorflow", "jax", "torch"}} - {{keras.backend.backend()}}
     assert not others & set(sys.modules), others & set(sys.modules)
 """
     run_elsewhere(program, folder, backend)

@@ -52,18 +52,38 @@ def _frame():
     return depth_mm[np.newaxis], intrinsics[np.newaxis], np.array([[10.0, 0, 650]], np.float32)
 
 
-def test_pose_signatures(tmp_path):
+def _ball(u=90.0, v=60.0, radius_mm=45.0):
+    """A ball as large as a fist 700 mm away, float32 [120, 160], mm; 0 where there is none."""
+    rows, columns = np.mgrid[:120, :160].astype(np.float64)
+    side = np.hypot(columns - u, rows - v) * 700.0 / BALL_INTRINSICS[0]
+    half_chord = np.sqrt(np.maximum(radius_mm**2 - side**2, 0.0))
+    return np.where(side < radius_mm, 700.0 - half_chord, 0.0).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pose(tmp_path_factory):
+    """An exported pose network, in the place of an older export: signatures, network, folder."""
+    directory = tmp_path_factory.mktemp("export") / "pose" / "1"
+    directory.mkdir(parents=True)
+    (directory / "stale").touch()
     network = _inference_network()
+    exporting.export_pose(network, directory, CUBE_MM)
+    # With the module: signatures do not keep its variables.
+    loaded = tf.saved_model.load(str(directory))
+    return loaded, network, directory
+
+
+def test_pose_signatures(pose, tmp_path):
+    _, network, directory = pose
     depth_mm, intrinsics, center_mm = _frame()
     spec = crop.CropSpec(64, CUBE_MM)
     crop_mm = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
     assert 0.05 < np.mean(crop.foreground_mask(crop_mm, CUBE_MM)) < 1.0
     spheres_mm = network(crop.normalize(crop_mm, CUBE_MM))["spheres_mm"].numpy()
 
-    exporting.export_pose(network, tmp_path / "pose" / "1", CUBE_MM)
-    assert sorted(os.listdir(tmp_path / "pose")) == ["1"]
     np.savez(
         tmp_path / "data.npz",
+        saved_model=str(directory),
         depth_mm=depth_mm,
         intrinsics=intrinsics,
         center_mm=center_mm,
@@ -80,7 +100,7 @@ import numpy as np
 import tensorflow as tf
 
 data = np.load("data.npz")
-signatures = tf.saved_model.load("pose/1").signatures
+signatures = tf.saved_model.load(str(data["saved_model"])).signatures
 assert set(signatures) == set(data["signatures"].tolist()), set(signatures)
 two = np.concatenate([data["crop_mm"]] * 2)
 from_crop = signatures["serving_default"](depth_mm=tf.constant(two))
@@ -100,25 +120,6 @@ for name in ("spheres_mm", "joints_mm", "evaluation_joints_mm"):
     )
 """
     _run_without_package(program, tmp_path)
-
-
-def _ball(u=90.0, v=60.0, radius_mm=45.0):
-    """A ball as large as a fist 700 mm away, float32 [120, 160], mm; 0 where there is none."""
-    rows, columns = np.mgrid[:120, :160].astype(np.float64)
-    side = np.hypot(columns - u, rows - v) * 700.0 / BALL_INTRINSICS[0]
-    half_chord = np.sqrt(np.maximum(radius_mm**2 - side**2, 0.0))
-    return np.where(side < radius_mm, 700.0 - half_chord, 0.0).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def pose(tmp_path_factory):
-    """An exported pose network, loaded: signatures, and the network."""
-    directory = tmp_path_factory.mktemp("pose") / "1"
-    network = _inference_network()
-    exporting.export_pose(network, directory, CUBE_MM)
-    # The module is kept: signatures do not keep its variables.
-    loaded = tf.saved_model.load(str(directory))
-    return loaded, network, directory
 
 
 @pytest.mark.parametrize("name", sorted(SIGNATURES - {"serving_default"}))
@@ -294,13 +295,11 @@ for name, request in (
     _run_without_package(program, tmp_path)
 
 
-def test_replaces_an_older_export(tmp_path):
-    directory = tmp_path / "1"
-    directory.mkdir()
-    (directory / "stale").touch()
-    exporting.export_pose(_inference_network(), directory, CUBE_MM)
+def test_replaces_an_older_export(pose):
+    directory = pose[2]
     assert not (directory / "stale").exists()
-    assert tf.saved_model.contains_saved_model(str(directory))
+    assert os.listdir(directory.parent) == ["1"]
+    assert (directory / "batching_params.pbtxt").is_file()
 
 
 def test_rejects_networks_of_other_hands(tmp_path):

@@ -66,6 +66,8 @@ def export_file(inference_network, path, cube_mm, name):
         ValueError: If the network is not one for square depth crops and the hand's spheres, or the
             format cannot be written here.
     """
+    if name not in FILE_NAMES:
+        raise ValueError(f"Expected a format among {', '.join(FILE_NAMES)}, received {name!r}.")
     check_exporter(name)
     spec = exporting.crop_spec_for(inference_network, cube_mm)
     model = _CropNetwork(inference_network, cube_mm)
