@@ -10,7 +10,7 @@ from tests import rotations
 from tfhand.data import stateless_rng
 from tfhand.geometry import rigid
 from tfhand.models import pose_prior
-from tfhand.training import options, prior_trainer
+from tfhand.training import optimization, options, prior_trainer
 
 NUM_PALM = 11
 NUM_SPHERES = 41
@@ -50,10 +50,9 @@ def trained(tmp_path_factory, read_curves):
     prior = prior_trainer.train_prior(
         lambda rng, count: _toy_hands(count, rng),
         _config(input_noise_mm=1.0),
-        folder,
         options.PriorOptions(steps=600, batch=64),
         seed=0,
-        run=options.RunOptions(checkpoint_steps=60),
+        run=optimization.Run(folder, "prior", options.RunOptions(checkpoint_steps=60)),
     )
     return prior, [value for _, value in read_curves(folder)["negative_elbo"]]
 
