@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from data_prep import inspect, records
 from data_prep.nyu import calibration, calibration_file
@@ -21,7 +20,6 @@ from tfhand.fitting import pseudo_labels
 from tfhand.geometry.crop import CropSpec
 from tfhand.models import exporting, pose_network, pose_prior, runtimes, weights
 from tfhand.runs import provenance, workdir
-from tfhand.training import curves
 
 SPEC = CropSpec(image_size=16)
 
@@ -99,22 +97,8 @@ def write_fits(path):
     pseudo_labels.save_pseudo_labels(path / "fits.npz", fits)
 
 
-def write_curves(path):
-    """Drops the last point of curves that are long enough for a full disk."""
-    points = path / "logs" / "events.out.tfevents.1"
-    if not points.exists():
-        points.parent.mkdir()
-        value = tf.compat.v1.Summary.Value(tag="loss", simple_value=1.0)
-        with tf.io.TFRecordWriter(str(points)) as writer:
-            for step in range(100):
-                event = tf.compat.v1.Event(step=step, summary={"value": [value]})
-                writer.write(event.SerializeToString())
-    count = sum(1 for _ in tf.data.TFRecordDataset(str(points)))
-    curves.rewind(points.parent, count - 2)
-
-
 def write_stage(path):
-    with workdir.Workdir(path).working("prior", {"name": "x" * 1000}):
+    with workdir.Workdir(path).making("prior", {"name": "x" * 1000}):
         pass
 
 
@@ -135,7 +119,6 @@ WRITERS = {
     "stage": write_stage,
     "start": lambda path: provenance.record_start(path, {"name": "x" * 1000}),
     "fits": write_fits,
-    "curves": write_curves,
 }
 # They take seconds.
 ONCE = {"SavedModel", "LiteRT"}

@@ -26,44 +26,27 @@ _FREE_SHAPE = {"subject": "all", "sample": "all", "mean": "none"}
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the command's flags."""
-    flags.DEFINE_string(
-        "model",
-        None,
-        "A pose.keras file; shipped: the network of the package.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string("data_dir", None, "Folder of shards to score on.", flag_values=flag_values)
-    flags.DEFINE_string("split", "test", "Split of --data_dir.", flag_values=flag_values)
-    flags.DEFINE_string("name", None, "The model's name; its file's.", flag_values=flag_values)
-    flags.DEFINE_integer(
-        "view", 0, "The camera to score, from 0.", lower_bound=0, flag_values=flag_values
-    )
-    flags.DEFINE_integer(
-        "batch_size", 32, "Samples a step.", lower_bound=1, flag_values=flag_values
-    )
-    flags.DEFINE_enum(
-        "fit",
-        "none",
-        ("none", "view", "views"),
-        "Replace estimates by a hand fitted to the depth of --view, or of all views of a sample.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
-        "fit_shape",
-        "subject",
-        ("subject", "sample", "mean"),
+    """Defines the flags of this command."""
+    define = {"flag_values": flag_values}
+    text = "A pose.keras file; shipped: the network of the package."
+    flags.DEFINE_string("model", None, text, **define)
+    flags.DEFINE_string("data_dir", None, "Folder of shards to score on.", **define)
+    flags.DEFINE_string("split", "test", "Split of --data_dir.", **define)
+    flags.DEFINE_string("name", None, "The model's name; its file's.", **define)
+    flags.DEFINE_integer("view", 0, "The camera to score, from 0.", lower_bound=0, **define)
+    flags.DEFINE_integer("batch_size", 32, "Samples a step.", lower_bound=1, **define)
+    text = "Replace estimates by a hand fitted to the depth of --view, or of all views of a sample."
+    flags.DEFINE_enum("fit", "none", ("none", "view", "views"), text, **define)
+    text = (
         "Shape of those hands: one for all samples of a subject; for each sample its own, as where "
-        "a person has been seen in one frame; or that of the mean hand.",
-        flag_values=flag_values,
+        "a recording shows a person in one frame; or that of the mean hand."
     )
-    flags.DEFINE_string("labels", None, "Text file of labels.", flag_values=flag_values)
-    flags.DEFINE_list("predictions", [], "Text files of predictions.", flag_values=flag_values)
-    flags.DEFINE_string("output", None, "JSON file for the scores.", flag_values=flag_values)
-    flags.DEFINE_string(
-        "predictions_output", None, "Text file for the model's joints.", flag_values=flag_values
-    )
-    flags.DEFINE_string("report_dir", None, "Folder for the report.", flag_values=flag_values)
+    flags.DEFINE_enum("fit_shape", "subject", ("subject", "sample", "mean"), text, **define)
+    flags.DEFINE_string("labels", None, "Text file of labels.", **define)
+    flags.DEFINE_list("predictions", [], "Text files of predictions.", **define)
+    flags.DEFINE_string("output", None, "JSON file for the scores.", **define)
+    flags.DEFINE_string("predictions_output", None, "Text file for the model's joints.", **define)
+    flags.DEFINE_string("report_dir", None, "Folder for the report.", **define)
 
 
 def main(options: flags.FlagValues) -> None:

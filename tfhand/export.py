@@ -20,25 +20,18 @@ __all__ = ["define_flags", "main"]
 
 def define_flags(flag_values):
     """Defines the flags of this command."""
-    flags.DEFINE_string(
-        "model", None, "Trained network, pose.keras.", required=True, flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "output_dir", None, "Folder of what is written.", required=True, flag_values=flag_values
-    )
-    flags.DEFINE_list(
-        "formats",
-        ["saved_model"],
-        f"What to write, of {', '.join(runtimes.FORMATS)}.",
-        flag_values=flag_values,
-    )
+    define = {"flag_values": flag_values}
+    flags.DEFINE_string("model", None, "Trained network, pose.keras.", required=True, **define)
+    flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True, **define)
+    text = f"Formats to write, of {', '.join(runtimes.FORMATS)}."
+    flags.DEFINE_list("formats", ["saved_model"], text, **define)
 
 
 def main(values):
     """Runs the command."""
     if not values.formats:
         raise ValueError(f"Expected --formats among {', '.join(runtimes.FORMATS)}, received none.")
-    # A missing package is told before anything is written.
+    # A missing package is an error before anything is written.
     for name in values.formats:
         runtimes.check_exporter(name)
     network = inference.load_network(values.model)

@@ -31,48 +31,24 @@ _LEAST_FOR_SHAPE, _MOST_FOR_SHAPE = 8, 36
 
 def define_flags(flag_values):
     """Defines the flags of this command."""
-    flags.DEFINE_string(
-        "model",
-        package_weights.NAME,
-        "Trained network, pose.keras; shipped: that of the package.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "depth", None, "Depth image, or a folder of them.", required=True, flag_values=flag_values
-    )
-    flags.DEFINE_list(
-        "intrinsics",
-        [str(value) for value in camera.NYU_INTRINSICS],
-        "fx,fy,cx,cy of the camera in px.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
-        "depth_unit",
-        "mm",
-        tuple(depth_image.UNITS_MM),
-        "Unit of stored values.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_float(
-        "depth_scale", 1.0, "Factor from stored values to that unit.", flag_values=flag_values
-    )
-    flags.DEFINE_enum(
-        "hand", "right", ("right", "left"), "Which hand is seen.", flag_values=flag_values
-    )
-    flags.DEFINE_boolean(
-        "fit",
-        False,
+    define = {"flag_values": flag_values}
+    text = "Trained network, pose.keras; shipped: that of the package."
+    flags.DEFINE_string("model", package_weights.NAME, text, **define)
+    flags.DEFINE_string("depth", None, "Depth image, or a folder of them.", required=True, **define)
+    text = "fx,fy,cx,cy of the camera in px."
+    flags.DEFINE_list("intrinsics", list(map(str, camera.NYU_INTRINSICS)), text, **define)
+    units = tuple(depth_image.UNITS_MM)
+    flags.DEFINE_enum("depth_unit", "mm", units, "Unit of stored values.", **define)
+    flags.DEFINE_float("depth_scale", 1.0, "Factor from stored values to that unit.", **define)
+    flags.DEFINE_enum("hand", "right", ("right", "left"), "The hand in the images.", **define)
+    text = (
         "Fit a hand to the depth, starting from the estimate: slower, more accurate. A folder "
-        "shows one person, whose shape is found first; with fewer than 8 images every hand has its "
-        "own.",
-        flag_values=flag_values,
+        "shows one person, whose shape is fitted first; with fewer than 8 images every hand has "
+        "its own."
     )
-    flags.DEFINE_string(
-        "output", None, "JSON file; none: standard output.", flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "overlay", None, "PNG with crop and joints of the first images.", flag_values=flag_values
-    )
+    flags.DEFINE_boolean("fit", False, text, **define)
+    flags.DEFINE_string("output", None, "JSON file; none: standard output.", **define)
+    flags.DEFINE_string("overlay", None, "PNG with crop and joints of the first images.", **define)
 
 
 def main(values):

@@ -20,56 +20,25 @@ __all__ = ["define_flags", "main"]
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the command's flags."""
-    flags.DEFINE_string("data_dir", None, "Folder of records to show.", flag_values=flag_values)
-    flags.DEFINE_string("split", "test", "Split of --data_dir.", flag_values=flag_values)
-    flags.DEFINE_integer(
-        "max_samples",
-        500,
-        "Samples of --data_dir to show, evenly spaced.",
-        lower_bound=1,
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "depth", None, "Depth image to show, or a folder of them.", flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "model",
-        None,
-        "Trained network, pose.keras, or shipped, which --depth takes if none is named.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_list(
-        "intrinsics",
-        [str(value) for value in camera.NYU_INTRINSICS],
-        "fx,fy,cx,cy of the camera of --depth in px.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
-        "depth_unit",
-        "mm",
-        tuple(depth_image.UNITS_MM),
-        "Unit of stored values of --depth.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_float(
-        "depth_scale",
-        1.0,
-        "Factor from stored values of --depth to that unit.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
-        "hand", "right", ("right", "left"), "Which hand --depth shows.", flag_values=flag_values
-    )
-    flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", flag_values=flag_values)
-    flags.DEFINE_integer(
-        "port",
-        8080,
-        "Port; 0: any that is free.",
-        lower_bound=0,
-        upper_bound=65535,
-        flag_values=flag_values,
-    )
+    """Defines the flags of this command."""
+    define = {"flag_values": flag_values}
+    flags.DEFINE_string("data_dir", None, "Folder of records to show.", **define)
+    flags.DEFINE_string("split", "test", "Split of --data_dir.", **define)
+    text = "Samples of --data_dir to show, evenly spaced."
+    flags.DEFINE_integer("max_samples", 500, text, lower_bound=1, **define)
+    flags.DEFINE_string("depth", None, "Depth image to show, or a folder of them.", **define)
+    text = "Trained network, pose.keras, or shipped, which --depth takes if none is named."
+    flags.DEFINE_string("model", None, text, **define)
+    text = "fx,fy,cx,cy of the camera of --depth in px."
+    flags.DEFINE_list("intrinsics", list(map(str, camera.NYU_INTRINSICS)), text, **define)
+    units = tuple(depth_image.UNITS_MM)
+    flags.DEFINE_enum("depth_unit", "mm", units, "Unit of stored values of --depth.", **define)
+    text = "Factor from stored values of --depth to that unit."
+    flags.DEFINE_float("depth_scale", 1.0, text, **define)
+    flags.DEFINE_enum("hand", "right", ("right", "left"), "The hand in --depth.", **define)
+    flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", **define)
+    bounds = {"lower_bound": 0, "upper_bound": 65535}
+    flags.DEFINE_integer("port", 8080, "Port; 0: any that is free.", **bounds, **define)
 
 
 def main(options: flags.FlagValues) -> None:

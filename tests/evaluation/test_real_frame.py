@@ -63,12 +63,16 @@ def test_the_label_scores_zero(folder, tmp_path):
     """A "network" that always answers with the label, relative to wherever the crop is."""
     label = published.xyz_from_uvd(published.read_joints_uvd(folder / LABELS)[0])
     shape = label - label.mean(axis=0)
-    spheres = np.zeros([1, 41, 3], np.float32)
-    spheres[0, skeleton.EVALUATION_SPHERES] = shape
-
-    def network(depth, training=False):
-        del depth, training
-        return {"spheres_mm": tf.constant(spheres), "spread_mm": tf.ones([1, 41])}
+    spheres = np.zeros([41, 3], np.float32)
+    spheres[skeleton.EVALUATION_SPHERES] = shape
+    network = pose_network.build_inference_network(
+        pose_network.build_pose_network(
+            pose_network.PoseNetworkConfig(features=8, growth=4, depth=1)
+        )
+    )
+    constant = keras.ops.reshape(keras.ops.convert_to_tensor(spheres), [1, 41, 3])
+    outputs = {**network.output, "spheres_mm": 0.0 * network.output["spheres_mm"] + constant}
+    network = keras.Model(network.input, outputs)
 
     score = real_frame.score_real_frame(network, folder, SPEC, tmp_path / "frame.png")
     check(score, tmp_path / "frame.png")

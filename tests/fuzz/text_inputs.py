@@ -145,7 +145,7 @@ def _check_flags(found, reference):
 
 
 def _make_settings(folder):
-    with workdir.Workdir(folder).working("prior", {"steps": 10, "rate": 0.5, "name": "x"}):
+    with workdir.Workdir(folder).making("prior", {"steps": 10, "rate": 0.5, "name": "x"}):
         pass
     return (folder / "prior" / "settings.json").read_bytes()
 

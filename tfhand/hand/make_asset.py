@@ -152,12 +152,10 @@ def blend_weights(vertices, rest):
 
 def define_flags(flag_values):
     """Defines the flags of this command."""
-    flags.DEFINE_string(
-        "output", "tfhand/hand/assets/hand.h5", "File to write.", flag_values=flag_values
-    )
-    flags.DEFINE_float(
-        "spacing_mm", 2.0, "Edge of a cell of the marching cubes, mm.", 0.5, flag_values=flag_values
-    )
+    define = {"flag_values": flag_values}
+    flags.DEFINE_string("output", "tfhand/hand/assets/hand.h5", "File to write.", **define)
+    text = "Edge of a cell of the marching cubes, mm."
+    flags.DEFINE_float("spacing_mm", 2.0, text, lower_bound=0.5, **define)
 
 
 def main(values):
