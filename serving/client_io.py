@@ -1,4 +1,4 @@
-"""What both clients share: arguments, depth pictures, the answer as JSON. Without TensorFlow."""
+"""The part that both clients share: arguments, depth pictures, the answer as JSON, no TensorFlow."""
 
 import argparse
 import json
