@@ -1,4 +1,4 @@
-"""The part that both clients share: arguments, depth pictures, the answer as JSON, no TensorFlow."""
+"""Shared by both clients: arguments, depth pictures, the answer as JSON. Without TensorFlow."""
 
 import argparse
 import json
