@@ -54,7 +54,7 @@ def define_flags(flag_values):
     flags.DEFINE_enum("test_on", "recording", ("recording", "synthetic"), text, **define)
     text = "Score also hands that are fitted to the first view, starting from the estimates."
     flags.DEFINE_boolean("test_fit", False, text, **define)
-    flags.DEFINE_integer("seed", 1, "Seed of the training.", **define)
+    flags.DEFINE_integer("seed", 1, "Seed of the training.", 0, **define)
     text = "Samples of the embedded recording."
     flags.DEFINE_integer("recording_samples", 4000, text, 24, **define)
     flags.DEFINE_integer("num_devices", 0, "Devices; 0: all GPUs, or the CPU.", 0, **define)
@@ -96,6 +96,11 @@ class _Settings:
                 f"Expected --tune_stride of at most the image size {settings.network.image_size}, "
                 f"found {settings.tune.stride}."
             )
+        if settings.tune.steps < settings.tune.rounds:
+            raise ValueError(
+                f"Expected at least one of --tune_steps for each of {settings.tune.rounds} rounds, "
+                f"found {settings.tune.steps}."
+            )
         if settings.tune.method == "gradient" and not any(dataclasses.astuple(settings.weights)):
             raise ValueError(
                 "Expected a --weight_* above 0 for --tune_method=gradient, found none."
@@ -117,15 +122,14 @@ def main(values):
         tf.config.experimental.enable_op_determinism()
     settings = _Settings.from_flags(values)
     strategy = replicas.make_strategy(values.distribution, values.num_devices)
-    replicas.check_batches(
-        strategy.num_replicas_in_sync,
-        init_batch=settings.init.batch,
-        tune_batch=settings.tune.batch,
-        tune_synthetic_batch=settings.tune.synthetic_batch,
-    )
+    batches = {"tune_batch": settings.tune.batch}
+    batches["tune_synthetic_batch"] = settings.tune.synthetic_batch
+    if values.init_from == pretrained.NONE:
+        batches["init_batch"] = settings.init.batch
+    options.check_batches(strategy.num_replicas_in_sync, **batches)
     is_chief = replicas.is_chief(strategy)
     with contextlib.ExitStack() as exit_stack:
-        exit_stack.enter_context(replicas.exit_if_a_worker_is_lost(values.distribution))
+        exit_stack.enter_context(replicas.exit_at_once(values.distribution))
         if is_chief:
             exit_stack.enter_context(files.alone_in(values.workdir, "training in", ".lock"))
         workdir = workdirs.Workdir(values.workdir, is_chief)
@@ -139,7 +143,7 @@ def _run(values, settings, context):
     """Runs all stages in the working folder."""
     method = settings.tune.method
     with replicas.chief_first(context.strategy):
-        prior_and_network = pretrained.find_pretrained(
+        pretrained_folder = pretrained.find_pretrained(
             values.init_from, options.requested_settings(values)
         )
         data_dir = _find_records(values, context)
@@ -156,13 +160,14 @@ def _run(values, settings, context):
             settings.network.precision,
             values.seed,
         )
-        start = _load_pretrained(prior_and_network, settings, context)
-        _check_stages(settings, context, tuning, start)
-        if context.is_chief:
-            resolved = resolved_flags.into_string(values)
-            files.write_text(context.workdir.path / "resolved.flags", resolved)
-            described = provenance.describe(values, data_dir, prior_and_network)
-            provenance.record_start(context.workdir.path, described)
+    # Variables of several machines are made by all of them together.
+    start = _load_pretrained(pretrained_folder, settings, context)
+    _check_stages(settings, context, tuning, start)
+    if context.is_chief:
+        resolved = resolved_flags.into_string(values)
+        files.write_text(context.workdir.path / "resolved.flags", resolved)
+        entry = provenance.describe(values, data_dir, pretrained_folder)
+        provenance.record_start(context.workdir.path, entry)
     start = start or _pretrain(settings, context)
     predicted, scores = _score("synthetic_only", start.network, settings, context, test)
     if method != "none":
@@ -170,29 +175,30 @@ def _run(values, settings, context):
         name = "with_labels" if method == "labels" else "self_supervised"
         predicted, more = _score(name, start.network, settings, context, test)
         scores |= more
-    if context.is_chief:
-        network = pretraining.in_float32(start.network, settings.network)
-        report.export(context.workdir, network, start.prior, settings.spec)
-        prior_folder = (prior_and_network or context.workdir.path) / "prior"
-        report.write_report(context.workdir, prior_folder, network, test, predicted, scores)
+    with replicas.chief_first(context.strategy):
+        if context.is_chief:
+            network = pretraining.in_float32(start.network, settings.network)
+            report.export(context.workdir, network, start.prior, settings.spec)
+            prior_folder = (pretrained_folder or context.workdir.path) / "prior"
+            report.write_report(context.workdir, prior_folder, network, test, predicted, scores)
 
 
 def _find_records(values, context):
     """Returns the folder of records; the embedded recording is made where none is given.
 
-    Whatever is wrong with either split is said here, before anything is trained.
+    Checks both splits before anything is trained.
     """
     spec, folder = context.spec, values.data_dir
     if not folder:
         folder = str(
             embedded_recording.make_recording(context.workdir, values.recording_samples, spec)
         )
-    stored = records.read_info(folder).spec
-    if (stored.image_size, stored.cube_mm) != (spec.image_size, spec.cube_mm):
+    records_spec = records.read_info(folder).spec
+    if (records_spec.image_size, records_spec.cube_mm) != (spec.image_size, spec.cube_mm):
         raise ValueError(
             f"Expected records of {spec.image_size} px in a cube of {spec.cube_mm:g} mm, as "
-            f"--image_size and --cube_mm say, found {stored.image_size} px and "
-            f"{stored.cube_mm:g} mm in {folder}."
+            f"--image_size and --cube_mm say, found {records_spec.image_size} px and "
+            f"{records_spec.cube_mm:g} mm in {folder}."
         )
     for split in ("train", "test"):
         records.load_dataset(folder, split)

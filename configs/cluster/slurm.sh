@@ -8,11 +8,16 @@ trap : TERM
 port=$((20000 + SLURM_JOB_ID % 10000))
 hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed "s/.*/\"&:$port\"/" | paste -sd,)
 export CLUSTER="{\"worker\": [$hosts]}"
+# Batches are over all devices, here 16.
 srun --kill-on-bad-exit=1 bash -c '
   export TF_CONFIG="{\"cluster\": $CLUSTER, \"task\": {\"type\": \"worker\", \"index\": $SLURM_PROCID}}"
   exec python -m tfhand.train --flagfile=configs/selfsup.flags --data_dir=/shared/records \
-      --workdir=/shared/runs/selfsup --distribution=multi_worker'
+      --workdir=/shared/runs/selfsup --distribution=multi_worker \
+      --tune_batch=16 --tune_synthetic_batch=48'
 status=$?
-# 75: stopped, or another machine was lost; 143: stopped while Python started.
-if [ "$status" -eq 75 ] || [ "$status" -eq 143 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+# 1: bad input, which no restart mends. Anything else: stopped, or a machine was lost.
+case $status in
+    0 | 1) ;;
+    *) [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ] && scontrol requeue "$SLURM_JOB_ID" ;;
+esac
 exit "$status"

@@ -9,7 +9,7 @@ from tfhand.geometry import crop
 from tfhand.rendering import spheres
 
 SPEC = crop.CropSpec(image_size=64, cube_mm=300.0)
-STILL = augmentation.AugmentationConfig(turn_deg=30.0, shift_mm=8.0, dropout=0.0)
+STILL = augmentation.AugmentationConfig(rotation_deg=30.0, translation_mm=8.0, dropout=0.0)
 FLOAT_MM = 1e-3
 
 
@@ -20,7 +20,7 @@ def rng():
 
 def moved(motion, points_mm):
     turned = tf.matmul(points_mm, motion.rotation, transpose_b=True)
-    return motion.scale[:, None, None] * turned + motion.shift_mm[:, None]
+    return motion.scale[:, None, None] * turned + motion.translation_mm[:, None]
 
 
 def render(centers_mm, radii_mm):
@@ -41,7 +41,7 @@ def test_motion_has_the_asked_spread(rng):
     turn = np.degrees(np.arctan2(motion.rotation[:, 1, 0], motion.rotation[:, 0, 0]))
     # 4000 draws: the standard deviation is known to about 1 %, three of those.
     np.testing.assert_allclose(turn.std(), 30.0, rtol=0.04)
-    np.testing.assert_allclose(np.std(motion.shift_mm, axis=0), [8.0] * 3, rtol=0.04)
+    np.testing.assert_allclose(np.std(motion.translation_mm, axis=0), [8.0] * 3, rtol=0.04)
     np.testing.assert_array_equal(motion.rotation[:, 2], np.tile([0.0, 0.0, 1.0], (4000, 1)))
     # A normal distribution cut off at two standard deviations keeps 0.88 of its spread.
     np.testing.assert_allclose(np.log(motion.scale).std(), 0.88 * 0.06, rtol=0.04)
@@ -67,7 +67,9 @@ def test_depth_moves_with_the_points(rng):
 
 
 def test_no_motion_changes_nothing(rng):
-    config = augmentation.AugmentationConfig(turn_deg=0.0, shift_mm=0.0, log_scale=0.0, dropout=0.0)
+    config = augmentation.AugmentationConfig(
+        rotation_deg=0.0, translation_mm=0.0, log_scale=0.0, dropout=0.0
+    )
     depth = render(tf.constant([[[0.0, 10.0, -20.0]]]), tf.constant([60.0]))
     motion = augmentation.sample_motion(rng, 1, config)
     result = augmentation.apply(motion, depth, SPEC, rng, config)
@@ -86,7 +88,9 @@ def test_what_leaves_the_cube_is_background(rng):
 
 
 def test_dropout_removes_up_to_its_share(rng):
-    config = augmentation.AugmentationConfig(turn_deg=0.0, shift_mm=0.0, log_scale=0.0, dropout=0.4)
+    config = augmentation.AugmentationConfig(
+        rotation_deg=0.0, translation_mm=0.0, log_scale=0.0, dropout=0.4
+    )
     motion = augmentation.sample_motion(rng, 50, config)
     result = augmentation.apply(motion, tf.zeros([50, 64, 64]), SPEC, rng, config).numpy()
     missing = (result == 150.0).mean(axis=(1, 2))

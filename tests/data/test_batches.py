@@ -49,7 +49,6 @@ def test_read_recording(dataset):
     assert np.abs(recording.joints_mm).max() < 200.0
     assert not recording.joint_mask[4].any()
     assert not recording.joints_mm[4].any()
-    assert recording.subjects == ("aa", "bb")
     assert recording.joint_mask[0, 0, 3] == 0 and recording.joint_mask[1, 0, 3] == 1
 
 

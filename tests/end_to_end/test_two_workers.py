@@ -11,17 +11,21 @@ SMALL = (
     "--recording_samples=24", "--image_size=32", "--features=8", "--growth=4", "--depth=1",
     "--prior_steps=2", "--prior_batch=16", "--init_steps=2", "--init_batch=4", "--tune_steps=2",
     "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=2", "--tune_rounds=1",
-    "--distribution=multi_worker", "--init_from=none",
+    "--distribution=multi_worker", "--notest_fit",
 )  # fmt: skip
 
 
-def test_a_whole_run(tmp_path):
-    workdir = tmp_path / "run"
-    command = ("-m", "tfhand.train", "--flagfile=configs/selfsup.flags", *SMALL)
-    (chief, chief_text), (other, other_text) = two_workers.run(
-        lambda index: (*command, f"--workdir={workdir}"), timeout=600
-    )
+def train_both(*flags):
+    """Runs the command on both workers; returns what each printed."""
+    command = ("-m", "tfhand.train", "--flagfile=configs/selfsup.flags", *SMALL, *flags)
+    (chief, chief_text), (other, other_text) = two_workers.run(lambda index: command, timeout=600)
     assert (chief, other) == (0, 0), chief_text[-3000:] + other_text[-3000:]
+    return chief_text, other_text
+
+
+def test_a_whole_run_and_another_from_its_network(tmp_path):
+    workdir = tmp_path / "run"
+    chief_text, other_text = train_both(f"--workdir={workdir}", "--init_from=none")
     for name in (
         "recording/dataset_info.json", "prior/done.json", "init/done.json", "tune/done.json",
         "pose.keras", "export/pose/1/saved_model.pb", "export/prior/1/saved_model.pb",
@@ -37,3 +41,10 @@ def test_a_whole_run(tmp_path):
     # Only the chief makes, scores and reports, once.
     assert "Report: " in chief_text and "Report: " not in other_text
     assert len(json.loads((workdir / "report" / "provenance.json").read_text())) == 1
+
+    # Both load the network; two rounds of fits, which the other reads.
+    again = tmp_path / "again"
+    data = f"--data_dir={workdir / 'recording'}"
+    train_both(f"--workdir={again}", f"--init_from={workdir}", data, "--tune_rounds=2")
+    assert (again / "tune" / "round-2" / "fits.npz").is_file()
+    assert (again / "report" / "table.md").is_file()

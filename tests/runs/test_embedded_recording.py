@@ -18,9 +18,9 @@ def written(monkeypatch):
     """Returns the list of recordings that were written, which takes no time."""
     written = []
 
-    def write(output_dir, num_samples, spec, overwrite):
+    def write(output_dir, options, overwrite):
         assert overwrite
-        written.append((output_dir, num_samples, spec))
+        written.append((output_dir, options.num_samples, options.spec))
 
     monkeypatch.setattr(embedded, "write", write)
     return written

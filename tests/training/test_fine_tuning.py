@@ -237,7 +237,10 @@ def test_a_damaged_state_of_a_round_is_one_error(tuned, workdir, state):
 def test_only_the_chief_makes_fits(tuned, workdir, recording, make_network, monkeypatch):
     tuned.stop_at.add("round-1")
     monkeypatch.setattr(workdir, "writes", False)
-    with pytest.raises(ValueError, match="round-1 fits that the chief has made, found none"):
+    with pytest.raises(
+        ValueError,
+        match=r"round-1/fits\.npz fits of these samples that the chief has made, found none",
+    ):
         tuned()
     assert tuned.notes == [] and not workdir.stage("tune").exists()
 

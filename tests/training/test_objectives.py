@@ -150,7 +150,7 @@ def test_augmentation_is_undone_before_the_terms(batch, estimate, spec):
             motion = augmentation.sample_motion(tf.random.Generator.from_seed(7), 12, config)
             turned = tf.matmul(self.spheres_mm, motion.rotation, transpose_b=True)
             resized = motion.scale[:, None, None] * turned
-            return {"spheres_mm": resized + motion.shift_mm[:, None]}
+            return {"spheres_mm": resized + motion.translation_mm[:, None]}
 
     rng = tf.random.Generator.from_seed(7)
     still, _ = make(spec)(Fixed(estimate), batch, rng)

@@ -282,3 +282,22 @@ def test_a_full_disk_is_one_error_and_no_end(tmp_path, whole, read_curves):
     assert str(tmp_path) in refused.value.filename
     assert_equal(train(tmp_path), whole[0])
     assert read_curves(tmp_path) == whole[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "stop", "every", "steps"),
+    [
+        (0, 10, 3, [3, 6, 9, 10]),
+        (6, 10, 3, [9, 10]),
+        (10, 10, 3, []),
+        (0, 2, 3, [2]),
+        # Another interval than before.
+        (150, 460, 100, [250, 350, 450, 460]),
+    ],
+)
+def test_an_epoch_ends_where_a_checkpoint_is_written(first, stop, every, steps):
+    schedule = callbacks.Schedule(first, stop, every)
+    epochs = range(schedule.initial_epoch, schedule.epochs)
+    assert [schedule.steps_after(epoch) for epoch in epochs] == steps
+    # Keras ends with averaged weights only where there is an epoch, made or not.
+    assert schedule.epochs > 0

@@ -91,3 +91,9 @@ def test_choices_are_those_that_are_understood():
     by_name = {field.name: field for cls in CLASSES for field in dataclasses.fields(cls)}
     assert by_name["noise"].metadata["choices"] == samples.NOISES
     assert by_name["fit_subject"].metadata["choices"] == kinematic_fit.FREE_SHAPES
+
+
+def test_batches_are_shared_evenly():
+    options.check_batches(2, tune_batch=10, init_batch=72)
+    with pytest.raises(ValueError, match=r"--tune_batch.*multiple of the 4 devices, found 10"):
+        options.check_batches(4, tune_batch=10)

@@ -72,7 +72,7 @@ WORKER = """
     import numpy as np
     from tfhand.training import callbacks, replicas
     path, folder, index, last, number = sys.argv[1:]
-    with replicas.exit_if_a_worker_is_lost("multi_worker"):
+    with replicas.exit_at_once("multi_worker"):
         strategy = replicas.make_strategy("multi_worker", 0)
         spec = importlib.util.spec_from_file_location("toy", path)
         toy = importlib.util.module_from_spec(spec)
@@ -150,18 +150,21 @@ def test_a_cluster_without_this_machine_is_one_error(monkeypatch, config):
         replicas.make_strategy("multi_worker", 0)
 
 
-def test_a_lost_worker_ends_this_one_with_a_status_of_its_own(monkeypatch, capsys):
-    error = tf.errors.UnavailableError(None, None, "Socket closed")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (tf.errors.UnavailableError(None, None, "Socket closed"), preemption.EXIT_PREEMPTED),
+        (tf.errors.ResourceExhaustedError(None, None, "out of memory"), 1),
+        (ValueError("Expected a finite number"), 1),
+    ],
+)
+def test_an_error_ends_one_of_several_machines_at_once(monkeypatch, capsys, error, status):
     monkeypatch.setattr(os, "_exit", sys.exit)
-    with pytest.raises(SystemExit) as stopped, replicas.exit_if_a_worker_is_lost("multi_worker"):
+    with pytest.raises(SystemExit) as stopped, replicas.exit_at_once("multi_worker"):
         raise error
-    assert stopped.value.code == preemption.EXIT_PREEMPTED
-    assert "another worker may be lost" in capsys.readouterr().err
-    with pytest.raises(tf.errors.UnavailableError), replicas.exit_if_a_worker_is_lost("mirrored"):
+    assert stopped.value.code == status
+    line = capsys.readouterr().err
+    assert ("another machine is lost" in line) == (status == preemption.EXIT_PREEMPTED)
+    assert getattr(error, "message", str(error)) in line
+    with pytest.raises(type(error)), replicas.exit_at_once("mirrored"):
         raise error
-
-
-def test_batches_are_shared_evenly():
-    replicas.check_batches(2, tune_batch=10, init_batch=72)
-    with pytest.raises(ValueError, match=r"--tune_batch.*multiple of the 4 devices, found 10"):
-        replicas.check_batches(4, tune_batch=10)

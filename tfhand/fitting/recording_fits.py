@@ -10,7 +10,7 @@ from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton, template
 from tfhand.synthesis import samples
 
-__all__ = ["Fits", "known_poses", "make_fits"]
+__all__ = ["Fits", "reference_poses", "make_fits"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ def make_fits(folder, network, recording, options, spec, shape=None):
 
     Args:
         folder: `pathlib.Path` of the files of the fits.
-        network: Pose network, whose estimates the fits start from.
+        network: Pose network, whose estimates the fits start from; None: they have to be there.
         recording: `recordings.RecordedSamples`. One hand is fitted to all views of a sample that
             has them together, otherwise one to each view.
         options: `options.FineTuneOptions`.
@@ -87,7 +87,7 @@ def make_fits(folder, network, recording, options, spec, shape=None):
     )
 
 
-def known_poses(fits, share):
+def reference_poses(fits, share):
     """Returns poses and viewpoints of the fits, to draw synthetic hands near.
 
     Args:
@@ -108,6 +108,11 @@ def _read_or_fit(path, network, part, options, spec, shape):
         except ValueError as error:
             problem = str(error)
         logging.warning("%s They are made again.", problem)
+    if network is None:
+        raise ValueError(
+            f"Expected in {path} fits of these samples that the chief has made, found none: "
+            "--workdir has to be on a file system that all workers share."
+        )
     labels = pseudo_labels.make_pseudo_labels(
         network,
         kinematic_fit.Samples(part.depth_mm, part.ref_from_crop, part.group, spec),

@@ -1,4 +1,4 @@
-"""What a run was made from, at every start of it: versions, code, flags, seeds and data."""
+"""Provenance of every launch of a run: versions, commit, flags, seed and data."""
 
 import datetime
 import os

@@ -18,7 +18,7 @@ _SETTINGS, _DONE = "settings.json", "done.json"
 
 
 class Workdir:
-    """Where a run keeps its stages.
+    """Working folder of a run.
 
     Args:
         path: Folder; made if needed, if this process writes.

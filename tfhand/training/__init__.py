@@ -1,1 +1,1 @@
-"""Training stages: data pipelines, train steps and callbacks."""
+"""The method: train step, objectives, stages, options, callbacks, replicas."""

@@ -22,12 +22,12 @@ class Schedule:
 
     Attributes:
         first: Number of the first step.
-        last: Number after the last one.
+        stop: Number after the last step.
         every: Steps an epoch; the last one may have fewer.
     """
 
     first: int
-    last: int
+    stop: int
     every: int
 
     @property
@@ -38,11 +38,11 @@ class Schedule:
     @property
     def epochs(self):
         """Number after the last epoch."""
-        return self.initial_epoch - (self.first - self.last) // self.every
+        return self.initial_epoch - (self.first - self.stop) // self.every
 
     def steps_after(self, epoch):
         """Returns the number of steps made when an epoch is over."""
-        return min(self.first + (epoch - self.initial_epoch + 1) * self.every, self.last)
+        return min(self.first + (epoch - self.initial_epoch + 1) * self.every, self.stop)
 
 
 class LastStep(keras.callbacks.Callback):
@@ -54,7 +54,7 @@ class LastStep(keras.callbacks.Callback):
 
     def __init__(self, schedule):
         super().__init__()
-        self._remaining = schedule.last - schedule.first
+        self._remaining = schedule.stop - schedule.first
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts a step."""
@@ -78,9 +78,9 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Shows the bar."""
-        first, last = self._schedule.first, self._schedule.last
+        first, stop = self._schedule.first, self._schedule.stop
         # No bar in a file.
-        self._bar = tqdm(initial=first, total=last, desc=self._name, unit="step", disable=None)
+        self._bar = tqdm(initial=first, total=stop, desc=self._name, unit="step", disable=None)
         self._last = first, time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -91,10 +91,10 @@ class Progress(keras.callbacks.Callback):
         """Prints the line."""
         step, now = self._schedule.steps_after(epoch), time.monotonic()
         seconds = (now - self._last[1]) / (step - self._last[0])
-        minutes = (self._schedule.last - step) * seconds / 60.0
+        minutes = (self._schedule.stop - step) * seconds / 60.0
         means = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
         tqdm.write(
-            f"{self._name}: step {step} of {self._schedule.last}, {1000 * seconds:.0f} ms a step, "
+            f"{self._name}: step {step} of {self._schedule.stop}, {1000 * seconds:.0f} ms a step, "
             f"{minutes:.0f} min left: {means}"
         )
         self._last = step, now
@@ -116,18 +116,23 @@ class Curves(keras.callbacks.Callback):
     def __init__(self, folder, schedule, writers=()):
         super().__init__()
         self._folder, self._schedule, self._writers = folder, schedule, writers
-        self._summary = None
+        self._summary, self._last = None, None
 
     def on_train_begin(self, logs=None):
         """Opens an event file."""
-        if self._schedule.first < self._schedule.last:
+        self._last = self._schedule.first, self.model.counter.read()[1]
+        if self._schedule.first < self._schedule.stop:
             with files.writing(self._folder):
                 self._summary = tf.summary.create_file_writer(str(self._folder))
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes one point of every curve."""
-        step = self._schedule.steps_after(epoch)
-        values = {**(logs or {}), "learning_rate": self.model.optimizer.learning_rate}
+        step, skipped = self._schedule.steps_after(epoch), self.model.counter.read()[1]
+        # No means where all steps of the epoch were left out.
+        has_means = step - self._last[0] > skipped - self._last[1]
+        self._last = step, skipped
+        values = {**logs} if logs and has_means else {}
+        values["learning_rate"] = self.model.optimizer.learning_rate
         with files.writing(self._folder), self._summary.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, float(tf.convert_to_tensor(value)))
@@ -156,7 +161,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
 class Terms:
     """Writes every term of equation 4 on some samples.
 
-    Terms without a weight are not evaluated in training; here they are, so that runs compare.
+    Evaluates all terms, so that runs compare; training evaluates only those with a weight.
 
     Args:
         objective: `objectives.RecordedObjective`.

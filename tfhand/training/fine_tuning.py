@@ -42,24 +42,24 @@ def fine_tune(context, tuning, pretrained):
     with workdir.making("tune", settings) as folder:
         shape, summary = None, []
         for i in range(tuning.rounds):
-            kept = folder / f"round-{i + 1}"
-            if (kept / "shape.json").exists():
+            round_folder = folder / f"round-{i + 1}"
+            if (round_folder / "shape.json").exists():
                 # An earlier run was interrupted after this round.
-                model_weights.load_weights(network, kept / "pose.weights.h5")
-                shape, summary = tuning_settings.read_round(kept / "shape.json", tuning)
+                model_weights.load_weights(network, round_folder / "pose.weights.h5")
+                shape, summary = tuning_settings.read_round(round_folder / "shape.json", tuning)
                 continue
-            fits = _make_fits(context, tuning, network, kept, shape)
+            fits = _make_fits(context, tuning, network, round_folder, shape)
             if fits is not None:
                 shape, summary = fits.shape, [*summary, *fits.summary]
             _train_round(context, tuning, pretrained, fits, i)
             if context.is_chief:
-                model_weights.save_weights(network, kept / "pose.weights.h5")
-                tuning_settings.write_round(kept / "shape.json", shape, summary)
+                model_weights.save_weights(network, round_folder / "pose.weights.h5")
+                tuning_settings.write_round(round_folder / "shape.json", shape, summary)
         if context.is_chief:
             if summary:
                 files.write_json(folder / "fits.json", summary)
             with files.replacing(result) as partial:
-                shutil.copy(kept / "pose.weights.h5", partial)
+                shutil.copy(round_folder / "pose.weights.h5", partial)
 
 
 def _make_fits(context, tuning, network, folder, shape):
@@ -69,13 +69,10 @@ def _make_fits(context, tuning, network, folder, shape):
     with replicas.chief_first(context.strategy):
         if context.is_chief:
             folder.mkdir(exist_ok=True)
-        elif not list(folder.glob("*.npz")):
-            raise ValueError(
-                f"Expected in {folder} fits that the chief has made, found none: --workdir has to "
-                "be on a file system that all workers share."
-            )
+        # Without a network, fits are only read.
+        fitted = network if context.is_chief else None
         return recording_fits.make_fits(
-            folder, network, tuning.recording, tuning.options, context.spec, shape
+            folder, fitted, tuning.recording, tuning.options, context.spec, shape
         )
 
 
@@ -155,12 +152,12 @@ def make_batches(tuning, fits, spec, seed):
     options = tuning.options
     targets = _targets(tuning.recording, options.method, fits)
     recorded = batches.recorded_batches(tuning.recording, *targets, options.batch, seed)
-    known_poses = None
+    reference_poses = None
     if fits is not None and options.near_fits > 0.0:
-        known_poses = recording_fits.known_poses(fits, options.near_fits)
+        reference_poses = recording_fits.reference_poses(fits, options.near_fits)
     # Not the stream of the initialization, which is that of seed + 1.
     synthetic = batches.synthetic_batches(
-        spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 2, known_poses
+        spec, options.synthetic_batch, samples.SyntheticConfig(), seed + 2, reference_poses
     )
     return lambda *shard: {"synthetic": synthetic(*shard), "recorded": recorded(*shard)}
 
@@ -178,13 +175,13 @@ def _targets(recording, method, fits):
 def _summary_writers(recording, objective):
     """Returns pictures and terms of six samples of the recording, for `callbacks.Curves`."""
     step = max(len(recording) // 6, 1)
-    shown = recordings.select(recording, slice(0, 6 * step, step))
+    pictured = recordings.select(recording, slice(0, 6 * step, step))
     batch = {
-        "depth_mm": shown.depth_mm,
-        "ref_from_crop": shown.ref_from_crop,
-        "is_multi_view": shown.is_multi_view.astype(np.float32),
+        "depth_mm": pictured.depth_mm,
+        "ref_from_crop": pictured.ref_from_crop,
+        "is_multi_view": pictured.is_multi_view.astype(np.float32),
     }
     return [
-        callbacks.Pictures(shown.depth_mm, objective.spec.cube_mm),
+        callbacks.Pictures(pictured.depth_mm, objective.spec.cube_mm),
         callbacks.Terms(objective, batch),
     ]

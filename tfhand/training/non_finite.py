@@ -55,8 +55,8 @@ class NonFiniteCounter(keras.layers.Layer):
             name="counts",
         )
 
-    def flags(self, values):
-        """Says of each tensor whether anything in it is not finite.
+    def mark(self, values):
+        """Marks the tensors that hold anything that is not finite.
 
         Args:
             values: List of tensors, one a name.
@@ -67,18 +67,18 @@ class NonFiniteCounter(keras.layers.Layer):
         bad = [tf.reduce_any(~tf.math.is_finite(value)) for value in values]
         return tf.cast(tf.stack(bad), tf.float32)
 
-    def count(self, flags, is_finite):
+    def count(self, marks, is_finite):
         """Counts a step.
 
         Args:
-            flags: float32 [N], of `flags`, summed over the replicas.
+            marks: float32 [N], of `mark`, summed over the replicas.
             is_finite: Bool scalar, whether the step updated the weights.
         """
         bad = tf.cast(~is_finite, tf.int64)
         in_row, longest, total = tf.unstack(self._counts[:3])
         in_row = bad * (in_row + 1)
         counts = tf.stack([in_row, tf.maximum(longest, in_row), total + bad])
-        names = self._counts[3:] + bad * tf.cast(flags > 0.0, tf.int64)
+        names = self._counts[3:] + bad * tf.cast(marks > 0.0, tf.int64)
         self._counts.assign(tf.concat([counts, names], axis=0))
 
     def read(self):

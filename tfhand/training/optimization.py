@@ -23,7 +23,7 @@ _WARMUP_STEPS = 60
 
 @dataclasses.dataclass(frozen=True)
 class RunContext:
-    """What all stages of a run share.
+    """Context shared by the stages of a run.
 
     Attributes:
         workdir: `workdir.Workdir`.
@@ -47,7 +47,7 @@ class RunContext:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Where a training writes, and how it is watched over; nothing of it changes a result.
+    """Folder, name and limits of a training; they do not change the weights of one that ends.
 
     Attributes:
         folder: Folder of the stage.
@@ -94,7 +94,9 @@ def fit(model, make_batch, steps, run, writers=()):
         writers: Functions of (network, step) that write summaries, see `callbacks.Curves`.
 
     Raises:
-        ValueError: If loss or gradient were not finite too often; checkpoints are unharmed.
+        ValueError: If loss or gradient were not finite too often, which harms no checkpoint, or if
+            a checkpoint is of another version of this package.
+        OSError: If curves or checkpoints cannot be written; the checkpoints before stay.
     """
     strategy = model.distribute_strategy
     saved = checkpoints.Checkpoints(
@@ -102,6 +104,7 @@ def fit(model, make_batch, steps, run, writers=()):
         [variable.value for variable in (*model.weights, *model.optimizer.variables)],
     )
     first, every = saved.restore(), run.options.checkpoint_steps
+    _check_same_start(strategy, first)
     schedule = callbacks.Schedule(first, steps, every)
     own = [non_finite.StopWhenNotFinite(run.name, run.options), callbacks.LastStep(schedule)]
     if replicas.is_chief(strategy):
@@ -121,3 +124,12 @@ def fit(model, make_batch, steps, run, writers=()):
         verbose=0,
         callbacks=own,
     )
+
+
+def _check_same_start(strategy, first):
+    """Checks that all machines have read the same checkpoint."""
+    if replicas.mean(strategy, float(first)) != first:
+        raise ValueError(
+            f"Expected the same checkpoint on all machines, found that of step {first} here and "
+            "another elsewhere: --workdir has to be on a file system that all of them share."
+        )

@@ -12,6 +12,7 @@ __all__ = [
     "NetworkOptions",
     "PriorOptions",
     "RunOptions",
+    "check_batches",
     "define_flags",
     "from_flags",
     "requested_settings",
@@ -139,7 +140,7 @@ class FineTuneOptions:
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """How trainings are watched over; nothing of it changes a result."""
+    """Limits of a training; they do not change the weights of one that ends."""
 
     checkpoint_steps: int = _field(
         100, "Steps from one checkpoint, and one point of the curves, to the next."
@@ -225,3 +226,22 @@ def requested_settings(flag_values):
             if flag.present:
                 requested[stage][field.name] = flag.value
     return requested
+
+
+def check_batches(num_replicas, **batches):
+    """Checks that every replica gets the same share of every batch.
+
+    The mean over replicas is that over the batch only then.
+
+    Args:
+        num_replicas: Number of replicas.
+        **batches: Samples a step over all replicas, by flag.
+
+    Raises:
+        ValueError: If a batch cannot be divided.
+    """
+    for name, size in batches.items():
+        if size % num_replicas:
+            raise ValueError(
+                f"Expected --{name} to be a multiple of the {num_replicas} devices, found {size}."
+            )

@@ -6,22 +6,22 @@ sums their gradients. The first, the chief, alone writes; the others find it in 
 
 import contextlib
 import os
+import signal
 import sys
 
 import tensorflow as tf
+from absl import logging
 
 from tfhand.runs import preemption
 
-__all__ = [
-    "check_batches",
-    "chief_first",
-    "distribute_batches",
-    "exit_if_a_worker_is_lost",
-    "is_chief",
-    "make_strategy",
-]
+__all__ = ["chief_first", "distribute_batches", "exit_at_once", "is_chief", "make_strategy", "mean"]
 
 _PREFETCHED = 4
+# What an operation ends with that waits for a machine that is gone or silent.
+_LOST = (
+    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+    tf.errors.InternalError, tf.errors.UnavailableError,
+)  # fmt: skip
 
 
 def make_strategy(distribution, num_devices):
@@ -33,7 +33,7 @@ def make_strategy(distribution, num_devices):
         num_devices: Devices of this machine; 0: all GPUs, or the CPU.
 
     Raises:
-        ValueError: If there are fewer devices, or TF_CONFIG does not name this machine.
+        ValueError: If there are fewer, or TF_CONFIG does not name this machine.
     """
     if distribution == "multi_worker":
         return _connect_workers()
@@ -59,8 +59,8 @@ def _connect_workers():
         )
     print(f"Waiting for all of {jobs}.", flush=True)
     strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    # TensorFlow has taken SIGTERM.
-    preemption.exit_on_sigterm()
+    # TensorFlow has taken SIGTERM: it goes back to the handler that Python had.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return strategy
 
 
@@ -75,46 +75,45 @@ def is_chief(strategy):
 
 @contextlib.contextmanager
 def chief_first(strategy):
-    """Context that the chief goes through before the others, who find what it made.
+    """Context that the chief leaves before the others enter it; they find what it made.
 
-    The others wait in an operation of TensorFlow, which fails if the chief is lost.
+    They wait in an operation of TensorFlow, which fails if the chief is lost. Nothing in the
+    context may make variables in the strategy's scope, or read sums over replicas.
     """
-
-    def wait_for_all():
-        strategy.reduce("SUM", strategy.run(lambda: tf.ones([])), axis=None)
-
     if not is_chief(strategy):
-        wait_for_all()
+        mean(strategy, 0.0)
     yield
     if is_chief(strategy):
-        wait_for_all()
+        mean(strategy, 0.0)
+
+
+def mean(strategy, value):
+    """Returns the mean of a number over all replicas; every process has to call it."""
+
+    @tf.function(autograph=False)
+    def reduce():
+        return strategy.reduce("MEAN", strategy.run(lambda: tf.constant(value)), axis=None)
+
+    return float(reduce())
 
 
 @contextlib.contextmanager
-def exit_if_a_worker_is_lost(distribution):
-    """Context in which the loss of another machine ends this process with status 75.
+def exit_at_once(distribution):
+    """Context whose errors end the process at once where there are several machines.
 
-    At once: the usual end of a process would wait for those that are lost. With "mirrored" the same
-    errors mean something else, and pass.
+    The usual end of a process would wait for the others, which wait for this one. Status 75:
+    another machine was lost; 1: any other error.
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except Exception as error:
         if distribution != "multi_worker":
             raise
-        message = "stopped, another worker may be lost; the same command on all machines goes on"
-        print(f"train: {message} from the last checkpoint. TensorFlow says: {error.message}",
-              file=sys.stderr, flush=True)  # fmt: skip
-        os._exit(preemption.EXIT_PREEMPTED)
-
-
-def check_batches(num_replicas, **batches):
-    """Raises a ValueError unless all replicas get equal shares of the batches, sizes by flag."""
-    for name, size in batches.items():
-        if size % num_replicas:
-            raise ValueError(
-                f"Expected --{name} to be a multiple of the {num_replicas} devices, found {size}."
-            )
+        logging.debug("Stopped by:", exc_info=True)
+        is_lost = isinstance(error, _LOST)
+        message = "another machine is lost, start all of them again: " if is_lost else ""
+        print(f"train: {message}{error}", file=sys.stderr, flush=True)
+        os._exit(preemption.EXIT_PREEMPTED if is_lost else 1)
 
 
 def distribute_batches(strategy, make_batch, first):

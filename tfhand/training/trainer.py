@@ -12,14 +12,14 @@ __all__ = ["PoseTrainer", "Trainer"]
 class Trainer(keras.Model):
     """A step of gradient descent for Keras' `fit`.
 
-    A subclass says what is minimized (`evaluate`). The batch carries the number of its step, from
-    which everything random in the step follows. Under a distribution strategy every replica takes
-    its share of the global batch and divides its mean by the number of replicas; the sum over
+    A subclass says what is minimized (`evaluate_terms`). The batch carries the number of its step,
+    from which everything random in the step follows. Under a distribution strategy every replica
+    takes its share of the global batch and divides its mean by the number of replicas; the sum over
     replicas is the gradient of the mean over the global batch.
 
     Args:
         trained: Network that the optimizer updates.
-        term_names: Names of the terms that `evaluate` returns, in its order.
+        term_names: Names of the terms that `evaluate_terms` returns.
         largest_gradient_norm: Longer gradients are cut off to this norm; None: none are.
         name: Name of the model.
     """
@@ -29,6 +29,7 @@ class Trainer(keras.Model):
         self.trained = trained
         self.counter = non_finite.NonFiniteCounter(["loss", *term_names])
         self._largest_gradient_norm = largest_gradient_norm
+        self._term_names = list(term_names)
         names = ["loss", "gradient_norm", *term_names]
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
         # The network is built; Keras need not call this model to find out.
@@ -64,7 +65,9 @@ class Trainer(keras.Model):
             share = loss / self.distribute_strategy.num_replicas_in_sync
         gradients = tape.gradient(share, variables)
 
-        gradients, norm, is_finite = self._reduce(gradients, [loss, *terms.values()])
+        gradients, norm, is_finite = self._reduce(
+            gradients, [loss, *(terms[name] for name in self._term_names)]
+        )
         non_finite.apply_if(
             is_finite, lambda *values: self.optimizer.apply(list(values), variables), gradients
         )
@@ -86,14 +89,14 @@ class Trainer(keras.Model):
             (list of tensors for the optimizer, norm before the limit, bool whether all is finite).
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        flags = self.counter.flags(values)
+        marks = self.counter.mark(values)
         context = tf.distribute.get_replica_context()
-        *gradients, flags = context.all_reduce("sum", [*gradients, flags])
+        *gradients, marks = context.all_reduce("sum", [*gradients, marks])
         norm = tf.linalg.global_norm(gradients)
         if self._largest_gradient_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self._largest_gradient_norm, norm)
-        is_finite = tf.equal(flags[0], 0.0) & tf.math.is_finite(norm)
-        self.counter.count(flags, is_finite)
+        is_finite = tf.equal(marks[0], 0.0) & tf.math.is_finite(norm)
+        self.counter.count(marks, is_finite)
         return [gradient / replicas for gradient in gradients], norm, is_finite
 
     def _update_means(self, values, is_finite):
