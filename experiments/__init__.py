@@ -1,1 +1,1 @@
-"""What runs the experiments of the paper, from the checkout, and writes their tables."""
+"""Experiments of the paper: they run from the checkout and write their tables."""

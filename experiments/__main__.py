@@ -70,7 +70,7 @@ def _run_rows(values, rows):
         for name in rows:
             try:
                 runs.run_row(runs.Experiment(name, seed, size_flags, data_dir), workdir, folder)
-            except (ValueError, OSError) as error:
+            except (flags.Error, ValueError, OSError) as error:
                 failures.append(f"{name}, seed {seed}: {error}")
                 print(failures[-1], flush=True)
     return failures
@@ -92,7 +92,7 @@ def _write_numbers(values):
         print(f"No results of labeled records in {folder}: {values.page} stays as it is.")
         return
     page.write_page(by_row, folder, pathlib.Path(values.page))
-    if values.results == RESULTS:
+    if folder.resolve() == pathlib.Path(RESULTS).resolve():
         headers.write_headers(by_row, pathlib.Path("configs/experiments"))
 
 

@@ -1,6 +1,7 @@
 """Results of the experiments: one JSON file for each row and seed, ROW/seed-N.json."""
 
 import numpy as np
+from absl import flags as absl_flags
 
 from experiments import flags
 from experiments.rows import ROWS
@@ -78,6 +79,10 @@ def minutes(result):
 
 
 def _is_current(result):
-    """Whether a result has scores, and the flags that its flag files have now."""
-    flags_now = flags.result_flags(result["flag_files"])
+    """Returns whether a result has scores, and the flags that its flag files have now."""
+    try:
+        flags_now = flags.result_flags(result["flag_files"])
+    except absl_flags.Error:
+        # Its flag file is gone, or another flag is.
+        return False
     return scores_of(result) and not flags.changed_flags(flags_now, result["flags"])

@@ -117,7 +117,7 @@ WRITERS = {
     "scores": lambda path: report.write_metrics(path / "scores.json", scores()),
     "predictions": write_predictions,
     "stage": write_stage,
-    "start": lambda path: provenance.record_start(path, {"name": "x" * 1000}),
+    "start": lambda path: provenance.record_launch(path, {"name": "x" * 1000}),
     "fits": write_fits,
 }
 # They take seconds.

@@ -1,4 +1,4 @@
-"""From camera depth images to hands in camera coordinates: center, crop, network, decoding."""
+"""Hands in camera coordinates from depth images: center, crop, network, decoding."""
 
 import dataclasses
 import functools

@@ -42,54 +42,55 @@ def main(values):
     for stage in _COPIED:
         if not (source / stage / "done.json").is_file():
             raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
-    made_from = _described(source / provenance.NAME)
+    provenance_entry = _read_provenance(source / provenance.NAME)
     network_options = pretraining.read_network_options(source)
     network = pretraining.load_network(source, network_options)
     prior = pose_prior.load_prior(source / "prior")
     for model in (network, prior):
-        model.set_weights([_rounded(values) for values in model.get_weights()])
-    with files.folder_beside(target) as made:
-        (made / "init").mkdir(parents=True, exist_ok=True)
-        weights.save_weights(network, made / "init" / "pose.weights.h5")
-        pose_prior.save_prior(prior, made / "prior")
-        for path in made.glob("*/*.weights.h5"):
+        model.set_weights([_round(values) for values in model.get_weights()])
+    with files.folder_beside(target) as partial:
+        (partial / "init").mkdir(parents=True, exist_ok=True)
+        weights.save_weights(network, partial / "init" / "pose.weights.h5")
+        pose_prior.save_prior(prior, partial / "prior")
+        for path in partial.glob("*/*.weights.h5"):
             _compress(path)
         for stage, names in _COPIED.items():
             for name in names:
-                files.write_json(made / stage / name, files.read_json(source / stage / name))
-        files.write_json(made / "made_from.json", made_from)
+                files.write_json(partial / stage / name, files.read_json(source / stage / name))
+        files.write_json(partial / "made_from.json", provenance_entry)
         if target.exists():
             shutil.rmtree(target)
-        made.replace(target)
+        partial.replace(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
 
 
-def _described(path):
-    """Returns what the last start with --init_from=none was made from.
+def _read_provenance(path):
+    """Returns the provenance of the last launch with --init_from=none.
 
     The folders of its machine are left out, and flags of absl, which may name some.
     """
-    found = files.read_json(path)
+    launches = files.read_json(path)
     names = {"commit", "versions", "seed", "flags"}
-    own = [
-        start
-        for start in (found if isinstance(found, list) else [])
-        if isinstance(start, dict) and names <= set(start)
-        if isinstance(start["flags"], dict) and start["flags"].get("init_from") == pretrained.NONE
+    trainings = [
+        launch
+        for launch in (launches if isinstance(launches, list) else [])
+        if isinstance(launch, dict) and names <= set(launch)
+        if isinstance(launch["flags"], dict) and launch["flags"].get("init_from") == pretrained.NONE
     ]
-    if not own:
+    if not trainings:
         raise ValueError(
             f"Expected in {path} a start with --init_from={pretrained.NONE}, found none."
         )
-    described = {name: own[-1][name] for name in ("commit", "versions", "seed", "flags")}
-    of_absl = [flag.name for flag in flags.FLAGS.flags_by_module_dict().get("absl.logging", ())]
-    for name in (*resolved_flags.PATHS, *of_absl):
-        described["flags"].pop(name, None)
-    return described
+    entry = {name: trainings[-1][name] for name in ("commit", "versions", "seed", "flags")}
+    absl_flags = [flag.name for flag in flags.FLAGS.flags_by_module_dict().get("absl.logging", ())]
+    for name in (*resolved_flags.PATHS, *absl_flags):
+        entry["flags"].pop(name, None)
+    return entry
 
 
-def _rounded(values):
+def _round(values):
+    """Rounds float32 to half precision."""
     return values.astype(np.float16).astype(values.dtype)
 
 
@@ -100,12 +101,12 @@ def _compress(path):
 
         def copy(name, item):
             if isinstance(item, h5py.Group):
-                made = new.require_group(name)
+                item_copy = new.require_group(name)
             elif item.shape == ():
-                made = new.create_dataset(name, data=item[()])
+                item_copy = new.create_dataset(name, data=item[()])
             else:
-                made = new.create_dataset(name, data=item[:], compression=9, shuffle=True)
-            made.attrs.update(item.attrs)
+                item_copy = new.create_dataset(name, data=item[:], compression=9, shuffle=True)
+            item_copy.attrs.update(item.attrs)
 
         old.visititems(copy)
 

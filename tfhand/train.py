@@ -46,11 +46,11 @@ def define_flags(flag_values):
     flags.DEFINE_string("data_dir", None, "Records; none: the embedded recording.", **define)
     flags.DEFINE_string("workdir", None, "Folder for stages and report.", required=True, **define)
     text = (
-        "Where the pretrained network and the prior come from: shipped (the package's), none "
-        "(trained by this run), or the folder of another run."
+        "Source of the pretrained network and the prior: shipped (the package's), none (trained by "
+        "this run), or the folder of another run."
     )
     flags.DEFINE_string("init_from", package_weights.NAME, text, **define)
-    text = "What networks are scored on: the records' test split, or unseen synthetic samples."
+    text = "Samples to score on: the records' test split, or unseen synthetic samples."
     flags.DEFINE_enum("test_on", "recording", ("recording", "synthetic"), text, **define)
     text = "Score also hands that are fitted to the first view, starting from the estimates."
     flags.DEFINE_boolean("test_fit", False, text, **define)
@@ -161,24 +161,24 @@ def _run(values, settings, context):
             values.seed,
         )
     # Variables of several machines are made by all of them together.
-    start = _load_pretrained(pretrained_folder, settings, context)
-    _check_stages(settings, context, tuning, start)
+    models = _load_pretrained(pretrained_folder, settings, context)
+    _check_stages(settings, context, tuning, models)
     if context.is_chief:
         resolved = resolved_flags.into_string(values)
         files.write_text(context.workdir.path / "resolved.flags", resolved)
         entry = provenance.describe(values, data_dir, pretrained_folder)
-        provenance.record_start(context.workdir.path, entry)
-    start = start or _pretrain(settings, context)
-    predicted, scores = _score("synthetic_only", start.network, settings, context, test)
+        provenance.record_launch(context.workdir.path, entry)
+    models = models or _pretrain(settings, context)
+    predicted, scores = _score("synthetic_only", models.network, settings, context, test)
     if method != "none":
-        fine_tuning.fine_tune(context, tuning, start)
+        fine_tuning.fine_tune(context, tuning, models)
         name = "with_labels" if method == "labels" else "self_supervised"
-        predicted, more = _score(name, start.network, settings, context, test)
+        predicted, more = _score(name, models.network, settings, context, test)
         scores |= more
     with replicas.chief_first(context.strategy):
         if context.is_chief:
-            network = pretraining.in_float32(start.network, settings.network)
-            report.export(context.workdir, network, start.prior, settings.spec)
+            network = pretraining.in_float32(models.network, settings.network)
+            report.export(context.workdir, network, models.prior, settings.spec)
             prior_folder = (pretrained_folder or context.workdir.path) / "prior"
             report.write_report(context.workdir, prior_folder, network, test, predicted, scores)
 
@@ -234,12 +234,12 @@ def _load_pretrained(folder, settings, context):
     return tuning_settings.Pretrained(network, pose_prior.load_prior(folder / "prior"))
 
 
-def _check_stages(settings, context, tuning, start):
+def _check_stages(settings, context, tuning, models):
     """Compares the settings of the stages that are there with the flags."""
-    if start is None:
+    if models is None:
         pretraining.check_settings(context, settings.prior, settings.network, settings.init)
     if settings.tune.method != "none":
-        tuning_settings.check_settings(context.workdir, tuning, start)
+        tuning_settings.check_settings(context.workdir, tuning, models)
 
 
 def _pretrain(settings, context):

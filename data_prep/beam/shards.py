@@ -54,7 +54,7 @@ class FlatMapWithState(beam.DoFn):
 
 
 class _WriteShard(beam.DoFn):
-    """From (index, its encoded frames) to (index, JSON values of the written shard)."""
+    """Writes a shard: (index, encoded frames) to (index, JSON values of the shard)."""
 
     def __init__(self, folder, names):
         self._folder = folder

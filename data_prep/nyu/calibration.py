@@ -62,7 +62,7 @@ class Calibration:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether there are transforms, so that views can be compared."""
+        """Returns whether there are transforms, so that views can be compared."""
         return not self.problem
 
     def describe(self) -> dict:

@@ -92,7 +92,7 @@ class FrameConverter:
         return [sample], notes, values
 
     def _convert_single_views(self, frame, pictures, layout):
-        """As `_convert_views`, a sample for each view that shows a hand."""
+        """Converts a frame to a sample for each view that shows a hand."""
         intrinsics = self.cameras.intrinsics
         center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics)
         if not has_hand.any():

@@ -52,7 +52,7 @@ def trained(tmp_path_factory, read_curves):
         _config(input_noise_mm=1.0),
         options.PriorOptions(steps=600, batch=64),
         seed=0,
-        run=optimization.Run(folder, "prior", options.RunOptions(checkpoint_steps=60)),
+        run=optimization.TrainingRun(folder, "prior", options.RunOptions(checkpoint_steps=60)),
     )
     return prior, [value for _, value in read_curves(folder)["negative_elbo"]]
 

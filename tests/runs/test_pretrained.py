@@ -49,7 +49,7 @@ def run(tmp_path_factory):
         flags = resolved_flags.own_values(values) | {"init_from": start}
         # As older versions recorded.
         flags |= {"verbosity": 0, "log_dir": "/somewhere"}
-        provenance.record_start(workdir.path, described | {"flags": flags})
+        provenance.record_launch(workdir.path, described | {"flags": flags})
     return workdir.path
 
 

@@ -28,7 +28,7 @@ def data_dir(tmp_path_factory):
 def test_every_start_is_told(data_dir, tmp_path):
     for steps in (5, 6):
         values = parse(f"--workdir={tmp_path}", f"--tune_steps={steps}", f"--seed={steps}")
-        provenance.record_start(tmp_path, provenance.describe(values, data_dir))
+        provenance.record_launch(tmp_path, provenance.describe(values, data_dir))
     first, second = json.loads((tmp_path / "provenance.json").read_text())
     assert (first["flags"]["tune_steps"], second["flags"]["tune_steps"]) == (5, 6)
     assert (first["seed"], second["seed"]) == (5, 6)
@@ -51,7 +51,7 @@ def test_what_a_run_starts_from_is_told_by_its_weights(data_dir, tmp_path):
 def test_damaged_starts_are_refused(tmp_path, content):
     (tmp_path / "provenance.json").write_text(content)
     with pytest.raises(ValueError, match=r"provenance\.json"):
-        provenance.record_start(tmp_path, {"seed": 1})
+        provenance.record_launch(tmp_path, {"seed": 1})
     assert (tmp_path / "provenance.json").read_text() == content
 
 

@@ -282,6 +282,6 @@ def test_fine_tuning_is_traced_once(recording, make_network, tmp_path, graphs):
     objective = fine_tuning.make_objective(tuning.weights, tuning.options, SPEC, None)
     model = fine_tuning.make_trainer(strategy, make_network(), objective, tuning, 1)
     make_batch = fine_tuning.make_batches(tuning, None, SPEC, 1)
-    run = optimization.Run(tmp_path, "round-1", options.RunOptions(checkpoint_steps=1))
+    run = optimization.TrainingRun(tmp_path, "round-1", options.RunOptions(checkpoint_steps=1))
     optimization.fit(model, make_batch, 3, run)
     assert len(graphs) == 1

@@ -40,7 +40,7 @@ def make_batch(step, shard=(0, 1)):
 
 
 def fit(model, folder, make=make_batch, writers=()):
-    run = optimization.Run(folder, "toy", RUN_OPTIONS)
+    run = optimization.TrainingRun(folder, "toy", RUN_OPTIONS)
     optimization.fit(model, make, STEPS, run, writers)
 
 
@@ -176,7 +176,7 @@ def test_a_step_that_went_wrong_changes_nothing(tmp_path, caplog, read_curves):
     messages = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
     # Read at the end of every epoch.
     cause = "with loss, negative_elbo not finite."
-    assert messages == [f"toy: skipped 1 steps, {cause}"] * 3
+    assert messages == [f"toy: skipped steps: 1, {cause}"] * 3
     assert all(np.isfinite(value).all() for value in state)
     # The optimizer counts the steps that it made.
     assert STEPS - 3 in [int(v) for v in state if v.dtype == np.int64 and v.shape == ()] + [

@@ -60,7 +60,7 @@ def make_batch(step, shard):
 
 def fit(strategy, folder):
     model = make_model(strategy)
-    run = optimization.Run(folder, "toy", options.RunOptions(checkpoint_steps=2))
+    run = optimization.TrainingRun(folder, "toy", options.RunOptions(checkpoint_steps=2))
     optimization.fit(model, make_batch, STEPS, run)
     return model.trained.get_weights()
 

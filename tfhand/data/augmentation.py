@@ -93,10 +93,12 @@ def apply(motion, depth_mm, spec, rng, config):
     flat = tf.reshape(depth_mm, [batch, size * size])
     moved = tf.gather(flat, index[..., 1] * size + index[..., 0], batch_dims=1)
     is_surface = inside & crop.foreground_mask(moved, spec.cube_mm)
-    shifted = moved * motion.scale[:, None] + motion.translation_mm[:, 2:]
+    translated = moved * motion.scale[:, None] + motion.translation_mm[:, 2:]
     has_reading = rng.uniform([batch, size * size]) >= rng.uniform([batch, 1], 0.0, config.dropout)
-    has_reading &= is_surface & (shifted >= -far) & crop.foreground_mask(shifted, spec.cube_mm)
-    return tf.reshape(tf.where(has_reading, shifted, far), [batch, size, size])
+    has_reading &= (
+        is_surface & (translated >= -far) & crop.foreground_mask(translated, spec.cube_mm)
+    )
+    return tf.reshape(tf.where(has_reading, translated, far), [batch, size, size])
 
 
 def undo(motion, points_mm):

@@ -38,7 +38,7 @@ class RecordedSamples:
 
     @property
     def num_views(self):
-        """V."""
+        """Number of views V."""
         return self.depth_mm.shape[1]
 
 
@@ -133,16 +133,16 @@ def mix_views(recording, multi_view_share, single_view_share):
             "Expected shares of multi-view and single-view samples above 0 and at most 1 together, "
             f"received {multi_view_share:g} and {single_view_share:g}."
         )
-    place = np.zeros(len(recording))
+    time_share = np.zeros(len(recording))
     for group in np.unique(recording.group):
         rows = np.flatnonzero(recording.group == group)
         in_time = rows[np.argsort(recording.frame[rows], kind="stable")]
-        place[in_time] = (np.arange(len(rows)) + 0.5) / len(rows)
-    is_multi_view = recording.is_multi_view & (place < multi_view_share)
-    chosen = place < multi_view_share + single_view_share
-    if not chosen.any():
+        time_share[in_time] = (np.arange(len(rows)) + 0.5) / len(rows)
+    is_multi_view = recording.is_multi_view & (time_share < multi_view_share)
+    is_selected = time_share < multi_view_share + single_view_share
+    if not is_selected.any():
         raise ValueError(
             f"Expected shares that leave a sample of {len(recording)}, received "
             f"{multi_view_share:g} and {single_view_share:g}."
         )
-    return select(dataclasses.replace(recording, is_multi_view=is_multi_view), chosen)
+    return select(dataclasses.replace(recording, is_multi_view=is_multi_view), is_selected)

@@ -74,9 +74,9 @@ def make_fits(folder, network, recording, options, spec, shape=None):
             )
         in_views = batches.targets_in_views(labels.spheres_ref_mm, part.ref_from_crop)
         target_mm[rows] = in_views.reshape(-1, *target_mm.shape[1:])
-        of_spheres = labels.is_part_inlier[:, part_residuals.PART_OF_SPHERE]
-        of_spheres = np.repeat(of_spheres[:, None], part.num_views, axis=1)
-        target_mask[rows] = of_spheres.reshape(-1, *target_mask.shape[1:])
+        sphere_mask = labels.is_part_inlier[:, part_residuals.PART_OF_SPHERE]
+        sphere_mask = np.repeat(sphere_mask[:, None], part.num_views, axis=1)
+        target_mask[rows] = sphere_mask.reshape(-1, *target_mask.shape[1:])
         camera_from_ref = np.swapaxes(part.ref_from_crop[is_inlier, :, :3, :3], -1, -2)
         camera_from_hand = camera_from_ref @ labels.ref_from_hand[is_inlier, None]
         rotations.append(camera_from_hand.reshape(-1, 3, 3))

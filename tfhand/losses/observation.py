@@ -79,11 +79,11 @@ def observe(depth_mm, spec, *, clamp_mm=50.0, stride=1, pair_weights=None):
         )
     silhouette = crop.foreground_mask(depth_mm, spec.cube_mm)
     # The rows and columns that `render_depth` draws with this stride.
-    drawn = slice(stride // 2, None, stride)
-    strided_mm, is_surface = depth_mm[:, :, drawn, drawn], silhouette[:, :, drawn, drawn]
+    strided = slice(stride // 2, None, stride)
+    strided_mm, is_surface = depth_mm[:, :, strided, strided], silhouette[:, :, strided, strided]
     points_mm = crop.points_from_crop(depth_mm, spec)
     points_mm = tf.reshape(points_mm, tf.concat([tf.shape(depth_mm), [3]], axis=0))
-    points_mm = points_mm[:, :, drawn, drawn]
+    points_mm = points_mm[:, :, strided, strided]
     num_points = strided_mm.shape[2] * strided_mm.shape[3]
     return Observation(
         depth_mm=strided_mm,

@@ -1,4 +1,4 @@
-"""From camera frames to hands, in one graph: center, crop, network, camera coordinates.
+"""Hands from camera frames in one graph: center, crop, network, camera coordinates.
 
 The same function serves the Python API, which estimates twice by default, and the exported
 SavedModel, which estimates once.

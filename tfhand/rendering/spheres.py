@@ -134,7 +134,7 @@ def _winner_gradient(centers, radii, winner, upstream, grid):
 
 
 def _ray_positions(spec, stride):
-    """Where the rays of the drawn rows and columns run, `[T]`, mm."""
+    """Positions of the rays of the drawn rows and columns, `[T]`, mm."""
     return crop.pixel_centers_mm(spec)[stride // 2 :: stride]
 
 

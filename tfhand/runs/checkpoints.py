@@ -79,17 +79,17 @@ class Checkpoints:
         return 0
 
     def _check_shapes(self, path):
-        found = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-        found = {name: shape for name, shape in found.items() if name.startswith("variables/")}
+        shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        shapes = {name: shape for name, shape in shapes.items() if name.startswith("variables/")}
         expected = {
             f"variables/{i}/.ATTRIBUTES/VARIABLE_VALUE": variable.shape.as_list()
             for i, variable in enumerate(self._checkpoint.variables)
         }
-        if found != expected:
+        if shapes != expected:
             raise ValueError(
                 f"Expected {len(expected)} variables of this training in {path}, found "
-                f"{len(found)} or other shapes: another version of this package began it. Finish "
-                "it there, or delete the folder of the stage."
+                f"{len(shapes)} or other shapes: another version of this package wrote it. Finish "
+                "the run there, or delete the folder of the stage."
             )
 
     def _steps(self):

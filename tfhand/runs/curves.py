@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 __all__ = ["read"]
 
@@ -32,4 +33,4 @@ def _records(path):
     try:
         yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     except tf.errors.DataLossError:
-        return
+        logging.warning("%s ends with a damaged record.", path)

@@ -19,7 +19,7 @@ from tfhand.runs import resolved_flags
 __all__ = [
     "NAME",
     "describe",
-    "record_start",
+    "record_launch",
     "versions",
 ]
 
@@ -27,7 +27,7 @@ NAME = "provenance.json"
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PACKAGES = ("data_prep", "tfhand")
 # Stages that another run may have done.
-_STARTS = ("prior", "init")
+_PRETRAINED_STAGES = ("prior", "init")
 
 
 def versions():
@@ -42,18 +42,18 @@ def versions():
     }
 
 
-def describe(flag_values, data_dir, start=None):
+def describe(flag_values, data_dir, pretrained_folder=None):
     """Returns what is needed to make a run again, plain types.
 
     Args:
         flag_values: Parsed absl `FlagValues` of `tfhand.train`.
         data_dir: Folder of the records.
-        start: Folder of the run whose prior and initialization are taken; None: its own.
+        pretrained_folder: Folder of the run whose prior and network are taken; None: its own.
 
     Returns:
         Dict of `versions`; `commit`, of the checkout that runs, with whether its code differs from
         it, None outside of one; `flags`; `seed`; `data`, SHA-256 of the description of the records
-        and of every shard; `start`, SHA-256 of the weights of `start`, empty without.
+        and of every shard; `start`, SHA-256 of the weights that were taken, empty without.
     """
     flags = resolved_flags.own_values(flag_values)
     return {
@@ -61,31 +61,31 @@ def describe(flag_values, data_dir, start=None):
         "commit": _commit(_ROOT),
         "flags": {name: flags[name] for name in sorted(flags)},
         "seed": flag_values.seed,
-        "data": data_checksums(data_dir),
-        "start": start_checksums(start) if start is not None else {},
+        "data": _data_checksums(data_dir),
+        "start": _pretrained_checksums(pretrained_folder) if pretrained_folder else {},
     }
 
 
-def record_start(folder, described):
-    """Adds this start of a run to those that its folder already tells of.
+def record_launch(folder, provenance):
+    """Adds a launch of a run to those in its folder.
 
     Args:
-        folder: Folder of the run; the list of starts is its `provenance.json`.
-        described: Of `describe`.
+        folder: Folder of the run; the list of launches is its `provenance.json`.
+        provenance: Of `describe`.
 
     Raises:
         ValueError: If what is there is no such list.
         OSError: If it cannot be written.
     """
     path = pathlib.Path(folder) / NAME
-    starts = files.read_json(path) if path.exists() else []
-    if not isinstance(starts, list):
-        raise ValueError(f"Expected a list of starts in {path}, found {type(starts).__name__}.")
+    launches = files.read_json(path) if path.exists() else []
+    if not isinstance(launches, list):
+        raise ValueError(f"Expected a list of launches in {path}, found {type(launches).__name__}.")
     time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    files.write_json(path, [*starts, {"time": time, **described}])
+    files.write_json(path, [*launches, {"time": time, **provenance}])
 
 
-def data_checksums(data_dir):
+def _data_checksums(data_dir):
     """Returns SHA-256 of the description of records and, as it says, of every shard, by name.
 
     Args:
@@ -99,14 +99,14 @@ def data_checksums(data_dir):
     }
 
 
-def start_checksums(path):
+def _pretrained_checksums(path):
     """Returns SHA-256 of the weights of the finished stages of a run, by path within it.
 
     Args:
         path: Working directory of the run.
     """
     path = pathlib.Path(path)
-    weights = sorted(p for stage in _STARTS for p in (path / stage).glob("*.weights.h5"))
+    weights = sorted(p for stage in _PRETRAINED_STAGES for p in (path / stage).glob("*.weights.h5"))
     return {p.relative_to(path).as_posix(): compute_sha256(p) for p in weights}
 
 

@@ -106,8 +106,8 @@ def write_report(workdir, prior_folder, network, test, predicted, scores):
         score_report.write_report(folder, scores, title="Hand pose", extra=extra)
         qualitative.draw_best_and_worst(predicted, test.samples, folder, cube_mm=test.spec.cube_mm)
         print(score_report.markdown_table(scores))
-    made_from = (workdir.path / provenance.NAME).read_text(encoding="utf-8")
-    files.write_text(folder / provenance.NAME, made_from)
+    provenance_text = (workdir.path / provenance.NAME).read_text(encoding="utf-8")
+    files.write_text(folder / provenance.NAME, provenance_text)
     before, after = (scores.get(n) for n in ("synthetic_only", "self_supervised"))
     if before and after:
         gain = 1.0 - after.mean_joint_error_mm / before.mean_joint_error_mm

@@ -21,8 +21,8 @@ def into_string(values):
     if values.init_from != "none":
         # Of stages that this run takes as they are: their defaults were not asked for.
         for name in list(values):
-            of_start = name.startswith(("init_", "prior_")) and name != "init_from"
-            if of_start and not values[name].present:
+            is_pretraining_flag = name.startswith(("init_", "prior_")) and name != "init_from"
+            if is_pretraining_flag and not values[name].present:
                 delattr(values, name)
     for name in PATHS:
         path = values[name].value

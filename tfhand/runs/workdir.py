@@ -36,28 +36,28 @@ class Workdir:
         return self.path / name
 
     def is_started(self, name):
-        """Whether a stage is there, finished or not."""
+        """Returns whether a stage is there, finished or not."""
         return (self.stage(name) / _SETTINGS).exists()
 
     def is_finished(self, name):
-        """Whether a stage is there, finished, whatever its settings."""
+        """Returns whether a stage is there, finished, whatever its settings."""
         return (self.stage(name) / _DONE).exists()
 
     def is_done(self, name, settings):
-        """Whether a stage is there, finished.
+        """Returns whether a stage is there, finished.
 
         Raises:
             ValueError: If it is there, finished or not, but was made with other settings.
         """
-        found = self._read_settings(name)
-        if found is None:
+        stored = self._read_settings(name)
+        if stored is None:
             return False
-        self.check(name, {**dict.fromkeys(found), **settings})
-        done = self.is_finished(name)
-        if done and self.writes:
+        self.check(name, {**dict.fromkeys(stored), **settings})
+        is_finished = self.is_finished(name)
+        if is_finished and self.writes:
             # A run may have been killed before it removed them.
             shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
-        return done
+        return is_finished
 
     def check(self, name, settings):
         """Checks some of the settings that a stage was started with, if it is there.
@@ -65,13 +65,13 @@ class Workdir:
         Raises:
             ValueError: If they are others.
         """
-        found = self._read_settings(name)
-        if found is None:
+        stored = self._read_settings(name)
+        if stored is None:
             return
         expected = json.loads(json.dumps(settings))
-        different = sorted(k for k in expected if found.get(k) != expected[k])
+        different = sorted(k for k in expected if stored.get(k) != expected[k])
         if different:
-            changes = ", ".join(f"{k}={found.get(k)} (now {expected[k]})" for k in different)
+            changes = ", ".join(f"{k}={stored.get(k)} (now {expected[k]})" for k in different)
             raise ValueError(
                 f"{self.stage(name)} was made with {changes}: give the same settings, use another "
                 f"--workdir, or delete it if it is of no use any more."
@@ -82,13 +82,13 @@ class Workdir:
         if not self.is_started(name):
             return None
         path = self.stage(name) / _SETTINGS
-        found = files.read_json(path)
-        if not isinstance(found, dict):
-            raise ValueError(f"Expected settings in {path}, found {type(found).__name__}.")
-        return found
+        stored = files.read_json(path)
+        if not isinstance(stored, dict):
+            raise ValueError(f"Expected settings in {path}, found {type(stored).__name__}.")
+        return stored
 
     def must_make(self, name, settings):
-        """Whether this process has to make a stage that the chief makes alone.
+        """Returns whether this process has to make a stage that the chief makes alone.
 
         Raises:
             ValueError: As `is_done`; or if the chief should have made it and it is not there.

@@ -13,7 +13,15 @@ from tfhand.data import stateless_rng
 from tfhand.evaluation import pictures, qualitative
 from tfhand.geometry import crop, views
 
-__all__ = ["Curves", "LastStep", "Pictures", "Progress", "SaveCheckpoint", "Schedule", "Terms"]
+__all__ = [
+    "Curves",
+    "LastStep",
+    "PictureSummary",
+    "Progress",
+    "SaveCheckpoint",
+    "Schedule",
+    "TermSummary",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +166,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self._saved.save(self._schedule.steps_after(epoch))
 
 
-class Terms:
+class TermSummary:
     """Writes every term of equation 4 on some samples.
 
     Evaluates all terms, so that runs compare; training evaluates only those with a weight.
@@ -182,7 +190,7 @@ class Terms:
             tf.summary.scalar(f"terms_of_pictures/{name}", tf.reduce_mean(value), step)
 
 
-class Pictures:
+class PictureSummary:
     """Writes input | rendered spheres | overlay of some samples.
 
     Args:

@@ -70,9 +70,9 @@ def _make_fits(context, tuning, network, folder, shape):
         if context.is_chief:
             folder.mkdir(exist_ok=True)
         # Without a network, fits are only read.
-        fitted = network if context.is_chief else None
+        network_to_fit = network if context.is_chief else None
         return recording_fits.make_fits(
-            folder, fitted, tuning.recording, tuning.options, context.spec, shape
+            folder, network_to_fit, tuning.recording, tuning.options, context.spec, shape
         )
 
 
@@ -87,7 +87,9 @@ def _train_round(context, tuning, pretrained, fits, i):
         model,
         make_batches(tuning, fits, context.spec, tuning.seed + 100 * i),
         tuning.options.steps // tuning.rounds,
-        optimization.Run(context.workdir.stage("tune"), f"round-{i + 1}", context.run_options),
+        optimization.TrainingRun(
+            context.workdir.stage("tune"), f"round-{i + 1}", context.run_options
+        ),
         _summary_writers(tuning.recording, objective),
     )
 
@@ -175,13 +177,13 @@ def _targets(recording, method, fits):
 def _summary_writers(recording, objective):
     """Returns pictures and terms of six samples of the recording, for `callbacks.Curves`."""
     step = max(len(recording) // 6, 1)
-    pictured = recordings.select(recording, slice(0, 6 * step, step))
+    summary_samples = recordings.select(recording, slice(0, 6 * step, step))
     batch = {
-        "depth_mm": pictured.depth_mm,
-        "ref_from_crop": pictured.ref_from_crop,
-        "is_multi_view": pictured.is_multi_view.astype(np.float32),
+        "depth_mm": summary_samples.depth_mm,
+        "ref_from_crop": summary_samples.ref_from_crop,
+        "is_multi_view": summary_samples.is_multi_view.astype(np.float32),
     }
     return [
-        callbacks.Pictures(pictured.depth_mm, objective.spec.cube_mm),
-        callbacks.Terms(objective, batch),
+        callbacks.PictureSummary(summary_samples.depth_mm, objective.spec.cube_mm),
+        callbacks.TermSummary(objective, batch),
     ]

@@ -131,6 +131,6 @@ class StopWhenNotFinite(keras.callbacks.Callback):
                 "lower learning rate may help; the last checkpoint is unharmed."
             )
         logging.warning(
-            "%s: skipped %d steps, with %s.", self._name, total - self._last_total, cause
+            "%s: skipped steps: %d, with %s.", self._name, total - self._last_total, cause
         )
         self._last_total, self._last_names = total, names

@@ -16,7 +16,7 @@ from tfhand.geometry import crop
 from tfhand.runs import checkpoints, workdir
 from tfhand.training import callbacks, non_finite, options, replicas
 
-__all__ = ["Run", "RunContext", "compile_trainer", "fit"]
+__all__ = ["RunContext", "TrainingRun", "compile_trainer", "fit"]
 
 _WARMUP_STEPS = 60
 
@@ -41,12 +41,12 @@ class RunContext:
 
     @property
     def is_chief(self):
-        """Whether this process writes."""
+        """True if this process writes."""
         return self.workdir.writes
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """Folder, name and limits of a training; they do not change the weights of one that ends.
 
     Attributes:
@@ -90,7 +90,7 @@ def fit(model, make_batch, steps, run, writers=()):
         make_batch: Function of TensorFlow operations from a step's number, int64 scalar from 0, and
             a shard (index, count) of the batch, as in `StatelessRng`, to a dict of that shard.
         steps: Steps.
-        run: `Run`.
+        run: `TrainingRun`.
         writers: Functions of (network, step) that write summaries, see `callbacks.Curves`.
 
     Raises:
@@ -104,7 +104,7 @@ def fit(model, make_batch, steps, run, writers=()):
         [variable.value for variable in (*model.weights, *model.optimizer.variables)],
     )
     first, every = saved.restore(), run.options.checkpoint_steps
-    _check_same_start(strategy, first)
+    _check_same_checkpoint(strategy, first)
     schedule = callbacks.Schedule(first, steps, every)
     own = [non_finite.StopWhenNotFinite(run.name, run.options), callbacks.LastStep(schedule)]
     if replicas.is_chief(strategy):
@@ -126,7 +126,7 @@ def fit(model, make_batch, steps, run, writers=()):
     )
 
 
-def _check_same_start(strategy, first):
+def _check_same_checkpoint(strategy, first):
     """Checks that all machines have read the same checkpoint."""
     if replicas.mean(strategy, float(first)) != first:
         raise ValueError(

@@ -40,7 +40,7 @@ class NetworkOptions:
     alpha: float = _field(10.0, "Annealing factor of the softmax, equation 1.")
     precision: str = _field(
         "float32",
-        "What hidden layers compute in while training; weights, maps and estimates are float32.",
+        "Precision of hidden layers while training; weights, maps and estimates are float32.",
         ("float32", "mixed_bfloat16"),
     )
 
@@ -62,7 +62,7 @@ class InitOptions:
     learning_rate: float = _field(3e-3, "Highest learning rate.")
     supervision: str = _field(
         "coordinates",
-        "What labels supervise: L1 of coordinates, or maps (equation 3).",
+        "Target of the supervision: L1 of coordinates, or maps (equation 3).",
         ("coordinates", "maps"),
     )
     noise: str = _field(
@@ -106,7 +106,7 @@ class FineTuneOptions:
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
     fit_subject: str = _field(
         "all",
-        "What of each subject's hand is fitted: all, lengths (thickness is that of the mean hand), "
+        "Fitted parameters of each subject's hand: all, lengths (thickness is that of the mean hand), "
         "or none (the mean hand).",
         ("all", "lengths", "none"),
     )

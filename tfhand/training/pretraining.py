@@ -120,8 +120,8 @@ def check_settings(context, prior_options, network_options, init_options):
 
 def _settings(context, *options):
     settings = {"seed": context.seed}
-    for some in options:
-        settings |= dataclasses.asdict(some)
+    for stage_options in options:
+        settings |= dataclasses.asdict(stage_options)
     return settings
 
 
@@ -144,7 +144,7 @@ def train_prior(context, options):
         with context.workdir.making("prior", settings):
             palm = spheres.load().centers_mm[skeleton.PALM_SPHERES]
             config = pose_prior.PosePriorConfig(palm.tolist())
-            run = optimization.Run(folder, "prior", context.run_options)
+            run = optimization.TrainingRun(folder, "prior", context.run_options)
             prior = prior_trainer.train_prior(
                 statistics.sample_spheres, config, options, context.seed, run
             )
@@ -187,7 +187,7 @@ def train_network(context, network_options, options):
             model,
             lambda step, shard: {"synthetic": draw(step, shard)},
             options.steps,
-            optimization.Run(folder, "network", context.run_options),
+            optimization.TrainingRun(folder, "network", context.run_options),
         )
         if context.is_chief:
             weights.save_weights(network, folder / "pose.weights.h5")

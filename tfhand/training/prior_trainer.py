@@ -44,7 +44,7 @@ def train_prior(sampler, config, options, seed, run):
         config: `pose_prior.PosePriorConfig`.
         options: `options.PriorOptions`.
         seed: Seed of weights, hands and noise.
-        run: `optimization.Run`.
+        run: `optimization.TrainingRun`.
 
     Returns:
         `pose_prior.PosePrior`.

@@ -40,7 +40,7 @@ def make_strategy(distribution, num_devices):
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
     if count > len(devices):
-        raise ValueError(f"Expected at most {len(devices)} devices on this machine, asked {count}.")
+        raise ValueError(f"Expected at most {len(devices)} devices, found --num_devices={count}.")
     return tf.distribute.MirroredStrategy([device.name for device in devices[:count]])
 
 
@@ -65,7 +65,7 @@ def _connect_workers():
 
 
 def is_chief(strategy):
-    """Whether this process writes."""
+    """Returns whether this process writes."""
     resolver = strategy.cluster_resolver
     if resolver is None or resolver.task_type is None:
         return True
@@ -140,10 +140,10 @@ def distribute_batches(strategy, make_batch, first):
         # A shard that is known to be the whole batch is drawn in fewer operations.
         return steps.map(lambda step: make(step, 0)).prefetch(_PREFETCHED)
 
-    def of_worker(context):
+    def make_worker_dataset(context):
         count = replicas // context.num_input_pipelines
         shards = tf.data.Dataset.range(count).map(lambda i: i + count * context.input_pipeline_id)
         dataset = steps.flat_map(lambda step: shards.map(lambda index: make(step, index)))
         return dataset.prefetch(_PREFETCHED)
 
-    return strategy.distribute_datasets_from_function(of_worker)
+    return strategy.distribute_datasets_from_function(make_worker_dataset)

@@ -57,7 +57,7 @@ class FineTuning:
 
     @property
     def uses_fits(self):
-        """Whether fits are made. With labels they only say where synthetic samples are drawn."""
+        """True if fits are made. With labels they only say where synthetic samples are drawn."""
         method, near_fits = self.options.method, self.options.near_fits
         return method == "fit" or (method == "labels" and near_fits > 0.0)
 

@@ -1,4 +1,4 @@
-"""From the viewer's sliders to a hand: spheres, skin and depth map, in the crop frame.
+"""Hand of the viewer's sliders: spheres, skin and depth map, in the crop frame.
 
 The crop frame has the axes of a camera (x right, y down, z away) and its origin at the middle of
 the hand, so that turning the viewpoint turns the hand before that camera.
