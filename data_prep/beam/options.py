@@ -25,7 +25,7 @@ def run(
     define_flags: Callable[[flags.FlagValues], None],
     argv: Sequence[str] | None = None,
 ) -> None:
-    """As `commands.run`, of a command whose `main` takes options of Beam as second argument."""
+    """Runs a command as `commands.run`; its `main` takes Beam's options as second argument."""
     argv = list(sys.argv if argv is None else argv)
     end = argv.index("--") if "--" in argv else len(argv)
 

@@ -64,7 +64,7 @@ class ConversionPlan(SplitPlan):
         return self.frames[index :: self.num_shards]
 
     def describe(self, shards: Sequence[Mapping]) -> SplitInfo:
-        """Describes the split as `SplitPlan.describe`, with notes, medians and the fingerprint in `extra`."""
+        """Describes the split, with notes, medians and the fingerprint in `extra`."""
         info = super().describe(shards)
         values = collections.defaultdict(list)
         for shard in shards:

@@ -106,8 +106,8 @@ class FineTuneOptions:
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
     fit_subject: str = _field(
         "all",
-        "Fitted parameters of each subject's hand: all, lengths (thickness is that of the mean hand), "
-        "or none (the mean hand).",
+        "Fitted parameters of each subject's hand: all, lengths (thickness is that of the mean "
+        "hand), or none (the mean hand).",
         ("all", "lengths", "none"),
     )
     clamp_mm: float = _field(
