@@ -149,7 +149,7 @@ def test_killed_in_every_stage_it_ends_the_same(finished, tmp_path, read_curves)
     workdir = tmp_path / "killed"
     command = ("--flagfile=configs/selfsup.flags", *SMALL)
     for sign, number, status in (
-        ("recording/.train-00000*", signal.SIGKILL, -signal.SIGKILL),
+        ("recording/.partial.train", signal.SIGKILL, -signal.SIGKILL),
         ("prior/backup/prior/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
         ("init/backup/network/ckpt-3.index", signal.SIGKILL, -signal.SIGKILL),
         # While hands are fitted.
@@ -197,7 +197,7 @@ def test_report_says_what_the_run_was_made_from(finished):
 
 def test_deterministic_runs_are_equal_bit_by_bit(finished, tmp_path):
     data = finished / "recording"
-    arguments = ("--flagfile=configs/selfsup.flags", *SMALL, f"--data_dir={data}")
+    arguments = ("--flagfile=configs/paper.flags", *SMALL, f"--data_dir={data}")
     runs = [tmp_path / "first", tmp_path / "second"]
     started = [
         start_process(*arguments, "--deterministic", f"--workdir={folder}") for folder in runs
