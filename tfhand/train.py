@@ -96,7 +96,7 @@ class _Settings:
                 f"Expected --tune_stride of at most the image size {settings.network.image_size}, "
                 f"found {settings.tune.stride}."
             )
-        if settings.tune.steps < settings.tune.rounds:
+        if settings.tune.method == "fit" and settings.tune.steps < settings.tune.rounds:
             raise ValueError(
                 f"Expected at least one of --tune_steps for each of {settings.tune.rounds} rounds, "
                 f"found {settings.tune.steps}."
