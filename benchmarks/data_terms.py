@@ -132,9 +132,9 @@ def build(samples, views, count, side, names):
     return {name: make_step(terms[name], problem) for name in names}
 
 
-def main(options):
+def main(flag_values):
     report = measure.Report(__file__, "Renderer and data terms, forward and backward")
-    compare = functools.partial(measure.compare, build, rounds=options.rounds)
+    compare = functools.partial(measure.compare, build, rounds=flag_values.rounds)
     both = compare(SAMPLES, 3, SPHERES, SIDE, (PLAIN, FUSED))
     renders = 9 * SAMPLES
     report.cases(
@@ -147,14 +147,16 @@ def main(options):
         report.target("extra memory, MB", fused.peak_extra_mb, most=TARGET_MB)
     many = compare(8, 3, 160, SIDE, (PLAIN, FUSED))
     report.cases("72 renders of 160 spheres", many, relative_to=PLAIN)
-    scaled = [compare(SAMPLES, 3, SPHERES, int(side), (FUSED,))[0] for side in options.sides]
-    report.table(*scaling(f"{renders} renders, by side", "px", options.sides, scaled))
+    scaled = [compare(SAMPLES, 3, SPHERES, int(side), (FUSED,))[0] for side in flag_values.sides]
+    report.table(*scaling(f"{renders} renders, by side", "px", flag_values.sides, scaled))
     scaled = []
-    for count in map(int, options.renders):
+    for count in map(int, flag_values.renders):
         views = 3 if count % 9 == 0 else 1
         scaled += compare(count // views**2, views, SPHERES, SIDE, (FUSED,))
-    report.table(*scaling(f"{SIDE} x {SIDE} px, by renders", "renders", options.renders, scaled))
-    report.write(options.output)
+    report.table(
+        *scaling(f"{SIDE} x {SIDE} px, by renders", "renders", flag_values.renders, scaled)
+    )
+    report.write(flag_values.output)
 
 
 def scaling(title, name, sizes, cases):

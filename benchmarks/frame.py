@@ -102,32 +102,36 @@ def build_estimators(folder, model, arguments):
     }
 
 
-def main(options):
+def main(flag_values):
     report = measure.Report(__file__, "Frames of 640 x 480")
-    compare = functools.partial(measure.compare, rounds=options.rounds, calls=4)
+    compare = functools.partial(measure.compare, rounds=flag_values.rounds, calls=4)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        spec = prepare(options.model, folder)
+        spec = prepare(flag_values.model, folder)
         one = compare(build_served, folder, spec, 1)
         report.cases("SavedModel, one frame", one, relative_to=NETWORK)
         by_name = {case.name: case.seconds for case in one}
         report.target("frame / network", by_name[FRAME] / by_name[NETWORK], most=TARGET_RATIO)
         report.target("ms of a frame", 1e3 * by_name[FRAME], most=TARGET_MS)
         report.cases(
-            "Python, one frame", compare(build_estimators, folder, options.model, WITHOUT_FIT)
+            "Python, one frame", compare(build_estimators, folder, flag_values.model, WITHOUT_FIT)
         )
         fitting = measure.compare(
-            build_estimators, folder, options.model, WITH_FIT, rounds=max(3, options.rounds // 10)
+            build_estimators,
+            folder,
+            flag_values.model,
+            WITH_FIT,
+            rounds=max(3, flag_values.rounds // 10),
         )
         report.cases("Python, one frame, with a fit", fitting)
         rows = []
         for batch in BATCHES:
-            rounds = max(3, options.rounds // batch)
+            rounds = max(3, flag_values.rounds // batch)
             cases = measure.compare(build_served, folder, spec, batch, rounds=rounds, memory=False)
             rows.append((batch, *(batch / case.seconds for case in cases)))
         columns = ["batch", *(case.name for case in cases)]
         report.table("SavedModel, frames a second", columns, rows)
-    report.write(options.output)
+    report.write(flag_values.output)
 
 
 if __name__ == "__main__":

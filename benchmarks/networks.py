@@ -76,11 +76,11 @@ def build_networks(batch):
     return functions
 
 
-def main(options):
+def main(flag_values):
     report = measure.Report(__file__, "The network, forward and backward")
-    cases = measure.compare(build_networks, IMAGES, rounds=options.rounds)
+    cases = measure.compare(build_networks, IMAGES, rounds=flag_values.rounds)
     report.cases(f"{IMAGES} images", cases, relative_to=cases[0].name)
-    report.write(options.output)
+    report.write(flag_values.output)
 
 
 if __name__ == "__main__":

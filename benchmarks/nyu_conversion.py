@@ -83,18 +83,20 @@ def define_flags(flag_values):
     flags.DEFINE_integer("frames", 150, "Frames of the recording.", 1, flag_values=flag_values)
 
 
-def main(options):
+def main(flag_values):
     # As `data_prep.nyu` does.
     measure.set_threads(1)
     report = measure.Report(__file__, "Conversion of NYU's layout")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        write_recording(folder, options.frames)
-        cases = measure.compare(build, folder, options.frames, rounds=options.rounds, warmups=1)
+        write_recording(folder, flag_values.frames)
+        cases = measure.compare(
+            build, folder, flag_values.frames, rounds=flag_values.rounds, warmups=1
+        )
         extra = records.read_info(folder / "records").splits["train"].extra
-    report.cases(f"{options.frames} frames of three views", cases, relative_to=DECODE)
+    report.cases(f"{flag_values.frames} frames of three views", cases, relative_to=DECODE)
     decoding, once, converting = (case.seconds for case in cases)
-    frames = options.frames
+    frames = flag_values.frames
     rows = [
         (DECODE, 1e3 * decoding / frames),
         (CONVERT, 1e3 * converting / frames),
@@ -104,7 +106,7 @@ def main(options):
     names = ("median_center_to_palm_mm", "median_center_disagreement_mm")
     report.table("Centers found", ["median", "mm"], [(name, extra[name]) for name in names])
     report.target("converting / decoding", converting / decoding, most=TARGET_RATIO)
-    report.write(options.output)
+    report.write(flag_values.output)
 
 
 if __name__ == "__main__":

@@ -45,18 +45,18 @@ def build(folder):
     }
 
 
-def main(options):
+def main(flag_values):
     report = measure.Report(__file__, "Reading of records")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name) / "records"
-        recording = embedded.RecordingOptions(options.samples, crop.CropSpec())
+        recording = embedded.RecordingOptions(flag_values.samples, crop.CropSpec())
         samples = embedded.write(folder, recording)["train"]
-        cases = measure.compare(build, folder, rounds=options.rounds)
+        cases = measure.compare(build, folder, rounds=flag_values.rounds)
         report.cases(f"{samples} samples of three 64 x 64 views", cases)
     rates = {case.name: samples / case.seconds for case in cases}
     report.table("Rates", ["version", "samples/s"], list(rates.items()))
     report.target("parsed samples/s", rates[PARSED], least=TARGET_SAMPLES_PER_SECOND)
-    report.write(options.output)
+    report.write(flag_values.output)
 
 
 if __name__ == "__main__":

@@ -31,16 +31,16 @@ def define_flags(flag_values):
     flags.DEFINE_list("only", list(BENCHMARKS), "Benchmarks to run.", flag_values=flag_values)
 
 
-def main(options):
-    unknown = sorted(set(options.only) - {*BENCHMARKS, ""})
+def main(flag_values):
+    unknown = sorted(set(flag_values.only) - {*BENCHMARKS, ""})
     if unknown:
         raise ValueError(f"--only: expected some of {BENCHMARKS}, received {unknown}.")
-    if NEED_MODEL & set(options.only) and not options.model:
+    if NEED_MODEL & set(flag_values.only) and not flag_values.model:
         raise ValueError(f"--model: expected a trained network, which {sorted(NEED_MODEL)} need.")
     folder = FOLDER / "results"
-    for name in options.only:
+    for name in flag_values.only:
         if name:
-            run(name, folder / f"{name}.json", options.model)
+            run(name, folder / f"{name}.json", flag_values.model)
     results = [
         json.loads(path.read_text())
         for path in (folder / f"{name}.json" for name in BENCHMARKS)

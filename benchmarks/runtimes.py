@@ -31,23 +31,23 @@ def define_flags(flag_values):
     flags.DEFINE_integer("threads", 1, "Threads of a runtime.", 1, flag_values=flag_values)
 
 
-def main(options):
-    measure.set_threads(options.threads, 1)
+def main(flag_values):
+    measure.set_threads(flag_values.threads, 1)
     for name in runtimes.FILE_NAMES:
         runtimes.check_exporter(name)
     report = measure.Report(__file__, "Runtimes, one crop")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        sizes = export_all(options.model, folder)
-        arguments = (options.model, folder, options.threads)
-        cases = measure.compare(build, *arguments, rounds=options.rounds, calls=50)
+        sizes = export_all(flag_values.model, folder)
+        arguments = (flag_values.model, folder, flag_values.threads)
+        cases = measure.compare(build, *arguments, rounds=flag_values.rounds, calls=50)
         answers = {name: call() for name, call in build(*arguments).items()}
-    report.cases(f"Time, {options.threads} thread(s)", cases)
+    report.cases(f"Time, {flag_values.threads} thread(s)", cases)
     rows = [
         (name, sizes[name], float(np.abs(answers[name] - answers[KERAS]).max())) for name in answers
     ]
     report.table("Size and answer", ["version", "MB", "difference mm"], rows)
-    report.write(options.output)
+    report.write(flag_values.output)
 
 
 def export_all(model, folder):

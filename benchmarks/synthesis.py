@@ -38,25 +38,25 @@ def build(image_size, batch):
     return {CLEAN: make("none"), FAULTY: make("sensor")}
 
 
-def main(options):
+def main(flag_values):
     report = measure.Report(__file__, "Synthetic depth")
     cases = measure.compare(
-        build, options.image_size, options.batch, rounds=options.rounds, calls=5
+        build, flag_values.image_size, flag_values.batch, rounds=flag_values.rounds, calls=5
     )
-    title = f"{options.image_size} px, batches of {options.batch}"
+    title = f"{flag_values.image_size} px, batches of {flag_values.batch}"
     report.cases(title, cases)
     rows = [
         (
             case.name,
-            options.batch / case.seconds,
-            options.batch / case.fastest_seconds,
-            1e3 * case.cpu_seconds / options.batch,
+            flag_values.batch / case.seconds,
+            flag_values.batch / case.fastest_seconds,
+            1e3 * case.cpu_seconds / flag_values.batch,
         )
         for case in cases
     ]
     report.table("Rates", ["version", "maps/s", "fastest maps/s", "CPU ms/map"], rows)
     report.target("clean maps/s", rows[0][1], least=TARGET_MAPS_PER_SECOND)
-    report.write(options.output)
+    report.write(flag_values.output)
 
 
 if __name__ == "__main__":

@@ -222,11 +222,11 @@ def measure_waiting(stage, steps):
     return 1e3 * total / steps, 1e3 * waiting / steps
 
 
-def main(options):
+def main(flag_values):
     from tfhand.training import options as train_options
 
     report = measure.Report(__file__, "Train steps")
-    rounds, precision = options.rounds, options.precision
+    rounds, precision = flag_values.rounds, flag_values.precision
     # Several calls a round: what one version draws ahead must not load the round of the next.
     compare = functools.partial(measure.compare, rounds=rounds, calls=CALLS)
     images = networks.settings(METHODS["fit"])[1].batch
@@ -248,7 +248,7 @@ def main(options):
     report.table("Waiting for input", ["step", "ms", "of these waiting"], waits)
     hands = train_options.PriorOptions().batch
     report.cases(f"Step of the prior, {hands} hands", compare(build_prior, hands))
-    report.write(options.output)
+    report.write(flag_values.output)
 
 
 def ratio(cases):

@@ -123,26 +123,26 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("verify", False, "Compare the checksums of all shards.", **define)
 
 
-def main(options: flags.FlagValues) -> None:
+def main(flag_values: flags.FlagValues) -> None:
     """Prints the table, and writes what the flags ask for."""
-    read = records.verify if options.verify else records.read_info
-    info = read(options.data_dir)
+    read = records.verify if flag_values.verify else records.read_info
+    info = read(flag_values.data_dir)
     print(describe(info))
-    splits = [options.split] if options.split else list(info.splits)
+    splits = [flag_values.split] if flag_values.split else list(info.splits)
     measured = {}
     for position, split in enumerate(splits):
-        samples = _load_evenly(options.data_dir, split, options.max_measured)
+        samples = _load_evenly(flag_values.data_dir, split, flag_values.max_measured)
         measured[split] = measure(samples, info.spec.cube_mm)
         print(f"{split}: " + ", ".join(f"{key} {value}" for key, value in measured[split].items()))
-        if options.sheet and position == 0:
-            chosen = np.unique(np.linspace(0, len(samples) - 1, options.max_drawn).round())
+        if flag_values.sheet and position == 0:
+            chosen = np.unique(np.linspace(0, len(samples) - 1, flag_values.max_drawn).round())
             drawn = [samples[int(index)] for index in chosen]
-            with files.replacing(options.sheet) as partial:
+            with files.replacing(flag_values.sheet) as partial:
                 draw_contact_sheet(drawn, info.spec.cube_mm).savefig(partial, format="png")
-            print(f"contact sheet of {split}: {options.sheet}")
-    if options.output:
+            print(f"contact sheet of {split}: {flag_values.sheet}")
+    if flag_values.output:
         values = {**dataclasses.asdict(info), "measured": measured}
-        files.write_json(options.output, values)
+        files.write_json(flag_values.output, values)
 
 
 def _load_evenly(data_dir, split, max_samples):

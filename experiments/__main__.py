@@ -44,29 +44,29 @@ def define_flags(flag_values):
     define(flags.DEFINE_string, "page", f"{RESULTS}.md", "Page to write.")
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    rows = [name for name in values.only if name]
+    rows = [name for name in flag_values.only if name]
     if unknown := sorted(set(rows) - set(ROWS)):
         raise ValueError(f"--only: expected some of {list(ROWS)}, received {unknown}.")
-    for seed in values.seeds:
+    for seed in flag_values.seeds:
         if not seed.isdecimal():
             raise ValueError(f"--seeds: expected integers, received {seed!r}.")
-    failures = _run_rows(values, rows) if rows else []
-    _write_numbers(values)
+    failures = _run_rows(flag_values, rows) if rows else []
+    _write_numbers(flag_values)
     if failures:
         raise ValueError(
             f"Expected all rows to run, {len(failures)} did not: {'; '.join(failures)}"
         )
 
 
-def _run_rows(values, rows):
+def _run_rows(flag_values, rows):
     """Runs rows with all seeds; returns the messages of those that failed."""
-    workdir, folder = pathlib.Path(values.workdir), pathlib.Path(values.results)
-    size_flags, failures = tuple(values.size_flags), []
-    data_dir = values.data_dir or _make_recording(workdir, size_flags)
+    workdir, folder = pathlib.Path(flag_values.workdir), pathlib.Path(flag_values.results)
+    size_flags, failures = tuple(flag_values.size_flags), []
+    data_dir = flag_values.data_dir or _make_recording(workdir, size_flags)
     runs.check_results(folder, data_dir, size_flags)
-    for seed in map(int, values.seeds):
+    for seed in map(int, flag_values.seeds):
         for name in rows:
             try:
                 runs.run_row(runs.Experiment(name, seed, size_flags, data_dir), workdir, folder)
@@ -84,14 +84,14 @@ def _make_recording(workdir, size_flags):
     return embedded_recording.make_recording(stages, size.recording_samples, spec)
 
 
-def _write_numbers(values):
+def _write_numbers(flag_values):
     """Writes the page, and the headers of flag files if these are the results of the checkout."""
-    folder = pathlib.Path(values.results)
+    folder = pathlib.Path(flag_values.results)
     by_row = results.read_results(folder)
     if not by_row:
-        print(f"No results of labeled records in {folder}: {values.page} stays as it is.")
+        print(f"No results of labeled records in {folder}: {flag_values.page} stays as it is.")
         return
-    page.write_page(by_row, folder, pathlib.Path(values.page))
+    page.write_page(by_row, folder, pathlib.Path(flag_values.page))
     if folder.resolve() == pathlib.Path(RESULTS).resolve():
         headers.write_headers(by_row, pathlib.Path("configs/experiments"))
 

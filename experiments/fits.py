@@ -34,13 +34,13 @@ def define_flags(flag_values):
     )
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    _, network, spec, recording = pretrained_samples.load_samples(values)
+    _, network, spec, recording = pretrained_samples.load_samples(flag_values)
     configs = [
         kinematic_fit.FitConfig(margin_px=float(margin), free_shape=free_shape)
-        for margin in values.margins
-        for free_shape in values.free_shapes
+        for margin in flag_values.margins
+        for free_shape in flag_values.free_shapes
     ]
     single_views = recordings.one_view_each(recording)
     rows = []
@@ -55,7 +55,7 @@ def main(values):
         for config in configs:
             title = f"{name}: fits, {config.margin_px:g} px, shape {config.free_shape}"
             rows.append({"what": title, **_measure_fits(samples, network, spec, config)})
-    pretrained_samples.write_rows(values, rows)
+    pretrained_samples.write_rows(flag_values, rows)
 
 
 def _measure_fits(samples, network, spec, config):

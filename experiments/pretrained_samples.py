@@ -24,11 +24,11 @@ def define_flags(flag_values, samples):
     flags.DEFINE_string("output", None, "JSON file for the results.", flag_values=flag_values)
 
 
-def load_samples(values):
+def load_samples(flag_values):
     """Loads what the flags name.
 
     Args:
-        values: Parsed flags.
+        flag_values: Parsed flags.
 
     Returns:
         (`pathlib.Path` of the folder of prior and network, the network in float32,
@@ -38,23 +38,23 @@ def load_samples(values):
         FileNotFoundError: If network or records are not there.
         ValueError: If they are damaged or do not go together.
     """
-    folder = pretrained.find_pretrained(values.init_from, {"init": {}, "prior": {}})
+    folder = pretrained.find_pretrained(flag_values.init_from, {"init": {}, "prior": {}})
     options = pretraining.read_network_options(folder)
     network = pretraining.load_network(folder, options)
     spec = crop.CropSpec(options.image_size, options.cube_mm)
     recording = recordings.read_recording(
-        records.load_dataset(values.data_dir, values.split, spec=spec)
+        records.load_dataset(flag_values.data_dir, flag_values.split, spec=spec)
     )
-    chosen = np.unique(np.linspace(0, len(recording) - 1, values.samples).astype(int))
-    print(f"{len(chosen)} samples of {values.data_dir}, {values.split}")
+    chosen = np.unique(np.linspace(0, len(recording) - 1, flag_values.samples).astype(int))
+    print(f"{len(chosen)} samples of {flag_values.data_dir}, {flag_values.split}")
     return folder, network, spec, recordings.select(recording, chosen)
 
 
-def write_rows(values, rows):
+def write_rows(flag_values, rows):
     """Prints a table, and writes it as JSON if there is an `--output`.
 
     Args:
-        values: Parsed flags.
+        flag_values: Parsed flags.
         rows: List of dicts from a column to text or a number; missing cells stay empty.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -62,8 +62,8 @@ def write_rows(values, rows):
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-    if values.output:
-        files.write_json(values.output, rows)
+    if flag_values.output:
+        files.write_json(flag_values.output, rows)
 
 
 def _text(cell):

@@ -26,17 +26,17 @@ def define_flags(flag_values):
     flags.DEFINE_integer("points", 2, "Points of each curve.", 2, flag_values=flag_values)
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    workdirs = [pathlib.Path(path) for path in values.workdirs]
+    workdirs = [pathlib.Path(path) for path in flag_values.workdirs]
     tables = []
     for stage in _STAGES:
         folders = [f for workdir in workdirs for f in sorted(workdir.glob(f"{stage}/logs/*"))]
         runs = [run for run in map(curves.read, folders) if run]
         if runs:
-            tables += [f"\n{stage}, {len(runs)} trainings:\n", *_table(runs, values.points)]
+            tables += [f"\n{stage}, {len(runs)} trainings:\n", *_table(runs, flag_values.points)]
     if not tables:
-        raise ValueError(f"Expected stages with logs in {values.workdirs}, found none.")
+        raise ValueError(f"Expected stages with logs in {flag_values.workdirs}, found none.")
     print("\n".join(tables))
 
 

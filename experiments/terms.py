@@ -36,11 +36,11 @@ def define_flags(flag_values):
     )
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    pretrained_folder, network, spec, recording = pretrained_samples.load_samples(values)
+    pretrained_folder, network, spec, recording = pretrained_samples.load_samples(flag_values)
     hands_mm = _pretrained_hands(network, recording, spec)
-    for folder in values.networks:
+    for folder in flag_values.networks:
         weights.load_weights(network, pathlib.Path(folder) / "tune" / "pose.weights.h5")
         hands_mm[folder] = _estimates(network, recording, spec)
     objective = fine_tuning.make_objective(
@@ -60,7 +60,7 @@ def main(values):
         for is_multi_view in (True, False)
         for name, spheres_mm in hands_mm.items()
     ]
-    pretrained_samples.write_rows(values, rows)
+    pretrained_samples.write_rows(flag_values, rows)
 
 
 def _pretrained_hands(network, recording, spec):

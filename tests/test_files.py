@@ -103,14 +103,14 @@ def test_a_folder_beside_is_gone_afterwards(tmp_path):
 @pytest.mark.parametrize("lock", [".", ".lock"])
 def test_a_folder_has_one_writer(tmp_path, lock):
     folder = tmp_path / "a" / "b"
-    with files.alone_in(folder, "writing to", lock):
+    with files.lock_folder(folder, "writing to", lock):
         with pytest.raises(FileExistsError, match=r"Another process is writing to .*a/b\.$"):
-            with files.alone_in(folder, "writing to", lock):
+            with files.lock_folder(folder, "writing to", lock):
                 pass
         # Another folder is another matter.
-        with files.alone_in(tmp_path / "a", lock=lock):
+        with files.lock_folder(tmp_path / "a", lock=lock):
             pass
-    with files.alone_in(folder, lock=lock):
+    with files.lock_folder(folder, lock=lock):
         pass
     assert names(folder) == ([] if lock == "." else [lock])
 
@@ -120,17 +120,17 @@ def test_a_killed_process_leaves_no_lock(tmp_path, lock):
     code = f"""
 import sys, time
 from tfhand import files
-with files.alone_in({str(tmp_path)!r}, lock={lock!r}):
+with files.lock_folder({str(tmp_path)!r}, lock={lock!r}):
     print("in", flush=True)
     time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout.readline() == "in\n"
-        with pytest.raises(FileExistsError), files.alone_in(tmp_path, lock=lock):
+        with pytest.raises(FileExistsError), files.lock_folder(tmp_path, lock=lock):
             pass
         process.send_signal(signal.SIGKILL)
-    with files.alone_in(tmp_path, lock=lock):
+    with files.lock_folder(tmp_path, lock=lock):
         pass
 
 
@@ -140,7 +140,7 @@ def test_without_locks_a_warning_says_so(tmp_path, monkeypatch, caplog, code):
         raise OSError(code, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with caplog.at_level(logging.WARNING, "absl"), files.alone_in(tmp_path, "training in"):
+    with caplog.at_level(logging.WARNING, "absl"), files.lock_folder(tmp_path, "training in"):
         pass
     assert f"Cannot lock {tmp_path} (No locks available)" in caplog.text
     assert "no other process is training in it" in caplog.text
@@ -151,7 +151,7 @@ def test_other_errors_of_a_lock_are_errors(tmp_path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="Input/output"), files.alone_in(tmp_path):
+    with pytest.raises(OSError, match="Input/output"), files.lock_folder(tmp_path):
         pass
 
 

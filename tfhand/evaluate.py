@@ -49,77 +49,89 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string("report_dir", None, "Folder for the report.", **define)
 
 
-def main(options: flags.FlagValues) -> None:
+def main(flag_values: flags.FlagValues) -> None:
     """Scores what the options name and prints the tables."""
-    with_model = _all_or_none(options, "model", "data_dir")
-    with_files = _all_or_none(options, "labels", "predictions")
+    with_model = _all_or_none(flag_values, "model", "data_dir")
+    with_files = _all_or_none(flag_values, "labels", "predictions")
     if not with_model and not with_files:
         raise ValueError("Expected --model and --data_dir, or --labels and --predictions, or both.")
-    if options["fit_shape"].present and options.fit == "none":
+    if flag_values["fit_shape"].present and flag_values.fit == "none":
         raise ValueError("Expected --fit=view or --fit=views beside --fit_shape.")
-    if options.predictions_output and not with_model:
+    if flag_values.predictions_output and not with_model:
         raise ValueError("Expected --model and --data_dir beside --predictions_output.")
-    scores = _score_model(options) if with_model else {}
+    scores = _score_model(flag_values) if with_model else {}
     if with_files:
-        for name, score in published.score_files(options.labels, options.predictions).items():
+        for name, score in published.score_files(
+            flag_values.labels, flag_values.predictions
+        ).items():
             if name in scores:
                 raise ValueError(f"Expected different names, found {name!r} twice: see --name.")
             scores[name] = score
     print(report.markdown_table(scores), report.per_joint_table(scores), sep="\n", end="")
-    if options.output:
-        report.write_metrics(options.output, scores)
-    if options.report_dir:
-        report.write_report(options.report_dir, scores)
+    if flag_values.output:
+        report.write_metrics(flag_values.output, scores)
+    if flag_values.report_dir:
+        report.write_report(flag_values.report_dir, scores)
 
 
-def _all_or_none(options, *names):
+def _all_or_none(flag_values, *names):
     """Tells whether all of the flags are there; some of them alone are refused."""
-    missing = [f"--{name}" for name in names if not options[name].value]
+    missing = [f"--{name}" for name in names if not flag_values[name].value]
     if missing and len(missing) < len(names):
         expected = " and ".join(f"--{name}" for name in names)
         raise ValueError(f"Expected {expected}, found no {missing[0]}.")
     return not missing
 
 
-def _score_model(options):
+def _score_model(flag_values):
     """Returns the scores of one view and of all views; draws pictures for a report."""
-    if options.model != "shipped" and not os.path.isfile(options.model):
-        raise FileNotFoundError(f"Expected a model, found no file {options.model}.")
+    if flag_values.model != "shipped" and not os.path.isfile(flag_values.model):
+        raise FileNotFoundError(f"Expected a model, found no file {flag_values.model}.")
     # Text files are scored without TensorFlow, which takes seconds to import.
     from data_prep import records
     from tfhand import inference
     from tfhand.evaluation import fitted, predictions, qualitative
     from tfhand.fitting import kinematic_fit
 
-    info = records.read_info(options.data_dir)
+    info = records.read_info(flag_values.data_dir)
     cube_mm = info.spec.cube_mm
-    dataset = records.load_dataset(options.data_dir, options.split)
-    model = inference.load_network(options.model, cube_mm)
+    dataset = records.load_dataset(flag_values.data_dir, flag_values.split)
+    model = inference.load_network(flag_values.model, cube_mm)
     predicted = predictions.predict_dataset(
-        model, dataset, cube_mm=cube_mm, batch_size=options.batch_size, description=options.split
+        model,
+        dataset,
+        cube_mm=cube_mm,
+        batch_size=flag_values.batch_size,
+        description=flag_values.split,
     )
-    if options.fit != "none":
-        view = options.view if options.fit == "view" else None
-        config = kinematic_fit.FitConfig(free_shape=_FREE_SHAPE[options.fit_shape])
-        share_shape = options.fit_shape != "sample"
+    if flag_values.fit != "none":
+        view = flag_values.view if flag_values.fit == "view" else None
+        config = kinematic_fit.FitConfig(free_shape=_FREE_SHAPE[flag_values.fit_shape])
+        share_shape = flag_values.fit_shape != "sample"
         predicted = fitted.fit_predictions(
             predicted, dataset, info.spec, view=view, share_shape=share_shape, config=config
         )
-    skipped = info.splits[options.split].skipped
+    skipped = info.splits[flag_values.split].skipped
     if skipped:
         reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in skipped.items())
         print(f"Not scored, for they were left out of the records: {reasons}.")
-    if options.predictions_output:
-        uvd = predicted.joints_uvd(options.view)
-        without = published.write_joints_uvd(options.predictions_output, uvd, predicted.frames)
-        print(f"{options.predictions_output}: {without} frames have the estimate of another one.")
-    name = options.name or os.path.basename(options.model).removesuffix(".keras")
-    scores = {name: predicted.score([options.view])}
-    if options.fit != "view":
+    if flag_values.predictions_output:
+        uvd = predicted.joints_uvd(flag_values.view)
+        without = published.write_joints_uvd(flag_values.predictions_output, uvd, predicted.frames)
+        print(
+            f"{flag_values.predictions_output}: {without} frames have the estimate of another one."
+        )
+    name = flag_values.name or os.path.basename(flag_values.model).removesuffix(".keras")
+    scores = {name: predicted.score([flag_values.view])}
+    if flag_values.fit != "view":
         scores[f"{name}_all_views"] = predicted.score()
-    if options.report_dir:
+    if flag_values.report_dir:
         qualitative.draw_best_and_worst(
-            predicted, dataset, options.report_dir, cube_mm=cube_mm, source_view=options.view
+            predicted,
+            dataset,
+            flag_values.report_dir,
+            cube_mm=cube_mm,
+            source_view=flag_values.view,
         )
     return scores
 

@@ -27,24 +27,24 @@ def define_flags(flag_values):
     flags.DEFINE_list("formats", ["saved_model"], text, **define)
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    if not values.formats:
+    if not flag_values.formats:
         raise ValueError(f"Expected --formats among {', '.join(runtimes.FORMATS)}, received none.")
     # A missing package is an error before anything is written.
-    for name in values.formats:
+    for name in flag_values.formats:
         runtimes.check_exporter(name)
-    network = inference.load_network(values.model)
+    network = inference.load_network(flag_values.model)
     cube_mm = inference.crop_spec_of(network).cube_mm
-    folder = pathlib.Path(values.output_dir)
-    for name in dict.fromkeys(values.formats):
+    folder = pathlib.Path(flag_values.output_dir)
+    for name in dict.fromkeys(flag_values.formats):
         if name == "saved_model":
             target = _next_version(folder)
             exporting.export_pose(network, str(target), cube_mm)
         else:
             target = folder / runtimes.FILE_NAMES[name]
             runtimes.export_file(network, target, cube_mm, name)
-        print(f"Exported {values.model} to {target}")
+        print(f"Exported {flag_values.model} to {target}")
 
 
 def _next_version(folder):

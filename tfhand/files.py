@@ -18,7 +18,7 @@ from typing import Any
 from absl import logging
 
 __all__ = [
-    "alone_in",
+    "lock_folder",
     "folder_beside",
     "parse_json",
     "read_json",
@@ -38,7 +38,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def alone_in(
+def lock_folder(
     folder: str | os.PathLike, doing: str = "writing to", lock: str = "."
 ) -> Iterator[None]:
     """Keeps other processes out of a local folder; the lock goes with the process.

@@ -36,9 +36,9 @@ def define_flags(flag_values):
     )
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    source, target = pathlib.Path(values.workdir), pathlib.Path(values.output_dir)
+    source, target = pathlib.Path(flag_values.workdir), pathlib.Path(flag_values.output_dir)
     for stage in _COPIED:
         if not (source / stage / "done.json").is_file():
             raise FileNotFoundError(f"Expected a finished stage {stage} in {source}, found none.")
@@ -47,7 +47,7 @@ def main(values):
     network = pretraining.load_network(source, network_options)
     prior = pose_prior.load_prior(source / "prior")
     for model in (network, prior):
-        model.set_weights([_round(values) for values in model.get_weights()])
+        model.set_weights([_round(flag_values) for flag_values in model.get_weights()])
     with files.folder_beside(target) as partial:
         (partial / "init").mkdir(parents=True, exist_ok=True)
         weights.save_weights(network, partial / "init" / "pose.weights.h5")

@@ -51,15 +51,15 @@ def define_flags(flag_values):
     flags.DEFINE_string("overlay", None, "PNG with crop and joints of the first images.", **define)
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    intrinsics = camera.parse_intrinsics(values.intrinsics)
-    scale = values.depth_scale * depth_image.UNITS_MM[values.depth_unit]
+    intrinsics = camera.parse_intrinsics(flag_values.intrinsics)
+    scale = flag_values.depth_scale * depth_image.UNITS_MM[flag_values.depth_unit]
     if not 0.0 < scale < float("inf"):
-        raise ValueError(f"Expected a positive --depth_scale, received {values.depth_scale}.")
-    images = depth_image.find_images(values.depth)
-    estimator = PoseEstimator.load(values.model, values.hand, fit=values.fit)
-    if values.fit and len(images) >= _LEAST_FOR_SHAPE:
+        raise ValueError(f"Expected a positive --depth_scale, received {flag_values.depth_scale}.")
+    images = depth_image.find_images(flag_values.depth)
+    estimator = PoseEstimator.load(flag_values.model, flag_values.hand, fit=flag_values.fit)
+    if flag_values.fit and len(images) >= _LEAST_FOR_SHAPE:
         _learn_shape(estimator, images, scale, intrinsics)
     results, pictured = {}, []
     for path in tqdm(images, desc="predict", unit="image", disable=len(images) == 1):
@@ -76,10 +76,10 @@ def main(values):
             results[path.name] = {"found_hand": True, **hand.to_dict()}
             if len(pictured) < _MOST_PICTURED:
                 pictured.append(hand)
-    if values.overlay and pictured:
-        _draw(pictured, intrinsics, estimator.spec, values.overlay)
-    if values.output:
-        files.write_json(values.output, results)
+    if flag_values.overlay and pictured:
+        _draw(pictured, intrinsics, estimator.spec, flag_values.overlay)
+    if flag_values.output:
+        files.write_json(flag_values.output, results)
     else:
         print(json.dumps(results, indent=2))
     unread = [name for name, result in results.items() if "error" in result]

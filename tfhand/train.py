@@ -80,15 +80,15 @@ class _Settings:
     run: options.RunOptions
 
     @classmethod
-    def from_flags(cls, values):
+    def from_flags(cls, flag_values):
         """Reads and checks the flags, before any time is spent."""
         settings = cls(
-            network=options.from_flags(options.NetworkOptions, values),
-            prior=options.from_flags(options.PriorOptions, values),
-            init=options.from_flags(options.InitOptions, values),
-            tune=options.from_flags(options.FineTuneOptions, values),
-            weights=options.from_flags(terms.LossWeights, values),
-            run=options.from_flags(options.RunOptions, values),
+            network=options.from_flags(options.NetworkOptions, flag_values),
+            prior=options.from_flags(options.PriorOptions, flag_values),
+            init=options.from_flags(options.InitOptions, flag_values),
+            tune=options.from_flags(options.FineTuneOptions, flag_values),
+            weights=options.from_flags(terms.LossWeights, flag_values),
+            run=options.from_flags(options.RunOptions, flag_values),
         )
         pretraining.network_config(settings.network)
         if settings.tune.stride > settings.network.image_size:
@@ -105,7 +105,7 @@ class _Settings:
             raise ValueError(
                 "Expected a --weight_* above 0 for --tune_method=gradient, found none."
             )
-        if values.distribution == "multi_worker" and values.num_devices:
+        if flag_values.distribution == "multi_worker" and flag_values.num_devices:
             raise ValueError("Expected no --num_devices with --distribution=multi_worker.")
         return settings
 
@@ -115,58 +115,58 @@ class _Settings:
         return crop.CropSpec(self.network.image_size, self.network.cube_mm)
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
-    if values.deterministic:
-        keras.utils.set_random_seed(values.seed)
+    if flag_values.deterministic:
+        keras.utils.set_random_seed(flag_values.seed)
         tf.config.experimental.enable_op_determinism()
-    settings = _Settings.from_flags(values)
-    strategy = replicas.make_strategy(values.distribution, values.num_devices)
+    settings = _Settings.from_flags(flag_values)
+    strategy = replicas.make_strategy(flag_values.distribution, flag_values.num_devices)
     batches = {"tune_batch": settings.tune.batch}
     batches["tune_synthetic_batch"] = settings.tune.synthetic_batch
-    if values.init_from == pretrained.NONE:
+    if flag_values.init_from == pretrained.NONE:
         batches["init_batch"] = settings.init.batch
     options.check_batches(strategy.num_replicas_in_sync, **batches)
     is_chief = replicas.is_chief(strategy)
     with contextlib.ExitStack() as exit_stack:
-        exit_stack.enter_context(replicas.exit_at_once(values.distribution))
+        exit_stack.enter_context(replicas.exit_at_once(flag_values.distribution))
         if is_chief:
-            exit_stack.enter_context(files.alone_in(values.workdir, "training in", ".lock"))
-        workdir = workdirs.Workdir(values.workdir, is_chief)
+            exit_stack.enter_context(files.lock_folder(flag_values.workdir, "training in", ".lock"))
+        workdir = workdirs.Workdir(flag_values.workdir, is_chief)
         context = optimization.RunContext(
-            workdir, strategy, settings.spec, values.seed, settings.run
+            workdir, strategy, settings.spec, flag_values.seed, settings.run
         )
-        _run(values, settings, context)
+        _run(flag_values, settings, context)
 
 
-def _run(values, settings, context):
+def _run(flag_values, settings, context):
     """Runs all stages in the working folder."""
     method = settings.tune.method
     with replicas.chief_first(context.strategy):
         pretrained_folder = pretrained.find_pretrained(
-            values.init_from, options.requested_settings(values)
+            flag_values.init_from, options.requested_settings(flag_values)
         )
-        data_dir = _find_records(values, context)
+        data_dir = _find_records(flag_values, context)
         test = report.TestSplit(
-            _test_samples(values, settings, data_dir),
+            _test_samples(flag_values, settings, data_dir),
             settings.spec,
             # Synthetic samples have no subject, whose shape a fit would share.
-            values.test_fit and values.test_on == "recording",
+            flag_values.test_fit and flag_values.test_on == "recording",
         )
         tuning = tuning_settings.FineTuning(
             _read_recording(data_dir, settings.tune),
             settings.weights,
             settings.tune,
             settings.network.precision,
-            values.seed,
+            flag_values.seed,
         )
     # Variables of several machines are made by all of them together.
     models = _load_pretrained(pretrained_folder, settings, context)
     _check_stages(settings, context, tuning, models)
     if context.is_chief:
-        resolved = resolved_flags.into_string(values)
+        resolved = resolved_flags.to_flagfile(flag_values)
         files.write_text(context.workdir.path / "resolved.flags", resolved)
-        entry = provenance.describe(values, data_dir, pretrained_folder)
+        entry = provenance.collect(flag_values, data_dir, pretrained_folder)
         provenance.record_launch(context.workdir.path, entry)
     models = models or _pretrain(settings, context)
     predicted, scores = _score("synthetic_only", models.network, settings, context, test)
@@ -177,21 +177,21 @@ def _run(values, settings, context):
         scores |= more
     with replicas.chief_first(context.strategy):
         if context.is_chief:
-            network = pretraining.in_float32(models.network, settings.network)
+            network = pretraining.float32_copy(models.network, settings.network)
             report.export(context.workdir, network, models.prior, settings.spec)
             prior_folder = (pretrained_folder or context.workdir.path) / "prior"
             report.write_report(context.workdir, prior_folder, network, test, predicted, scores)
 
 
-def _find_records(values, context):
+def _find_records(flag_values, context):
     """Returns the folder of records; the embedded recording is made where none is given.
 
     Checks both splits before anything is trained.
     """
-    spec, folder = context.spec, values.data_dir
+    spec, folder = context.spec, flag_values.data_dir
     if not folder:
         folder = str(
-            embedded_recording.make_recording(context.workdir, values.recording_samples, spec)
+            embedded_recording.make_recording(context.workdir, flag_values.recording_samples, spec)
         )
     records_spec = records.read_info(folder).spec
     if (records_spec.image_size, records_spec.cube_mm) != (spec.image_size, spec.cube_mm):
@@ -205,8 +205,8 @@ def _find_records(values, context):
     return folder
 
 
-def _test_samples(values, settings, data_dir):
-    if values.test_on == "recording":
+def _test_samples(flag_values, settings, data_dir):
+    if flag_values.test_on == "recording":
         return records.load_dataset(data_dir, "test")
     return synthetic_split.synthetic_dataset(settings.spec, settings.init.noise)
 
@@ -254,7 +254,7 @@ def _score(name, network, settings, context, test):
     """Returns predictions and scores, by name, of the network as it is now; the chief alone."""
     if not context.is_chief:
         return None, {}
-    return report.predict_and_score(name, pretraining.in_float32(network, settings.network), test)
+    return report.predict_and_score(name, pretraining.float32_copy(network, settings.network), test)
 
 
 if __name__ == "__main__":

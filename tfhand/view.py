@@ -41,35 +41,37 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_integer("port", 8080, "Port; 0: any that is free.", **bounds, **define)
 
 
-def main(options: flags.FlagValues) -> None:
+def main(flag_values: flags.FlagValues) -> None:
     """Serves the page until interrupted."""
-    source = _open_source(options)
-    with server.open_server(options.host, options.port) as opened:
+    source = _open_source(flag_values)
+    with server.open_server(flag_values.host, flag_values.port) as opened:
         page = PosingApp(opened, crop.CropSpec()) if source is None else SceneApp(opened, source)
-        print(f"{server.url_of(options.host, opened.get_port())} (Ctrl-C ends)", flush=True)
+        print(f"{server.url_of(flag_values.host, opened.get_port())} (Ctrl-C ends)", flush=True)
         try:
             page.run()
         except KeyboardInterrupt:
             print()
 
 
-def _open_source(options):
+def _open_source(flag_values):
     """Opens the recording or the frames that the options name; None without any, to pose a hand."""
-    if options.data_dir and options.depth:
+    if flag_values.data_dir and flag_values.depth:
         raise ValueError("Expected --data_dir or --depth, received both.")
-    if options.data_dir:
+    if flag_values.data_dir:
         return sources.Recording(
-            options.data_dir, options.split, options.model, options.max_samples
+            flag_values.data_dir, flag_values.split, flag_values.model, flag_values.max_samples
         )
-    if options.depth:
-        model = options.model or package_weights.NAME
-        intrinsics = camera.parse_intrinsics(options.intrinsics)
-        images = depth_image.find_images(options.depth)
-        scale = options.depth_scale * depth_image.UNITS_MM[options.depth_unit]
+    if flag_values.depth:
+        model = flag_values.model or package_weights.NAME
+        intrinsics = camera.parse_intrinsics(flag_values.intrinsics)
+        images = depth_image.find_images(flag_values.depth)
+        scale = flag_values.depth_scale * depth_image.UNITS_MM[flag_values.depth_unit]
         if not 0.0 < scale < float("inf"):
-            raise ValueError(f"Expected a positive --depth_scale, received {options.depth_scale}.")
-        return sources.Frames(images, model, intrinsics, scale, options.hand == "left")
-    if options.model:
+            raise ValueError(
+                f"Expected a positive --depth_scale, received {flag_values.depth_scale}."
+            )
+        return sources.Frames(images, model, intrinsics, scale, flag_values.hand == "left")
+    if flag_values.model:
         raise ValueError("Expected --data_dir or --depth beside --model, received neither.")
     return None
 

@@ -1,11 +1,11 @@
 """Writes encoded frames as a published split, in a pipeline.
 
-    encoded frames ── group by shard ── sort ── write to a hidden folder ──> parts.json
+    encoded frames ── group by shard ── sort ── write to a hidden folder ──> shards.json
                                                                                │
     when the pipeline is done, the command itself: move in place, dataset_info.json
 
 A worker may die, or do twice what another has done: each attempt at a shard is a file of its own,
-and `parts.json` names those that count. Only the command publishes, so a pipeline that fails
+and `shards.json` names those that count. Only the command publishes, so a pipeline that fails
 leaves nothing that a reader would take.
 """
 
@@ -30,7 +30,7 @@ from tfhand import files
 
 __all__ = ["FlatMapWithState", "write_split"]
 
-_PARTS = "parts.json"
+_SHARD_LIST = "shards.json"
 
 
 class FlatMapWithState(beam.DoFn):
@@ -64,13 +64,13 @@ class _WriteShard(beam.DoFn):
         index, groups = element
         name = f"{self._names[index]}-{uuid.uuid4().hex}"
         frames = sorted(groups["encoded"], key=lambda encoded: encoded.frame)
-        part = write_shard(os.path.join(self._folder, name), frames)
-        yield index, {**part, "file": name}
+        shard = write_shard(os.path.join(self._folder, name), frames)
+        yield index, {**shard, "file": name}
 
 
-def _write_parts(parts, folder):
-    in_order = [part for _, part in sorted(parts, key=lambda pair: pair[0])]
-    storage.write_text(os.path.join(folder, _PARTS), json.dumps(in_order))
+def _write_shard_list(shards, folder):
+    in_order = [shard for _, shard in sorted(shards, key=lambda pair: pair[0])]
+    storage.write_text(os.path.join(folder, _SHARD_LIST), json.dumps(in_order))
 
 
 def write_split(
@@ -96,14 +96,14 @@ def write_split(
     """
     output_dir = os.fspath(plan.output_dir)
     is_remote = storage.is_remote(output_dir)
-    alone = files.alone_in(output_dir, "writing records to")
-    with contextlib.nullcontext() if is_remote else alone:
+    lock = files.lock_folder(output_dir, "writing records to")
+    with contextlib.nullcontext() if is_remote else lock:
         plan.read_other_splits()
         folder = os.path.join(output_dir, f".{plan.split}.{uuid.uuid4().hex}.partial")
         tf.io.gfile.makedirs(folder)
         try:
-            parts = _run(plan, folder, encode, arguments)
-            return plan.publish(parts, [os.path.join(folder, part["file"]) for part in parts])
+            shards = _run(plan, folder, encode, arguments)
+            return plan.publish(shards, [os.path.join(folder, shard["file"]) for shard in shards])
         finally:
             tf.io.gfile.rmtree(folder)
 
@@ -117,8 +117,8 @@ def _run(plan, folder, encode, arguments):
         {"encoded": encode(pipeline), "shards": shards}
         | "GroupByShard" >> beam.CoGroupByKey()
         | "WriteShards" >> beam.ParDo(_WriteShard(folder, plan.shard_names))
-        | "Parts" >> beam.combiners.ToList()
-        | "WriteParts" >> beam.Map(_write_parts, folder)
+        | "Shards written" >> beam.combiners.ToList()
+        | "WriteShardList" >> beam.Map(_write_shard_list, folder)
     )
     try:
         state = pipeline.run().wait_until_finish()
@@ -129,7 +129,7 @@ def _run(plan, folder, encode, arguments):
     if state != PipelineState.DONE:
         raise OSError(f"The pipeline of split {plan.split!r} ended as {state}.")
     try:
-        return json.loads(storage.read_bytes(os.path.join(folder, _PARTS)))
+        return json.loads(storage.read_bytes(os.path.join(folder, _SHARD_LIST)))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"Expected {plan.output_dir} to be a folder that the workers share with this machine; "

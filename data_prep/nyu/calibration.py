@@ -65,7 +65,7 @@ class Calibration:
         """Returns whether there are transforms, so that views can be compared."""
         return not self.problem
 
-    def describe(self) -> dict:
+    def to_dict(self) -> dict:
         """Returns JSON values for `dataset_info.json`."""
 
         def rounded(values):

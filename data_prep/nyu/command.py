@@ -90,21 +90,21 @@ def define_conversion_flags(flag_values):
     flags.DEFINE_boolean("overwrite", False, "Replace splits that are already there.", **define)
 
 
-def main(options):
+def main(flag_values):
     """Runs the command."""
-    storage.check_local(options.output_dir, "data_prep.beam.nyu")
+    storage.check_local(flag_values.output_dir, "data_prep.beam.nyu")
     convert_split = functools.partial(
-        split_conversion.convert_split, workers=options.workers or None
+        split_conversion.convert_split, workers=flag_values.workers or None
     )
     with storage.os_errors():
-        convert(options, convert_split)
+        convert(flag_values, convert_split)
 
 
-def convert(options, convert_split: Callable[[ConversionPlan, FrameConverter], object]):
+def convert(flag_values, convert_split: Callable[[ConversionPlan, FrameConverter], object]):
     """Converts and publishes all splits that are not complete, and prints what is there.
 
     Args:
-        options: Values of `define_conversion_flags`.
+        flag_values: Values of `define_conversion_flags`.
         convert_split: Converts and publishes one split.
 
     Raises:
@@ -112,39 +112,39 @@ def convert(options, convert_split: Callable[[ConversionPlan, FrameConverter], o
         FileNotFoundError: If a folder or a file is missing.
         FileExistsError: If a split is there, made with other settings, and is not to be replaced.
     """
-    row = _parse_numbers("intrinsics", options.intrinsics, 4)
+    row = _parse_numbers("intrinsics", flag_values.intrinsics, 4)
     if min(row[:2]) <= 0:
         raise ValueError(f"Expected positive fx and fy in --intrinsics, found {row}.")
     intrinsics = np.tile(np.array(row, np.float32), (recording_files.NUM_VIEWS, 1))
-    names = options.splits
+    names = flag_values.splits
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Expected different names in --splits, found {','.join(names)!r}.")
-    is_file = options.center not in ("depth", "annotation")
-    if is_file and len(names) > 1 and "{split}" not in options.center:
+    is_file = flag_values.center not in ("depth", "annotation")
+    if is_file and len(names) > 1 and "{split}" not in flag_values.center:
         raise ValueError(
             f"Expected a file of centers for each split, as --center=DIR/{{split}}.txt or with "
-            f"--splits naming one, found {options.center!r} for {','.join(names)}."
+            f"--splits naming one, found {flag_values.center!r} for {','.join(names)}."
         )
-    if not tf.io.gfile.isdir(options.nyu_dir):
+    if not tf.io.gfile.isdir(flag_values.nyu_dir):
         raise FileNotFoundError(
-            f"Expected the NYU data set's folder at {options.nyu_dir}, found none."
+            f"Expected the NYU data set's folder at {flag_values.nyu_dir}, found none."
         )
-    splits = [recording_files.open_split(options.nyu_dir, name) for name in names]
-    plans = [_plan(options, split, intrinsics) for split in splits]
+    splits = [recording_files.open_split(flag_values.nyu_dir, name) for name in names]
+    plans = [_plan(flag_values, split, intrinsics) for split in splits]
     published = [split_conversion.find_published(plan) for plan in plans]
     for split, info in zip(splits, published, strict=True):
         if info:
             print(f"{split.name}: complete, made by an earlier run with the same settings")
     if not all(published):
         # All are calibrated: one may need the cameras of another.
-        cameras = _calibrate(options, splits, intrinsics)
+        cameras = _calibrate(flag_values, splits, intrinsics)
         for split, of_split, plan, info in zip(splits, cameras, plans, published, strict=True):
             if not info:
-                _convert(options, split, of_split, plan, convert_split)
+                _convert(flag_values, split, of_split, plan, convert_split)
     # Imported late: it brings Matplotlib.
     from data_prep import inspect
 
-    print(inspect.describe(records.read_info(options.output_dir)))
+    print(inspect.describe(records.read_info(flag_values.output_dir)))
 
 
 def _parse_numbers(name, words, count=None):
@@ -158,36 +158,40 @@ def _parse_numbers(name, words, count=None):
     return values
 
 
-def _plan(options, split, intrinsics):
+def _plan(flag_values, split, intrinsics):
     """Returns the `ConversionPlan` of a split, before its cameras are calibrated."""
-    starts = _parse_numbers("subject_starts", options.subject_starts)
+    starts = _parse_numbers("subject_starts", flag_values.subject_starts)
     starts = tuple(int(start) for start in starts) or (1,)
     if list(starts) != sorted(set(starts)):
         raise ValueError(f"Expected ascending --subject_starts, found {starts}.")
-    if not options.subject_starts and split.name == "test" and split.frames[-1] == _NYU_TEST_FRAMES:
+    if (
+        not flag_values.subject_starts
+        and split.name == "test"
+        and split.frames[-1] == _NYU_TEST_FRAMES
+    ):
         starts = (1, _NYU_SECOND_SUBJECT)
-    center = _insert_split(options.center, split)
+    center = _insert_split(flag_values.center, split)
     settings = {
         "pictures": split.fingerprint(),
         "intrinsics": intrinsics.tolist(),
-        "center": [center, options.center_form, _checksum(center)],
-        "calibration": [options.calibration, _checksum(options.calibration)],
-        "model": _checksum(options.model),
+        "center": [center, flag_values.center_form, _checksum(center)],
+        "calibration": [flag_values.calibration, _checksum(flag_values.calibration)],
+        "model": _checksum(flag_values.model),
         "subject_starts": starts,
-        "hand": options.hand,
+        "hand": flag_values.hand,
     }
-    folder = options.nyu_dir
+    folder = flag_values.nyu_dir
     folder = os.path.basename(folder if storage.is_remote(folder) else os.path.abspath(folder))
     return ConversionPlan(
-        output_dir=options.output_dir,
+        output_dir=flag_values.output_dir,
         split=split.name,
-        num_shards=options.num_shards,
+        num_shards=flag_values.num_shards,
         source=f"{folder}/{split.name}, NYU layout",
-        spec=crop.CropSpec(options.image_size, options.cube_mm),
+        spec=crop.CropSpec(flag_values.image_size, flag_values.cube_mm),
         num_views=recording_files.NUM_VIEWS,
-        extra={"center": options.center, "subject_starts": starts, "hand": options.hand},
-        overwrite=options.overwrite,
-        frames=split.frames[:: options.every],
+        extra={"center": flag_values.center, "subject_starts": starts, "hand": flag_values.hand},
+        overwrite=flag_values.overwrite,
+        frames=split.frames[:: flag_values.every],
         settings=settings,
     )
 
@@ -200,19 +204,20 @@ def _checksum(path):
     return dataset_info.compute_sha256(path) if path and Path(path).is_file() else None
 
 
-def _calibrate(options, splits, intrinsics):
+def _calibrate(flag_values, splits, intrinsics):
     """Returns the cameras of every split, after checking that they fit the options and pictures."""
     cameras = split_cameras.find_cameras(
-        splits, options.calibration, intrinsics, options.model, options.hand == "left"
+        splits, flag_values.calibration, intrinsics, flag_values.model, flag_values.hand == "left"
     )
     if cameras[0].is_calibrated:
-        if options.calibration_output:
+        if flag_values.calibration_output:
             for split, of_split in zip(splits, cameras, strict=True):
-                path = _insert_split(options.calibration_output, split)
+                path = _insert_split(flag_values.calibration_output, split)
                 calibration_file.save_calibration(path, of_split)
-    elif options.center != "depth":
+    elif flag_values.center != "depth":
         raise ValueError(
-            f"--center={options.center} needs calibrated cameras, found none: {cameras[0].problem}"
+            f"--center={flag_values.center} needs calibrated cameras, found none: "
+            f"{cameras[0].problem}"
         )
     for split, of_split in zip(splits, cameras, strict=True):
         _check_picture_size(split, of_split.intrinsics)
@@ -236,15 +241,15 @@ def _check_picture_size(split, intrinsics):
         return
 
 
-def _convert(options, split, cameras, plan, convert_split):
+def _convert(flag_values, split, cameras, plan, convert_split):
     for view in np.flatnonzero(np.isfinite(cameras.residual_mm)):
         print(
             f"{split.name}: view {view + 1} from {cameras.source}: median residual "
             f"{cameras.residual_mm[view]:.1f} mm, {cameras.inlier_share[view]:.0%} agree"
         )
-    center, centers_mm = _insert_split(options.center, split), None
+    center, centers_mm = _insert_split(flag_values.center, split), None
     if center not in ("depth", "annotation"):
-        centers_mm = centers.read_centers(center, options.center_form, cameras.intrinsics[0])
+        centers_mm = centers.read_centers(center, flag_values.center_form, cameras.intrinsics[0])
     converter = FrameConverter(
         split,
         cameras,
@@ -252,14 +257,14 @@ def _convert(options, split, cameras, plan, convert_split):
         center,
         plan.extra["subject_starts"],
         centers_mm,
-        is_left=options.hand == "left",
+        is_left=flag_values.hand == "left",
     )
     num_annotated = 0 if split.joints_mm is None else split.joints_mm.shape[1]
-    described = {"calibration": cameras.describe(), "annotated_frames": num_annotated}
+    described = {"calibration": cameras.to_dict(), "annotated_frames": num_annotated}
     plan = dataclasses.replace(
         plan,
         extra={**plan.extra, **described},
         num_views=converter.num_views,
-        cameras=cameras.describe(),
+        cameras=cameras.to_dict(),
     )
     convert_split(plan, converter)

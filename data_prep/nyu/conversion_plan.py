@@ -63,9 +63,9 @@ class ConversionPlan(SplitPlan):
         """Returns the frames of a shard."""
         return self.frames[index :: self.num_shards]
 
-    def describe(self, shards: Sequence[Mapping]) -> SplitInfo:
+    def split_info(self, shards: Sequence[Mapping]) -> SplitInfo:
         """Describes the split, with notes, medians and the fingerprint in `extra`."""
-        info = super().describe(shards)
+        info = super().split_info(shards)
         values = collections.defaultdict(list)
         for shard in shards:
             for name, of_shard in shard["values"].items():

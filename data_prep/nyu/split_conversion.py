@@ -45,7 +45,7 @@ def convert_split(
         OSError: If a shard cannot be written.
     """
     workers = workers or os.cpu_count() or 1
-    with files.alone_in(plan.output_dir, "writing records to"):
+    with files.lock_folder(plan.output_dir, "writing records to"):
         plan.read_other_splits()
         _prepare_folder(plan)
         shards = [_read_finished(plan, index) for index in range(plan.num_shards)]

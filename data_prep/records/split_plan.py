@@ -98,7 +98,7 @@ class SplitPlan:
             ValueError: If there is no sample, or as `read_other_splits`.
             FileExistsError: As `read_other_splits`.
         """
-        info = self.describe(shards)
+        info = self.split_info(shards)
         others = self.read_other_splits()
         folder_info = DatasetInfo(self.spec, self.num_views, others)
         if tf.io.gfile.exists(os.path.join(self.output_dir, INFO_NAME)):
@@ -114,7 +114,7 @@ class SplitPlan:
         write_info(self.output_dir, dataclasses.replace(folder_info, splits=splits))
         return info
 
-    def describe(self, shards: Sequence[Mapping]) -> SplitInfo:
+    def split_info(self, shards: Sequence[Mapping]) -> SplitInfo:
         """Adds up what is counted of the shards; raises a ValueError if there is no sample."""
         skipped = merge_counts(shards, "skipped", self.split)
         num_samples = sum(shard["num_samples"] for shard in shards)

@@ -168,7 +168,7 @@ def test_a_split_without_samples_is_refused(damaged, convert, tmp_path):
 
 
 def test_two_conversions_do_not_write_to_one_folder(beam, damaged, convert, tmp_path):
-    with files.alone_in(tmp_path):
+    with files.lock_folder(tmp_path):
         with pytest.raises(FileExistsError, match="Another process"):
             convert(damaged, tmp_path, "--splits=train", "--every=8", by_pipeline=True)
 

@@ -74,7 +74,7 @@ def test_calibrate_takes_the_first_view_as_reference(points):
     np.testing.assert_allclose(result.ref_from_view @ view_from_ref, [np.eye(4)] * 3, atol=1e-5)
     assert np.isnan(result.residual_mm[0])
     assert (result.residual_mm[1:] < EXACT_MM).all()
-    described = json.loads(json.dumps(result.describe()))
+    described = json.loads(json.dumps(result.to_dict()))
     assert described["residual_mm"][0] is None
     assert described["inlier_share"][1:] == [1.0, 1.0]
 

@@ -53,7 +53,7 @@ def test_waiting_shards_of_other_cameras_are_made_again(source, tmp_path, monkey
 
 def test_two_conversions_do_not_write_to_one_folder(source, tmp_path):
     out = tmp_path / "out"
-    with files.alone_in(out):
+    with files.lock_folder(out):
         with pytest.raises(FileExistsError, match="Another process"):
             convert(source[0], out, "--splits=train", "--every=8")
     convert(source[0], out, "--splits=train", "--every=8")

@@ -247,7 +247,7 @@ def test_other_settings(finished, capsys, stage):
 
 
 def test_two_runs_in_one_workdir(finished, capsys):
-    with files.alone_in(finished, lock=".lock"):
+    with files.lock_folder(finished, lock=".lock"):
         line = stop(capsys, *SMALL, f"--workdir={finished}")
     assert line == f"train: Another process is training in {finished}."
 

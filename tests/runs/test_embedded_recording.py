@@ -31,7 +31,7 @@ def test_it_is_made_once(written, tmp_path):
     folder = embedded_recording.make_recording(workdir, NUM_SAMPLES, SPEC)
     assert written == [(str(folder), NUM_SAMPLES, SPEC)]
     # A worker that makes nothing finds it.
-    for user in (workdir, stage_folders.Workdir(tmp_path, writes=False)):
+    for user in (workdir, stage_folders.Workdir(tmp_path, is_chief=False)):
         assert embedded_recording.make_recording(user, NUM_SAMPLES, SPEC) == folder
     assert len(written) == 1
 
@@ -76,6 +76,6 @@ def test_another_recipe_is_refused(written, tmp_path, monkeypatch):
 def test_a_worker_does_not_make_it(written, tmp_path):
     with pytest.raises(ValueError, match="chief"):
         embedded_recording.make_recording(
-            stage_folders.Workdir(tmp_path, writes=False), NUM_SAMPLES, SPEC
+            stage_folders.Workdir(tmp_path, is_chief=False), NUM_SAMPLES, SPEC
         )
     assert not written

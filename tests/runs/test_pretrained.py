@@ -46,7 +46,7 @@ def run(tmp_path_factory):
     pretraining.train_network(context, network, init)
     described = {"commit": None, "versions": {}, "seed": 1}
     for start in ("none", "shipped"):
-        flags = resolved_flags.own_values(values) | {"init_from": start}
+        flags = resolved_flags.to_dict(values) | {"init_from": start}
         # As older versions recorded.
         flags |= {"verbosity": 0, "log_dir": "/somewhere"}
         provenance.record_launch(workdir.path, described | {"flags": flags})
@@ -88,7 +88,7 @@ def test_settings_that_were_given_are_compared(run):
 
 def test_resolved_flags_name_nothing_that_was_not_asked_for(run, tmp_path):
     values = parse(*SMALL, "--init_steps=2", f"--init_from={run}")
-    (tmp_path / "resolved.flags").write_text(resolved_flags.into_string(values))
+    (tmp_path / "resolved.flags").write_text(resolved_flags.to_flagfile(values))
     again = f"--flagfile={tmp_path / 'resolved.flags'}"
     assert pretrained.find_pretrained(str(run), requested(again)) == run
     assert requested(again) == requested(*SMALL, "--init_steps=2")

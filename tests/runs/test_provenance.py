@@ -28,7 +28,7 @@ def data_dir(tmp_path_factory):
 def test_every_start_is_told(data_dir, tmp_path):
     for steps in (5, 6):
         values = parse(f"--workdir={tmp_path}", f"--tune_steps={steps}", f"--seed={steps}")
-        provenance.record_launch(tmp_path, provenance.describe(values, data_dir))
+        provenance.record_launch(tmp_path, provenance.collect(values, data_dir))
     first, second = json.loads((tmp_path / "provenance.json").read_text())
     assert (first["flags"]["tune_steps"], second["flags"]["tune_steps"]) == (5, 6)
     assert (first["seed"], second["seed"]) == (5, 6)
@@ -40,8 +40,8 @@ def test_every_start_is_told(data_dir, tmp_path):
 
 def test_what_a_run_starts_from_is_told_by_its_weights(data_dir, tmp_path):
     values = parse(f"--workdir={tmp_path}")
-    assert provenance.describe(values, data_dir)["start"] == {}
-    found = provenance.describe(values, data_dir, package_weights.FOLDER)["start"]
+    assert provenance.collect(values, data_dir)["start"] == {}
+    found = provenance.collect(values, data_dir, package_weights.FOLDER)["start"]
     assert set(found) == {"init/pose.weights.h5", "prior/prior.weights.h5"}
     for name, checksum in found.items():
         assert checksum == hashlib.sha256((package_weights.FOLDER / name).read_bytes()).hexdigest()
@@ -60,7 +60,7 @@ def test_resolved_flags_mean_the_same_in_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     values = parse("--workdir=a b", "--data_dir=../data", "--init_noise=none", "--tune_steps=7")
     before = values.flag_values_dict()
-    (tmp_path / "resolved.flags").write_text(resolved_flags.into_string(values))
+    (tmp_path / "resolved.flags").write_text(resolved_flags.to_flagfile(values))
     assert values.flag_values_dict() == before
     monkeypatch.chdir(tmp_path)
     again = parse("--flagfile=resolved.flags")
@@ -71,7 +71,7 @@ def test_resolved_flags_mean_the_same_in_any_folder(tmp_path, monkeypatch):
 
 
 def test_buckets_are_no_folders(monkeypatch, tmp_path):
-    text = resolved_flags.into_string(parse(f"--workdir={tmp_path}", "--data_dir=gs://bucket/data"))
+    text = resolved_flags.to_flagfile(parse(f"--workdir={tmp_path}", "--data_dir=gs://bucket/data"))
     assert "--data_dir=gs://bucket/data\n" in text
 
 

@@ -70,7 +70,7 @@ def test_some_settings_are_checked_by_themselves(folder):
 
 
 def test_what_the_chief_makes_alone_is_made_by_no_other(folder):
-    chief, other = workdir.Workdir(folder), workdir.Workdir(folder, writes=False)
+    chief, other = workdir.Workdir(folder), workdir.Workdir(folder, is_chief=False)
     assert not chief.must_make("prior", SETTINGS) and not other.must_make("prior", SETTINGS)
     assert chief.must_make("recording", SETTINGS)
     with pytest.raises(ValueError, match=r"recording what the chief has made.*workers share"):
@@ -80,7 +80,7 @@ def test_what_the_chief_makes_alone_is_made_by_no_other(folder):
 
 
 def test_only_the_chief_makes_the_folder(tmp_path):
-    workdir.Workdir(tmp_path / "other", writes=False)
+    workdir.Workdir(tmp_path / "other", is_chief=False)
     assert not (tmp_path / "other").exists()
 
 

@@ -46,7 +46,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
             raise KeyboardInterrupt
         kept = make_batch(0, (0, 1))["recorded"]["target_mask"].numpy().max(axis=(1, 2)).sum()
         notes.append(("train", (run.name, steps, kept)))
-        kernel = model.trained.trainable_variables[0]
+        kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
     monkeypatch.setattr(recording_fits.pseudo_labels, "make_pseudo_labels", make_pseudo_labels)

@@ -30,7 +30,7 @@ def make_model():
     config = pose_prior.PosePriorConfig(palm, latent_size=2, hidden_size=8)
     model = prior_trainer.PriorTrainer(pose_prior.PosePrior(config), seed=4)
     model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
-    model.optimizer.build(model.trained.trainable_variables)
+    model.optimizer.build(model.network.trainable_variables)
     return model
 
 
@@ -223,12 +223,12 @@ def test_ends_with_averaged_weights(tmp_path):
         model = make_model()
         optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.8)
         model.compile(optimizer=optimizer, jit_compile=False)
-        model.optimizer.build(model.trained.trainable_variables)
+        model.optimizer.build(model.network.trainable_variables)
         return model
 
     class Recording(callbacks.LastStep):
         def on_train_batch_end(self, batch, logs=None):
-            weights.append([v.numpy() for v in self.model.trained.trainable_variables])
+            weights.append([v.numpy() for v in self.model.network.trainable_variables])
             super().on_train_batch_end(batch, logs)
 
     model = averaged()
@@ -239,13 +239,13 @@ def test_ends_with_averaged_weights(tmp_path):
     average, *later = weights
     for values in later:
         average = [0.8 * a + 0.2 * w for a, w in zip(average, values, strict=True)]
-    for variable, expected in zip(model.trained.trainable_variables, average, strict=True):
+    for variable, expected in zip(model.network.trainable_variables, average, strict=True):
         # float32 sums in another order.
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-6)
     # What is taken up from the last checkpoint ends in the same place.
     again = averaged()
     fit(again, tmp_path)
-    assert_equal(again.trained.get_weights(), model.trained.get_weights())
+    assert_equal(again.network.get_weights(), model.network.get_weights())
 
 
 def test_a_training_that_skipped_goes_on_to_the_same_weights(tmp_path, read_curves, monkeypatch):

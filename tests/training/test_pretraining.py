@@ -30,7 +30,7 @@ def test_the_trained_network_is_kept(context, monkeypatch):
 
     def fit(model, make_batch, steps, run):
         calls.append(steps)
-        kernel = model.trained.trainable_variables[0]
+        kernel = model.network.trainable_variables[0]
         kernel.assign(kernel + 1.0)
 
     monkeypatch.setattr(optimization, "fit", fit)
@@ -65,16 +65,16 @@ def test_mixed_precision_trains_and_is_served_in_float32(context):
     ]
     assert np.isfinite(moved).all() and max(moved) > 0.0
 
-    served = pretraining.in_float32(network, network_options)
+    served = pretraining.float32_copy(network, network_options)
     assert {layer.compute_dtype for layer in served.layers} == {"float32"}
     for a, b in zip(served.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     plain = dataclasses.replace(network_options, precision="float32")
-    assert pretraining.in_float32(served, plain) is served
+    assert pretraining.float32_copy(served, plain) is served
 
 
 def test_prior_is_trained_by_the_chief_alone(context):
-    other = make_context(workdirs.Workdir(context.workdir.path, writes=False))
+    other = make_context(workdirs.Workdir(context.workdir.path, is_chief=False))
     with pytest.raises(ValueError, match="prior what the chief has made"):
         pretraining.train_prior(other, options.PriorOptions(steps=2))
     assert not list(context.workdir.path.iterdir())

@@ -62,7 +62,7 @@ def fit(strategy, folder):
     model = make_model(strategy)
     run = optimization.TrainingRun(folder, "toy", options.RunOptions(checkpoint_steps=2))
     optimization.fit(model, make_batch, STEPS, run)
-    return model.trained.get_weights()
+    return model.network.get_weights()
 
 
 # A process of two. The chief makes something that the other finds. The second sends itself a signal
@@ -115,7 +115,7 @@ def test_two_processes_lose_one_go_on_and_end_as_one(tmp_path, read_curves):
             weights = [saved[name] for name in saved.files]
         for a, b in zip(weights, alone, strict=True):
             np.testing.assert_allclose(a, b, atol=TOLERANCE)
-    start = make_model(tf.distribute.get_strategy()).trained.get_weights()
+    start = make_model(tf.distribute.get_strategy()).network.get_weights()
     moved = max(np.abs(a - b).max() for a, b in zip(start, alone, strict=True))
     assert moved > 100 * TOLERANCE
     # Only the chief writes, the means over both halves.

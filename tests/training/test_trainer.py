@@ -37,7 +37,7 @@ def make_trainer(network, spec, *, synthetic=True, recorded=True, objective=None
 
 def compiled(model, optimizer, eager=False):
     model.compile(optimizer=optimizer, run_eagerly=eager)
-    model.optimizer.build(model.trained.trainable_variables)
+    model.optimizer.build(model.network.trainable_variables)
     return model
 
 
@@ -75,9 +75,9 @@ def train(strategy, make_network, spec, make_batch, steps, rate, recorded=True):
         model = make_trainer(make_network(), spec, recorded=recorded, objective=objective)
         compiled(model, keras.optimizers.SGD(rate))
     assert model.distribute_strategy is strategy
-    before = [w.copy() for w in model.trained.get_weights()]
+    before = [w.copy() for w in model.network.get_weights()]
     logs = fit(model, make_batch, steps=steps)
-    return before, model.trained.get_weights(), logs
+    return before, model.network.get_weights(), logs
 
 
 def test_two_devices_train_as_one(replicas, make_network, spec, make_batch):
@@ -173,7 +173,7 @@ def test_a_bad_sample_changes_nothing_and_its_term_is_counted(replicas, spec, ba
         return {"recorded": share({**batch, "target_mm": targets[step]}, shard)}
 
     def state():
-        return [v.numpy() for v in (*model.trained.weights, *model.optimizer.variables)]
+        return [v.numpy() for v in (*model.network.weights, *model.optimizer.variables)]
 
     fit(model, make)
     before = state()

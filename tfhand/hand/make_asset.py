@@ -158,10 +158,10 @@ def define_flags(flag_values):
     flags.DEFINE_float("spacing_mm", 2.0, text, lower_bound=0.5, **define)
 
 
-def main(values):
+def main(flag_values):
     """Runs the command."""
     rest = kinematics.rest_pose()
-    vertices, faces = skin_mesh(rest, values.spacing_mm)
+    vertices, faces = skin_mesh(rest, flag_values.spacing_mm)
     weights = blend_weights(vertices, rest)
     spheres = sphere_fitting.fit(vertices, faces, weights, rest)
     # In memory first: HDF5 itself leaves half a file on a full disk.
@@ -179,9 +179,9 @@ def main(values):
         for name, value in spheres.arrays().items():
             group.create_dataset(name, data=value, **_CHECKED)
         file.attrs["bones"] = [bone.name for bone in template.BONES]
-    with files.replacing(values.output) as partial:
+    with files.replacing(flag_values.output) as partial:
         partial.write_bytes(stream.getvalue())
-    print(f"{values.output}: {len(vertices)} vertices, {len(faces)} triangles")
+    print(f"{flag_values.output}: {len(vertices)} vertices, {len(faces)} triangles")
     for line in spheres.summary:
         print(line)
 

@@ -131,18 +131,18 @@ def _image_difference(rendered, depth, is_surface, is_hand, cube_mm, clamp_mm):
     """Mean over pixels, `[B, Vi, Vj]`, of `[B, Vi, Vj, T, T]` against `[B, Vj, T, T]`."""
     # A NaN reading is background, and must not reach the gradient of the difference.
     depth = tf.where(is_surface, depth, 0.0)[:, tf.newaxis]
-    in_rendered = crop.foreground_mask(rendered, cube_mm)
-    both = in_rendered & is_hand
-    either = is_hand | (in_rendered & ~is_surface[:, tf.newaxis])
+    is_rendered = crop.foreground_mask(rendered, cube_mm)
+    is_overlap = is_rendered & is_hand
+    is_union = is_hand | (is_rendered & ~is_surface[:, tf.newaxis])
     difference = tf.minimum(tf.abs(rendered - depth), clamp_mm)
-    difference = tf.where(both, difference, tf.where(either, clamp_mm, 0.0))
-    count = tf.reduce_sum(tf.cast(either, tf.float32), axis=[3, 4])
+    difference = tf.where(is_overlap, difference, tf.where(is_union, clamp_mm, 0.0))
+    count = tf.reduce_sum(tf.cast(is_union, tf.float32), axis=[3, 4])
     return tf.reduce_sum(difference, axis=[3, 4]) / tf.maximum(count, 1.0)
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _clamped_mean(distances, keep, clamp_mm):
-    """Mean over points to keep, `[B, Vi, Vj]`, of `[B, Vi, Vj, P]`."""
-    clamped = tf.where(keep, tf.minimum(distances, clamp_mm), 0.0)
-    count = tf.reduce_sum(tf.cast(keep, tf.float32), axis=3)
+def _clamped_mean(distances, mask, clamp_mm):
+    """Mean over the points of a mask, `[B, Vi, Vj]`, of `[B, Vi, Vj, P]`."""
+    clamped = tf.where(mask, tf.minimum(distances, clamp_mm), 0.0)
+    count = tf.reduce_sum(tf.cast(mask, tf.float32), axis=3)
     return tf.reduce_sum(clamped, axis=3) / tf.maximum(count, 1.0)

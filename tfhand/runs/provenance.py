@@ -18,7 +18,7 @@ from tfhand.runs import resolved_flags
 
 __all__ = [
     "NAME",
-    "describe",
+    "collect",
     "record_launch",
     "versions",
 ]
@@ -42,7 +42,7 @@ def versions():
     }
 
 
-def describe(flag_values, data_dir, pretrained_folder=None):
+def collect(flag_values, data_dir, pretrained_folder=None):
     """Returns what is needed to make a run again, plain types.
 
     Args:
@@ -55,7 +55,7 @@ def describe(flag_values, data_dir, pretrained_folder=None):
         it, None outside of one; `flags`; `seed`; `data`, SHA-256 of the description of the records
         and of every shard; `start`, SHA-256 of the weights that were taken, empty without.
     """
-    flags = resolved_flags.own_values(flag_values)
+    flags = resolved_flags.to_dict(flag_values)
     return {
         "versions": versions(),
         "commit": _commit(_ROOT),
@@ -71,7 +71,7 @@ def record_launch(folder, provenance):
 
     Args:
         folder: Folder of the run; the list of launches is its `provenance.json`.
-        provenance: Of `describe`.
+        provenance: Of `collect`.
 
     Raises:
         ValueError: If what is there is no such list.

@@ -3,7 +3,7 @@
 import copy
 import os
 
-__all__ = ["PATHS", "into_string", "own_values"]
+__all__ = ["PATHS", "to_dict", "to_flagfile"]
 
 # Flags that name a place, which another machine may call by another name.
 PATHS = ("workdir", "data_dir", "init_from")
@@ -11,32 +11,32 @@ PATHS = ("workdir", "data_dir", "init_from")
 _NO_PATHS = ("none", "shipped")
 
 
-def into_string(values):
+def to_flagfile(flag_values):
     """Returns the flags as a flagfile that repeats the run from any folder.
 
     Args:
-        values: Parsed absl `FlagValues` of `tfhand.train`.
+        flag_values: Parsed absl `FlagValues` of `tfhand.train`.
     """
-    values = copy.deepcopy(values)
-    if values.init_from != "none":
+    flag_values = copy.deepcopy(flag_values)
+    if flag_values.init_from != "none":
         # Of stages that this run takes as they are: their defaults were not asked for.
-        for name in list(values):
+        for name in list(flag_values):
             is_pretraining_flag = name.startswith(("init_", "prior_")) and name != "init_from"
-            if is_pretraining_flag and not values[name].present:
-                delattr(values, name)
+            if is_pretraining_flag and not flag_values[name].present:
+                delattr(flag_values, name)
     for name in PATHS:
-        path = values[name].value
+        path = flag_values[name].value
         # Records may lie in an object store.
         if path and path not in _NO_PATHS and "://" not in path:
-            values[name].value = os.path.abspath(path)
-    return values.flags_into_string()
+            flag_values[name].value = os.path.abspath(path)
+    return flag_values.flags_into_string()
 
 
-def own_values(values):
+def to_dict(flag_values):
     """Returns the flags of the command as a dict, without those of absl itself.
 
     Args:
-        values: Parsed absl `FlagValues` of `tfhand.train`.
+        flag_values: Parsed absl `FlagValues` of `tfhand.train`.
     """
-    own = [flag for flags in values.flags_by_module_dict().values() for flag in flags]
+    own = [flag for flags in flag_values.flags_by_module_dict().values() for flag in flags]
     return {flag.name: flag.value for flag in own if flag.name != "help"}

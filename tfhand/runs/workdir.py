@@ -21,14 +21,14 @@ class Workdir:
     """Working folder of a run.
 
     Args:
-        path: Folder; made if needed, if this process writes.
-        writes: Whether this process makes stages; another only takes part in their training.
+        path: Folder; made if needed, by the chief.
+        is_chief: Whether this process makes stages; another only takes part in their training.
     """
 
-    def __init__(self, path, writes=True):
+    def __init__(self, path, is_chief=True):
         self.path = pathlib.Path(path)
-        self.writes = writes
-        if writes:
+        self.is_chief = is_chief
+        if is_chief:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def stage(self, name):
@@ -54,7 +54,7 @@ class Workdir:
             return False
         self.check(name, {**dict.fromkeys(stored), **settings})
         is_finished = self.is_finished(name)
-        if is_finished and self.writes:
+        if is_finished and self.is_chief:
             # A run may have been killed before it removed them.
             shutil.rmtree(self.stage(name) / "backup", ignore_errors=True)
         return is_finished
@@ -95,7 +95,7 @@ class Workdir:
         """
         if self.is_done(name, settings):
             return False
-        if not self.writes:
+        if not self.is_chief:
             raise ValueError(
                 f"Expected in {self.stage(name)} what the chief has made, found nothing finished: "
                 f"--workdir has to be on a file system that all workers share."
@@ -106,7 +106,7 @@ class Workdir:
     def making(self, name, settings):
         """Context in which a stage is made; marks it as done at the end."""
         folder = self.stage(name)
-        if not self.writes:
+        if not self.is_chief:
             yield folder
             return
         folder.mkdir(parents=True, exist_ok=True)

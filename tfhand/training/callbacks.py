@@ -145,7 +145,7 @@ class Curves(keras.callbacks.Callback):
             for name, value in values.items():
                 tf.summary.scalar(name, float(tf.convert_to_tensor(value)))
             for write in self._writers:
-                write(self.model.trained, step)
+                write(self.model.network, step)
             self._summary.flush()
 
 

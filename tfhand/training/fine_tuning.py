@@ -35,7 +35,7 @@ def fine_tune(context, tuning, pretrained):
     """
     network, workdir = pretrained.network, context.workdir
     result = workdir.stage("tune") / "pose.weights.h5"
-    settings = tuning.describe(pretrained)
+    settings = tuning.to_dict(pretrained)
     if workdir.is_done("tune", settings):
         model_weights.load_weights(network, result)
         return

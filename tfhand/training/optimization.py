@@ -42,7 +42,7 @@ class RunContext:
     @property
     def is_chief(self):
         """True if this process writes."""
-        return self.workdir.writes
+        return self.workdir.is_chief
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS, average=0
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, **averaging)
     # XLA compiles the element-wise parts by themselves; its convolutions are slower on a CPU.
     model.compile(optimizer=optimizer, jit_compile=False)
-    model.optimizer.build(model.trained.trainable_variables)
+    model.optimizer.build(model.network.trainable_variables)
 
 
 def fit(model, make_batch, steps, run, writers=()):

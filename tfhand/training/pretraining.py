@@ -22,7 +22,7 @@ from tfhand.training import options as train_options
 __all__ = [
     "build_network",
     "check_settings",
-    "in_float32",
+    "float32_copy",
     "load_network",
     "network_config",
     "read_network_options",
@@ -85,7 +85,7 @@ def read_network_options(folder):
     return train_options.NetworkOptions(**fields)
 
 
-def in_float32(network, options):
+def float32_copy(network, options):
     """Returns the network of `build_network` as it is scored and served: all of it in float32.
 
     Args:

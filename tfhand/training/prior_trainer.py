@@ -31,7 +31,7 @@ class PriorTrainer(trainer.Trainer):
             batch: Dict of `step` and of `spheres_mm`, hands float32 [B, N, 3], mm.
         """
         rng = stateless_rng.for_step(self._seed, "latents", batch["step"])
-        bound = self.trained.denoising_loss(batch["spheres_mm"], rng)
+        bound = self.network.denoising_loss(batch["spheres_mm"], rng)
         return tf.reduce_mean(bound), {"negative_elbo": bound}
 
 

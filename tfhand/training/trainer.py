@@ -18,15 +18,15 @@ class Trainer(keras.Model):
     replicas is the gradient of the mean over the global batch.
 
     Args:
-        trained: Network that the optimizer updates.
+        network: Network that the optimizer updates.
         term_names: Names of the terms that `evaluate_terms` returns.
         largest_gradient_norm: Longer gradients are cut off to this norm; None: none are.
         name: Name of the model.
     """
 
-    def __init__(self, trained, term_names, largest_gradient_norm, name):
+    def __init__(self, network, term_names, largest_gradient_norm, name):
         super().__init__(name=name)
-        self.trained = trained
+        self.network = network
         self.counter = non_finite.NonFiniteCounter(["loss", *term_names])
         self._largest_gradient_norm = largest_gradient_norm
         self._term_names = list(term_names)
@@ -56,9 +56,9 @@ class Trainer(keras.Model):
             Dict of float32 [1], the means of the loss, of the norm of its gradient and of every
             term since Keras last reset them.
         """
-        variables = self.trained.trainable_variables
+        variables = self.network.trainable_variables
         # What the forward pass changes by itself: means and variances of a batch normalization.
-        moving = self.trained.non_trainable_variables
+        moving = self.network.non_trainable_variables
         before = [tf.identity(variable.value) for variable in moving]
         with tf.GradientTape() as tape:
             loss, terms = self.evaluate_terms(batch)
@@ -146,7 +146,7 @@ class PoseTrainer(Trainer):
 
     def call(self, depth, training=False):
         """Estimates, as the network does."""
-        return self.trained(depth, training=training)
+        return self.network(depth, training=training)
 
     def evaluate_terms(self, batch):
         """Adds up the objectives, see `Trainer.evaluate_terms`.
@@ -157,12 +157,12 @@ class PoseTrainer(Trainer):
         """
         loss, terms = 0.0, {}
         if self.synthetic is not None:
-            losses, values = self.synthetic(self.trained, batch["synthetic"])
+            losses, values = self.synthetic(self.network, batch["synthetic"])
             loss += self._synthetic_weight * tf.reduce_mean(losses)
             terms |= values
         if self.recorded is not None:
             rng = stateless_rng.for_step(self._seed, "augmentation", batch["step"])
-            losses, values = self.recorded(self.trained, batch["recorded"], rng)
+            losses, values = self.recorded(self.network, batch["recorded"], rng)
             loss += tf.reduce_mean(losses)
             terms |= values
         return loss, terms

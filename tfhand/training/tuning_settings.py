@@ -61,7 +61,7 @@ class FineTuning:
         method, near_fits = self.options.method, self.options.near_fits
         return method == "fit" or (method == "labels" and near_fits > 0.0)
 
-    def describe(self, pretrained=None):
+    def to_dict(self, pretrained=None):
         """Returns the settings as plain types, for `workdir.Workdir`.
 
         Args:
@@ -104,7 +104,7 @@ def check_settings(workdir, tuning, pretrained):
     Raises:
         ValueError: If it has others, or is there without the network of this run.
     """
-    workdir.check("tune", tuning.describe(pretrained))
+    workdir.check("tune", tuning.to_dict(pretrained))
     if pretrained is None and workdir.is_started("tune") and not workdir.is_finished("init"):
         raise ValueError(
             f"Expected in {workdir.stage('init')} the network that {workdir.stage('tune')} started "

@@ -103,14 +103,14 @@ def random_shape(seed):
     return pose_sampling.sample_shape(rng, 1)[0].numpy()
 
 
-def camera_from_hand(azimuth_deg, elevation_deg, turn_deg):
+def camera_from_hand(azimuth_deg, elevation_deg, roll_deg):
     """Returns the rotation from the hand frame to the camera's axes.
 
     Args:
         azimuth_deg: Angle of the camera around the forearm's axis: 0 looks at the palm, 90 at the
             thumb's side, 180 at the back.
         elevation_deg: Angle above the palm's cross-section, to the finger tips, in (-90, 90).
-        turn_deg: Turn in the picture, clockwise.
+        roll_deg: Rotation in the picture, clockwise.
 
     Returns:
         float32 [3, 3].
@@ -123,7 +123,7 @@ def camera_from_hand(azimuth_deg, elevation_deg, turn_deg):
     x_axis /= np.linalg.norm(x_axis)
     upright = np.stack([x_axis, np.cross(z_axis, x_axis), z_axis]).astype(np.float32)
     turn = rigid.rotation_from_axis_angle(
-        np.array([0.0, 0.0, np.radians(turn_deg)], np.float32)
+        np.array([0.0, 0.0, np.radians(roll_deg)], np.float32)
     ).numpy()
     return turn @ upright
 
