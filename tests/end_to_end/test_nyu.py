@@ -17,7 +17,7 @@ SMALL = (
     "--flagfile=configs/selfsup.flags", "--image_size=32", "--features=16", "--growth=8",
     "--prior_steps=4", "--prior_batch=16", "--init_steps=4", "--init_batch=8", "--tune_steps=4",
     "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=3",
-    "--init_from=none", "--notest_fit", "--precision=mixed_bfloat16",
+    "--notest_fit", "--precision=mixed_bfloat16",
 )  # fmt: skip
 
 
@@ -25,12 +25,14 @@ def run(command, *arguments):
     return command.main(commands.parse(command.define_flags, ["command", *map(str, arguments)]))
 
 
-@pytest.fixture(autouse=True)
-def without_the_real_frame(monkeypatch):
-    monkeypatch.setenv("TFHAND_NYU_RESULTS", "absent")
+@pytest.fixture(autouse=True, scope="module")
+def without_the_real_frame():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFHAND_NYU_RESULTS", "absent")
+        yield
 
 
-def convert_and_train(root, *, annotation):
+def convert_and_train(root, init_from, *, annotation):
     frames = FRAMES if annotation else UNLABELED_FRAMES
     for seed, (split, count) in enumerate(frames.items(), start=21):
         nyu_layout.write_split(root / "dataset" / split, count, seed, annotation=annotation)
@@ -39,12 +41,20 @@ def convert_and_train(root, *, annotation):
         nyu_command, f"--nyu_dir={root / 'dataset'}", f"--output_dir={data}", "--num_shards=2",
         "--image_size=32",
     )  # fmt: skip
-    run(train, *SMALL, f"--data_dir={data}", f"--workdir={workdir}")
+    run(
+        train, *SMALL, f"--data_dir={data}", f"--workdir={workdir}", f"--init_from={init_from}"
+    )  # fmt: skip
     return data, workdir
 
 
-def test_with_annotation_it_is_scored(tmp_path):
-    data, workdir = convert_and_train(tmp_path, annotation=True)
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    """Records and working folder of a recording with labels."""
+    return convert_and_train(tmp_path_factory.mktemp("annotated"), "none", annotation=True)
+
+
+def test_with_annotation_it_is_scored(annotated, tmp_path):
+    data, workdir = annotated
     metrics = json.loads((workdir / "report" / "metrics.json").read_text())
     for name in ("synthetic_only", "self_supervised", "self_supervised_all_views"):
         # Four steps teach nothing: the joints of a hand lie within its crop.
@@ -59,8 +69,8 @@ def test_with_annotation_it_is_scored(tmp_path):
     np.testing.assert_allclose(scored, metrics["self_supervised"]["mean_joint_error_mm"], rtol=1e-4)
 
 
-def test_without_any_label_it_is_trained_and_drawn(tmp_path):
-    data, workdir = convert_and_train(tmp_path, annotation=False)
+def test_without_any_label_it_is_trained_and_drawn(annotated, tmp_path):
+    data, workdir = convert_and_train(tmp_path, annotated[1], annotation=False)
     splits = records.read_info(data).splits
     assert all(split.num_labelled == 0 for split in splits.values())
     metrics = json.loads((workdir / "report" / "metrics.json").read_text())

@@ -80,7 +80,6 @@ def test_a_left_hand_is_the_mirrored_right_one(fits, frame, estimates):
     # The picture's columns turn around, and with them the middle of the picture.
     mirror = np.float32([-1.0, 1.0, 1.0])
     left = frame_fits.FrameFits(SPEC, is_left=True)
-    left._fitters = fits._fitters
     intrinsics = INTRINSICS.copy()
     intrinsics[2] = picture.shape[1] - 1 - INTRINSICS[2]
     fitted = left(
@@ -114,8 +113,6 @@ def test_the_shape_that_was_learned_is_used(fits, frame, estimates, monkeypatch)
     monkeypatch.setattr(kinematic_fit.Fitter, "fit", fit)
     config = kinematic_fit.FitConfig(align_steps=3, steps=3)
     learning = frame_fits.FrameFits(SPEC, config=config)
-    # Compiling another takes seconds.
-    learning._fitters = fits._fitters
     assert learning.shape is None
     learning.learn_shape(*arguments(picture, estimates))
     assert np.abs(learning.shape).max() > 0.0
@@ -137,7 +134,6 @@ def test_until_a_shape_is_learned_every_frame_has_its_own(fits, frame, estimates
     np.testing.assert_array_equal(fitted[0], fitted[2])
     own = error_mm(fitted[1:2], larger + CENTER)
     of_mean_hand = frame_fits.FrameFits(SPEC)
-    of_mean_hand._fitters = fits._fitters
     of_mean_hand.shape = np.zeros(14, np.float32)
     other = of_mean_hand(pictures, intrinsics, center, starts)
     assert own < 0.7 * error_mm(other[1:2], larger + CENTER)

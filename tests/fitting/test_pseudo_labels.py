@@ -51,7 +51,7 @@ class Bookkeeper:
 @pytest.fixture
 def inputs(monkeypatch):
     """Depth maps numbered in shuffled order; the estimate of a sample holds its number."""
-    monkeypatch.setattr(kinematic_fit, "Fitter", Bookkeeper)
+    monkeypatch.setattr(kinematic_fit, "compiled_fitter", Bookkeeper)
     monkeypatch.setattr(batched_fits, "_BATCH", 6)
     # From 1: a residual of 0 means that nothing was seen.
     number = 1.0 + np.random.default_rng(1).permutation(COUNT).astype(np.float32)

@@ -41,7 +41,9 @@ def make_model(strategy):
         )
         model = trainer.PoseTrainer(network, recorded=objective, seed=7)
         # Averaged weights are state of the optimizer, which a restart has to find as well.
-        model.compile(optimizer=keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5))
+        model.compile(
+            optimizer=keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5), jit_compile=False
+        )
         model.optimizer.build(network.trainable_variables)
     return model
 

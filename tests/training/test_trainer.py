@@ -36,7 +36,7 @@ def make_trainer(network, spec, *, synthetic=True, recorded=True, objective=None
 
 
 def compiled(model, optimizer, eager=False):
-    model.compile(optimizer=optimizer, run_eagerly=eager)
+    model.compile(optimizer=optimizer, run_eagerly=eager, jit_compile=False)
     model.optimizer.build(model.network.trainable_variables)
     return model
 

@@ -98,7 +98,7 @@ class _Batches:
             shape = np.zeros([num_groups, len(template.SHAPE_NAMES)])
         self.shape = np.asarray(shape, np.float32)
         num_views = samples.depth_mm.shape[1]
-        self._fitter = kinematic_fit.Fitter(
+        self._fitter = kinematic_fit.compiled_fitter(
             self.size, num_views, len(self.shape), samples.spec, config
         )
 

@@ -34,7 +34,6 @@ class FrameFits:
         """
         self._spec, self._is_left = spec, is_left
         self._config = config or kinematic_fit.FitConfig()
-        self._fitters = {}
         self.shape = None
 
     def __call__(self, depth_mm, intrinsics, center_mm, spheres_mm):
@@ -58,7 +57,8 @@ class FrameFits:
         for first in range(0, len(crops), batch):
             rows = np.resize(np.arange(first, min(first + batch, len(crops))), batch)
             samples = self._samples(crops[rows], each)
-            fit = self._fitter(batch).fit(start[rows], samples, shape, self.shape is None)
+            fitter = kinematic_fit.compiled_fitter(batch, 1, batch, self._spec, self._config)
+            fit = fitter.fit(start[rows], samples, shape, self.shape is None)
             fitted.append(fit.spheres_mm)
         fitted = np.concatenate(fitted)[: len(crops)]
         fitted = np.where(np.isfinite(fitted).all(axis=(1, 2), keepdims=True), fitted, start)
@@ -92,9 +92,3 @@ class FrameFits:
 
     def _mirrored(self, spheres_mm):
         return spheres_mm * np.float32([-1.0, 1.0, 1.0]) if self._is_left else spheres_mm
-
-    def _fitter(self, batch):
-        """Returns the fitter for a size of batch; compiling one takes seconds."""
-        if batch not in self._fitters:
-            self._fitters[batch] = kinematic_fit.Fitter(batch, 1, batch, self._spec, self._config)
-        return self._fitters[batch]

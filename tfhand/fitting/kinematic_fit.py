@@ -8,6 +8,7 @@ than the network that started them (see `docs/experiments.md`).
 
 import dataclasses
 import functools
+import threading
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from tfhand.hand import skeleton, spheres, template
 from tfhand.losses import data_terms, silhouette
 from tfhand.losses.observation import observe
 
-__all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter", "Samples"]
+__all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter", "Samples", "compiled_fitter"]
 
 # Adam moves every parameter by about its learning rate a step. These units make one step of
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
@@ -218,6 +219,7 @@ class Fitter:
         self._align_step = compiled(lambda fit_shape: self._descend(False, fit_shape))
         self._depth_step = compiled(lambda fit_shape: self._descend(True, fit_shape))
         self._measure = compiled(self._residual)
+        self._lock = threading.Lock()
 
     def fit(self, estimate_mm, samples, shape, fit_shape):
         """Fits hands to depth maps, starting from estimates.
@@ -232,6 +234,11 @@ class Fitter:
         Returns:
             `FitResult`.
         """
+        # Its unknowns are variables: one fit at a time.
+        with self._lock:
+            return self._fit(estimate_mm, samples, shape, fit_shape)
+
+    def _fit(self, estimate_mm, samples, shape, fit_shape):
         self._estimate_mm.assign(estimate_mm)
         self._depth_mm.assign(samples.depth_mm)
         self._crop_from_ref.assign(rigid.inverse(samples.ref_from_crop))
@@ -307,3 +314,17 @@ class Fitter:
         # The mean over samples gives each 1 / B of its own gradient, which Adam takes out again.
         of_shape *= fit_shape * self._free_shape
         self._optimizer.apply([*gradients, of_shape], self._variables)
+
+
+@functools.lru_cache(maxsize=4)
+def compiled_fitter(batch, num_views, num_groups, spec, config):
+    """Returns the `Fitter` of these arguments, the same one for the same: compiling takes seconds.
+
+    Args:
+        batch: As for `Fitter`.
+        num_views: As for `Fitter`.
+        num_groups: As for `Fitter`.
+        spec: As for `Fitter`.
+        config: As for `Fitter`.
+    """
+    return Fitter(batch, num_views, num_groups, spec, config)
