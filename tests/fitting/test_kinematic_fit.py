@@ -75,7 +75,7 @@ def test_what_is_not_unknown_stays_that_of_the_mean_hand(free_shape, fitted, see
 
 
 def test_samples_of_a_subject_share_a_shape(fitted, seen):
-    assert fitted.shape.shape == (2, 14)
+    assert fitted.shape.shape == (2, len(template.SHAPE_NAMES))
     assert np.abs(fitted.shape[0] - fitted.shape[1]).max() > 0.01
     for group in (0, 1):
         radii = fitted.radii_mm[seen.group == group]
