@@ -15,7 +15,7 @@ _SUBJECTS_AND_POSES = 6000
 # flags a real subject does harm.
 _SHAPE_SCALE = 1.1
 # Shares of the sampled lengths outside of their range, each side.
-_OUTSIDE_SHARE = 0.002
+_OUTSIDE_SHARE = 0.001
 # Share of the sum of two mean radii that their centers keep: of 200 people the one with the
 # thinnest fingers has 0.78 of the mean radii (`template.SHAPE_STDDEV`), and flesh that is pressed
 # together gives way by about a fifth (an assumption: 3 of 16 mm where two finger tips meet).
