@@ -146,8 +146,10 @@ _SHAPE = {
         for finger in ("INDEX", "MIDDLE", "RING", "PINKY")
         for row, stddev in ((1, 0.03), (2, 0.08), (3, 0.10))
     },
-    # Metacarpal and first phalanx differ by 9 and 10 % in Buryanov and Kotiuk, here by 12 and 16 %:
-    # no crease or corner marks where the joint between lies, and hand models differ in it by 4 mm.
+    # Metacarpal and first phalanx differ by 9 and 10 % in Buryanov and Kotiuk, here by 12 and 16 %,
+    # an assumption: no crease or corner marks the joint between, and those who label hands may
+    # place it some millimeters apart. Two real people tell whether it is enough
+    # (`benchmarks/hand_model.py`).
     "THUMB_1_LENGTH": 0.08,
     "THUMB_2_LENGTH": 0.13,
     "THUMB_3_LENGTH": 0.07,
