@@ -23,7 +23,7 @@ from data_prep import inspect, records
 from data_prep.synthetic import embedded
 from tfhand import commands
 from tfhand.geometry import crop
-from tfhand.hand import pose_sampling, skeleton, spheres, surface
+from tfhand.hand import pose_sampling, skeleton, spheres, surface, template
 from tfhand.synthesis import depth, samples
 
 SPEC = crop.CropSpec(image_size=320, cube_mm=240.0)
@@ -97,8 +97,8 @@ def show(axes, picture, title=""):
 
 
 def rest():
-    """Angles [1, 23] and shape [1, 14] of the hand at rest."""
-    return np.zeros((1, 23), np.float32), np.zeros((1, 14), np.float32)
+    """Angles [1, 23] and shape [1, P] of the hand at rest."""
+    return np.zeros((1, 23), np.float32), np.zeros((1, len(template.SHAPE_NAMES)), np.float32)
 
 
 def hand_picture():

@@ -25,7 +25,7 @@ class SeenHands:
         depth_mm: float32 [n, 3, 64, 64], crop depth, without noise but with the forearm.
         ref_from_crop: float32 [n, 3, 4, 4].
         group: int [n].
-        shape: float32 [2, 14].
+        shape: float32 [2, P].
     """
 
     spheres_mm: np.ndarray
@@ -50,7 +50,9 @@ def see(count, seed):
     """Draws `count` hands of two subjects and renders their skin for three cameras."""
     rng = tf.random.Generator.from_seed(seed)
     angles = pose_sampling.sample_angles(rng, count)
-    shape = np.clip(np.random.default_rng(seed).normal(0.0, 0.8, (2, 14)), -1.5, 1.5)
+    shape = np.clip(
+        np.random.default_rng(seed).normal(0.0, 0.8, (2, len(template.SHAPE_NAMES))), -1.5, 1.5
+    )
     shape = (shape * template.SHAPE_STDDEV).astype(np.float32)
     group = np.arange(count) % 2
     rotation = pose_sampling.sample_rotation(rng, count)

@@ -32,7 +32,7 @@ def sample_subject(rng):
         rng: `np.random.Generator`.
 
     Returns:
-        (shape float32 [14], see `template.SHAPE_NAMES`; `surface.Skin` with the person's bumps).
+        (shape float32 [P], see `template.SHAPE_NAMES`; `surface.Skin` with the person's bumps).
     """
     deviations = rng.normal(0.0, 0.9, len(template.SHAPE_NAMES)).clip(-1.8, 1.8)
     odd = rng.choice(len(deviations) - 1, rng.integers(1, 3), replace=False)
@@ -124,7 +124,7 @@ def pose_hand(features, angles, shape, rotation, position_mm):
     Args:
         features: float32 [M, 4 * K], `surface.skinning_features` of the person's skin.
         angles: float32 [B, 23], radians.
-        shape: float32 [B, 14].
+        shape: float32 [B, P].
         rotation: float32 [B, 3, 3], from the hand to the camera.
         position_mm: float32 [B, 3], of the palm's center in the camera's frame, mm.
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfhand.fitting import frame_fits, kinematic_fit
 from tfhand.geometry import crop
-from tfhand.hand import skeleton, spheres
+from tfhand.hand import skeleton, spheres, template
 from tfhand.rendering import spheres as rendering
 
 SPEC = crop.CropSpec(image_size=64, cube_mm=300.0)
@@ -134,6 +134,6 @@ def test_until_a_shape_is_learned_every_frame_has_its_own(fits, frame, estimates
     np.testing.assert_array_equal(fitted[0], fitted[2])
     own = error_mm(fitted[1:2], larger + CENTER)
     of_mean_hand = frame_fits.FrameFits(SPEC)
-    of_mean_hand.shape = np.zeros(14, np.float32)
+    of_mean_hand.shape = np.zeros(len(template.SHAPE_NAMES), np.float32)
     other = of_mean_hand(pictures, intrinsics, center, starts)
     assert own < 0.7 * error_mm(other[1:2], larger + CENTER)

@@ -9,9 +9,11 @@ import tensorflow as tf
 from tests import rotations
 from tfhand.fitting import batched_fits, kinematic_fit, pseudo_labels
 from tfhand.geometry import crop, rigid
+from tfhand.hand import template
 
 SPEC = crop.CropSpec(image_size=8, cube_mm=300.0)
 COUNT, VIEWS = 17, 2
+NUM_SHAPES = len(template.SHAPE_NAMES)
 FLOAT_MM = 1e-3
 
 
@@ -35,7 +37,7 @@ class Bookkeeper:
         if fit_shape:
             counts = np.bincount(group, minlength=self.num_groups)
             self.samples_of_shapes.append(counts)
-            shape = np.tile(counts[:, None], (1, 14)).astype(np.float32)
+            shape = np.tile(counts[:, None], (1, NUM_SHAPES)).astype(np.float32)
         number = depth_mm[:, 0, 0, 0]
         angles = np.tile(number[:, None], (1, 23))
         turns = number[:, None, None] * np.eye(3)
@@ -125,7 +127,7 @@ def test_fits_that_are_no_number_and_empty_samples_do_not_move_the_gate(inputs, 
 
 def test_every_changed_byte_of_saved_fits_is_noticed_or_harmless(tmp_path):
     rng = np.random.default_rng(0)
-    shapes = [(3, 41, 3), (3, 23), (3, 3, 3), (3,), (3,), (3, 6), (2, 14)]
+    shapes = [(3, 41, 3), (3, 23), (3, 3, 3), (3,), (3,), (3, 6), (2, NUM_SHAPES)]
     saved = pseudo_labels.PseudoLabels(*(rng.normal(size=s).astype(np.float32) for s in shapes))
     path = tmp_path / "fits.npz"
     pseudo_labels.save_pseudo_labels(path, saved)
@@ -158,7 +160,7 @@ def test_shape_is_found_first_and_from_every_subject(inputs):
 
 def test_a_known_shape_is_the_start(inputs):
     _, samples = inputs
-    start = np.full([3, 14], 0.25)
+    start = np.full([3, NUM_SHAPES], 0.25)
     make(samples, 0.5, shape=start.tolist())
     np.testing.assert_array_equal(Bookkeeper.last.calls[0][2], start)
 
@@ -166,7 +168,7 @@ def test_a_known_shape_is_the_start(inputs):
 def test_more_subjects_than_fit_a_batch(inputs):
     number, samples = inputs
     labels = make(dataclasses.replace(samples, group=np.arange(COUNT)), 1.0)
-    assert labels.shape.shape == (COUNT, 14)
+    assert labels.shape.shape == (COUNT, NUM_SHAPES)
     np.testing.assert_array_equal(labels.residual_mm, number)
 
 
@@ -198,9 +200,11 @@ def test_without_groups_no_two_samples_of_a_batch_share_a_shape(inputs):
     estimate = np.tile(number[:, None, None], (1, 41, 3))
     fits = batched_fits.fit_samples(estimate, samples, config)
     np.testing.assert_allclose(fits.spheres_mm[:, 0, 0], number + 1.0, atol=FLOAT_MM)
-    assert Bookkeeper.last.num_groups == 6 and fits.shape.shape == (0, 14)
+    assert Bookkeeper.last.num_groups == 6 and fits.shape.shape == (0, NUM_SHAPES)
     assert [fit_shape for fit_shape, _, _ in Bookkeeper.last.calls] == [True, True, True]
     # Also in the last batch, which is filled up.
     np.testing.assert_array_equal(Bookkeeper.last.samples_of_shapes, np.ones([3, 6]))
     with pytest.raises(ValueError, match="Expected groups"):
-        batched_fits.fit_samples(estimate, samples, config, np.zeros([COUNT, 14], np.float32))
+        batched_fits.fit_samples(
+            estimate, samples, config, np.zeros([COUNT, NUM_SHAPES], np.float32)
+        )

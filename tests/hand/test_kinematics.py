@@ -37,9 +37,22 @@ def _factors(name, shape):
         logs = [value["FOREARM_THICKNESS"], 0.0, value["FOREARM_THICKNESS"]]
     else:
         finger, number = name.split("_")
-        along = value[f"{finger}_LENGTH"] + value[f"BONE_{number}_LENGTH"]
-        logs = [value["FINGER_THICKNESS"], along, value["FINGER_THICKNESS"]]
+        along = value[f"{finger}_LENGTH"] + value[f"{name}_LENGTH"]
+        along += 0.0 if finger == "THUMB" else value[f"BONE_{number}_LENGTH"]
+        across = value["FINGER_THICKNESS"]
+        across += value["THUMB_THICKNESS"] if finger == "THUMB" else 0.0
+        logs = [across, along, across]
     return np.exp(np.array(logs) + value["SIZE"])
+
+
+def _place(name, shape):
+    """Factors along x, y, z of a joint's place in the palm before the palm's own."""
+    value = dict(zip(template.SHAPE_NAMES, shape, strict=True))
+    if name == "THUMB_1":
+        return np.exp([value["THUMB_BASE_ACROSS"], value["THUMB_BASE_ALONG"], 0.0])
+    if name in ("INDEX_1", "RING_1", "PINKY_1"):
+        return np.exp([0.0, value[f"{name[:-2]}_METACARPAL_LENGTH"], 0.0])
+    return np.ones(3)
 
 
 def _turn(name, angles, x, y, z):
@@ -67,8 +80,9 @@ def oracle(angles, shape):
             if origin is None:
                 origin = parent["origin"] + parent["axes"][:, 1] * parent["length"]
             origin = np.array(origin, float)
-            # The joint is a material point of the parent.
-            posed = parent["matrix"] @ origin + parent["offset"]
+            # The joint is a material point of the parent, but for its person's own place.
+            place = _place(bone.name, shape) * (origin - parent["origin"]) + parent["origin"]
+            posed = parent["matrix"] @ place + parent["offset"]
             turn = parent["turn"] @ _turn(bone.name, angles, *axes.T)
         matrix = turn @ axes @ np.diag(_factors(bone.name, shape)) @ axes.T
         motions[bone.name] = {
@@ -117,7 +131,7 @@ def test_rest_axes_are_right_handed_and_bones_chain():
 def test_bone_lengths_scale_as_the_shape_says(rng, finger):
     angles, _ = random_hands(rng, 1)
     shape = np.zeros((1, NUM_SHAPES), np.float32)
-    for name, value in (("SIZE", 0.1), (f"{finger}_LENGTH", -0.2), ("BONE_2_LENGTH", 0.3)):
+    for name, value in (("SIZE", 0.1), (f"{finger}_LENGTH", -0.2), (f"{finger}_2_LENGTH", 0.3)):
         shape[0, template.shape_index(name)] = value
     motion = kinematics.bone_motion(angles, shape)
     rest = kinematics.rest_pose()
@@ -207,9 +221,9 @@ def test_samples_do_not_see_each_other(rng):
 @pytest.mark.parametrize(
     ("angles", "shape", "message"),
     [
-        ((2, 22), (2, 14), r"angles of shape \[B, 23\]"),
-        ((23,), (2, 14), r"angles of shape \[B, 23\]"),
-        ((2, 23), (2, 15), r"shape of shape \[B, 14\]"),
+        ((2, 22), (2, NUM_SHAPES), r"angles of shape \[B, 23\]"),
+        ((23,), (2, NUM_SHAPES), r"angles of shape \[B, 23\]"),
+        ((2, 23), (2, NUM_SHAPES + 1), rf"shape of shape \[B, {NUM_SHAPES}\]"),
     ],
 )
 def test_wrong_sizes_are_refused(angles, shape, message):

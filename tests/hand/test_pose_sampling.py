@@ -52,7 +52,9 @@ def test_open_closed_and_pointing_hands_are_all_there(angles):
 
 
 def test_pinches_bring_the_thumb_to_a_finger(angles):
-    centers, radii = spheres.pose_spheres(angles, np.zeros((len(angles), 14), np.float32))
+    centers, radii = spheres.pose_spheres(
+        angles, np.zeros((len(angles), len(template.SHAPE_NAMES)), np.float32)
+    )
     thumb = skeleton.sphere_index("THUMB_KNU3_A")
     tips = [skeleton.sphere_index(f"{f}_KNU3_A") for f in skeleton.FINGERS[:4]]
     gap = np.linalg.norm(centers.numpy()[:, tips] - centers.numpy()[:, [thumb]], axis=-1)
@@ -138,7 +140,9 @@ def test_tips_of_a_pinch_touch_without_noise(finger):
         angles[0, template.angle_index(f"THUMB_{name}")] = np.radians(degrees)
     low, high = template.ANGLE_RANGES_RAD.T
     assert (angles >= low).all() and (angles <= high).all()
-    centers, radii = (v[0].numpy() for v in spheres.pose_spheres(angles, np.zeros((1, 14))))
+    centers, radii = (
+        v[0].numpy() for v in spheres.pose_spheres(angles, np.zeros((1, len(template.SHAPE_NAMES))))
+    )
     i, j = (skeleton.sphere_index(f"{f}_KNU3_A") for f in ("THUMB", finger))
     # The pulp of a finger tip gives way by 2 mm or so.
     assert abs(np.linalg.norm(centers[i] - centers[j]) - radii[i] - radii[j]) < 2.5

@@ -18,7 +18,9 @@ def hand(count, seed=3, scale=1.0):
 
 
 def rest(count=1):
-    return np.zeros((count, 23), np.float32), np.zeros((count, 14), np.float32)
+    return np.zeros((count, 23), np.float32), np.zeros(
+        (count, len(template.SHAPE_NAMES)), np.float32
+    )
 
 
 def hand_skin(count=3000):
@@ -162,7 +164,7 @@ def test_gradients_are_finite_in_a_graph_and_reach_every_parameter():
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_graph_with_unknown_batch_equals_eager(count):
-    signature = [tf.TensorSpec([None, 23]), tf.TensorSpec([None, 14])]
+    signature = [tf.TensorSpec([None, 23]), tf.TensorSpec([None, len(template.SHAPE_NAMES)])]
     graph = tf.function(spheres.pose_spheres, input_signature=signature)
     angles, shape = hand(count)
     for a, b in zip(graph(angles, shape), spheres.pose_spheres(angles, shape), strict=True):

@@ -121,7 +121,9 @@ def test_skinning_agrees_with_a_loop(rng):
 def test_rest_pose_leaves_the_skin_where_it_is():
     skin = surface.sample_skin(400)
     features = tf.constant(surface.skinning_features(skin))
-    posed = surface.pose_points(features, np.zeros((1, 23)), np.zeros((1, 14)))
+    posed = surface.pose_points(
+        features, np.zeros((1, 23)), np.zeros((1, len(template.SHAPE_NAMES)))
+    )
     np.testing.assert_allclose(posed[0].numpy().T, skin.points_mm, atol=TOLERANCE_MM)
 
 

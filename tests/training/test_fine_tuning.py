@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfhand.fitting import pseudo_labels, recording_fits
 from tfhand.geometry import crop
+from tfhand.hand import template
 from tfhand.losses import terms
 from tfhand.runs import workdir as workdirs
 from tfhand.training import fine_tuning, optimization, options, tuning_settings
@@ -38,7 +39,7 @@ def tuned(workdir, make_network, recording, monkeypatch):
             np.ones(count, np.float32),
             np.arange(count) < 3,
             np.arange(count)[:, None] < [3, 3, 3, 3, 3, 2],
-            np.full([2, 14], 0.1, np.float32),
+            np.full([2, len(template.SHAPE_NAMES)], 0.1, np.float32),
         )
 
     def fit(model, make_batch, steps, run, writers):

@@ -25,9 +25,10 @@ def test_every_angle_and_shape_has_its_slider():
     assert [name for names in groups.values() for name in names] == list(template.ANGLE_NAMES)
     assert list(groups) == [*skeleton.FINGERS, "WRIST"]
     low, high = posing.shape_range_percent("SIZE")
-    # Three standard deviations of 0.07 in the logarithm.
-    assert low == pytest.approx(100 * (np.exp(-0.21) - 1), rel=1e-4)
-    assert high == pytest.approx(100 * (np.exp(0.21) - 1), rel=1e-4)
+    # Three standard deviations in the logarithm.
+    reach = 3 * template.SHAPE_STDDEV[template.shape_index("SIZE")]
+    assert low == pytest.approx(100 * (np.exp(-reach) - 1), rel=1e-4)
+    assert high == pytest.approx(100 * (np.exp(reach) - 1), rel=1e-4)
     assert posing.log_factor(10.0) == pytest.approx(np.log(1.1))
 
 

@@ -26,7 +26,7 @@ def fit_samples(estimate_mm, samples, config, shape=None):
         estimate_mm: float32 [n, 41, 3], reference frame, from which the fits start.
         samples: `kinematic_fit.Samples`, n of them.
         config: `kinematic_fit.FitConfig`.
-        shape: Optional float32 [G, 14] to start from.
+        shape: Optional float32 [G, P] to start from.
 
     Returns:
         `kinematic_fit.FitResult` of n samples and G shapes; without groups none.
@@ -58,7 +58,7 @@ def find_shapes(estimate_mm, samples, config):
         config: `kinematic_fit.FitConfig`.
 
     Returns:
-        float32 [G, 14].
+        float32 [G, P].
     """
     return _Batches(estimate_mm, samples, config, None).find_shape()
 
@@ -87,7 +87,7 @@ class _Batches:
 
     Attributes:
         size: Samples a batch.
-        shape: float32 [G, 14] to start from; without groups one for every place in a batch.
+        shape: float32 [G, P] to start from; without groups one for every place in a batch.
     """
 
     def __init__(self, estimate_mm, samples, config, shape):

@@ -20,7 +20,7 @@ class FrameFits:
     """Fits the kinematic hand to what one camera sees, with the shape of one person.
 
     Attributes:
-        shape: float32 [14], see `hand.template.SHAPE_NAMES`; None, and one a frame, until
+        shape: float32 [P], see `hand.template.SHAPE_NAMES`; None, and one a frame, until
             `learn_shape` finds it.
     """
 

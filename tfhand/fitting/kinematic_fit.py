@@ -26,7 +26,7 @@ __all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter", "Samples", "compil
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
 _TRANSLATION_UNIT_MM = 33.0
 
-# Shape parameters that are unknowns, bool [14].
+# Shape parameters that are unknowns, bool [P].
 _IS_FREE = {
     "all": np.full(len(template.SHAPE_NAMES), True),
     "lengths": np.array(["THICKNESS" not in name for name in template.SHAPE_NAMES]),
@@ -115,7 +115,7 @@ class FitResult:
         residual_mm: float32 [B], mean of both data terms over the views: what to gate by.
         part_residual_mm: float32 [B, 6], the same of each part, see `part_residuals`.
         part_pixels: float32 [B, 6], pixels of all views that each part covers.
-        shape: float32 [G, 14], one for each group of samples.
+        shape: float32 [G, P], one for each group of samples.
     """
 
     spheres_mm: np.ndarray
@@ -165,7 +165,7 @@ class _Hands(tf.Module):
         )
 
     def shapes(self):
-        """Returns the shape of each group, float32 [G, 14]."""
+        """Returns the shape of each group, float32 [G, P]."""
         return self.shape * template.SHAPE_STDDEV
 
     def centers_and_radii(self):
@@ -228,7 +228,7 @@ class Fitter:
             estimate_mm: float32 [B, 41, 3], spheres in the reference frame, for example the
                 median of the network's estimates over the views.
             samples: `Samples`, B of them, with groups.
-            shape: float32 [G, 14] to start from.
+            shape: float32 [G, P] to start from.
             fit_shape: Whether the shapes are unknowns too.
 
         Returns:

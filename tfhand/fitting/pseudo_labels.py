@@ -42,7 +42,7 @@ class PseudoLabels:
         is_inlier: bool [n], whether the fit agrees with the depth well enough to learn from.
         is_part_inlier: bool [n, 6], whether a part of it does, by `part_residuals.PARTS`; never
             where the fit does not.
-        shape: float32 [G, 14], one for each subject.
+        shape: float32 [G, P], one for each subject.
     """
 
     spheres_ref_mm: np.ndarray
@@ -99,7 +99,7 @@ def make_pseudo_labels(network, samples, config, gate, shape=None):
         samples: `kinematic_fit.Samples` with groups.
         config: `kinematic_fit.FitConfig`.
         gate: `Gate`.
-        shape: Optional float32 [G, 14] to start from.
+        shape: Optional float32 [G, P] to start from.
 
     Returns:
         `PseudoLabels`.

@@ -22,7 +22,7 @@ class Fits:
         target_mask: bool [n, V, 41], the spheres of `target_mm` that agree with the depth.
         angles: float32 [K, 23], radians, for each view whose fit agrees with the depth.
         camera_from_hand: float32 [K, 3, 3], rotation.
-        shape: float32 [G, 14], of each subject.
+        shape: float32 [G, P], of each subject.
         summary: How good the fits are: one dict for the samples whose views are together and one
             for the others, as far as there are such.
     """
@@ -45,7 +45,7 @@ def make_fits(folder, network, recording, options, spec, shape=None):
             has them together, otherwise one to each view.
         options: `options.FineTuneOptions`.
         spec: `crop.CropSpec`.
-        shape: Optional float32 [G, 14] to start from.
+        shape: Optional float32 [G, P] to start from.
 
     Returns:
         `Fits`.

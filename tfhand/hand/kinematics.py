@@ -93,11 +93,34 @@ def _shape_table():
             names = ["FOREARM_THICKNESS"], [], ["FOREARM_THICKNESS"]
         else:
             finger, number = bone.name.split("_")
-            along = [f"{finger}_LENGTH", f"BONE_{number}_LENGTH"]
-            names = ["FINGER_THICKNESS"], along, ["FINGER_THICKNESS"]
+            along = [f"{finger}_LENGTH", f"{bone.name}_LENGTH"]
+            across = ["FINGER_THICKNESS"]
+            if finger == "THUMB":
+                across.append("THUMB_THICKNESS")
+            else:
+                along.append(f"BONE_{number}_LENGTH")
+            names = across, along, across
         for axis, added in enumerate(names):
             for name in ["SIZE", *added]:
                 table[template.shape_index(name), k, axis] = 1.0
+    return table
+
+
+@functools.lru_cache(maxsize=1)
+def _place_table():
+    """Returns the share of each parameter in the log factors of a joint's place, [P, K, 3].
+
+    Along the hand frame's x, y, z, before the parent's own stretch.
+    """
+    table = np.zeros((len(template.SHAPE_NAMES), len(template.BONES), 3), np.float32)
+    for name, bone, axis in (
+        ("INDEX_METACARPAL_LENGTH", "INDEX_1", 1),
+        ("RING_METACARPAL_LENGTH", "RING_1", 1),
+        ("PINKY_METACARPAL_LENGTH", "PINKY_1", 1),
+        ("THUMB_BASE_ACROSS", "THUMB_1", 0),
+        ("THUMB_BASE_ALONG", "THUMB_1", 1),
+    ):
+        table[template.shape_index(name), template.BONE_INDEX[bone], axis] = 1.0
     return table
 
 
@@ -159,7 +182,7 @@ def bone_motion(angles, shape):
 
     Args:
         angles: float32 [B, 23], radians, in the order of `template.ANGLE_NAMES`.
-        shape: float32 [B, 14], log factors in the order of `template.SHAPE_NAMES`.
+        shape: float32 [B, P], log factors in the order of `template.SHAPE_NAMES`.
 
     Returns:
         A `BoneMotion` in the hand frame: the palm stays where it is.
@@ -183,10 +206,13 @@ def bone_motion(angles, shape):
     stretch = tf.einsum("krc,bkc,ksc->bkrs", axes, scales, axes)
     # rotations[b,k] = axes[k] local[b,k] axes[k]^T
     rotations = tf.einsum("krc,bkcd,ksd->bkrs", axes, _local_rotations(angles), axes)
-    # From the parent's joint to its own, stretched as the parent is.
+    # From the parent's joint to its own, at its person's place, stretched as the parent is.
     parents = np.maximum(rest.parents, 0)
     arms = rest.origins_mm - np.where(rest.parents[:, None] < 0, 0, rest.origins_mm[parents])
-    arms = tf.einsum("bkrs,ks->bkr", tf.gather(stretch, parents, axis=1), arms)
+    # places[b,k,d] = exp(shape[b,p] table[p,k,d]) arms[k,d]
+    places = tf.exp(tf.einsum("bp,pkd->bkd", shape, _place_table())) * arms
+    # arms[b,k,r] = stretch[b,parent(k),r,s] places[b,k,s]
+    arms = tf.einsum("bkrs,bks->bkr", tf.gather(stretch, parents, axis=1), places)
     rotations, origins = _chain(rotations, arms)
     matrices = rotations @ stretch
     # offsets[b,k] = origins[b,k] - matrices[b,k] rest.origins[k]

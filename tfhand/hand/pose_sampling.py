@@ -131,7 +131,9 @@ def _candidate(rng, batch):
 
 def _overlap_mm(angles):
     """Returns the mean overlap of spheres that must not meet, [B], mm, lowest for the best pose."""
-    centers, radii = spheres.pose_spheres(angles, tf.zeros([tf.shape(angles)[0], 14]))
+    centers, radii = spheres.pose_spheres(
+        angles, tf.zeros([tf.shape(angles)[0], len(template.SHAPE_NAMES)])
+    )
     first, second = skeleton.COLLISION_PAIRS[:, 0], skeleton.COLLISION_PAIRS[:, 1]
     gap = tf.norm(tf.gather(centers, first, axis=1) - tf.gather(centers, second, axis=1), axis=-1)
     reach = tf.gather(radii, first, axis=1) + tf.gather(radii, second, axis=1)
@@ -166,7 +168,7 @@ def sample_shape(rng, batch, scale=1.0):
         scale: Factor on `template.SHAPE_STDDEV`.
 
     Returns:
-        float32 [B, 14], log factors.
+        float32 [B, P], log factors.
     """
     draw = rng.truncated_normal([batch, len(template.SHAPE_NAMES)], dtype=tf.float32)
     return draw * (scale * template.SHAPE_STDDEV)

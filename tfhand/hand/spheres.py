@@ -53,7 +53,7 @@ def pose_spheres(angles, shape):
 
     Args:
         angles: float32 [B, 23], radians, see `template.ANGLE_NAMES`.
-        shape: float32 [B, 14], see `template.SHAPE_NAMES`.
+        shape: float32 [B, P], see `template.SHAPE_NAMES`.
 
     Returns:
         (centers_mm [B, 41, 3] in the hand frame, radii_mm [B, 41]); radii grow with the

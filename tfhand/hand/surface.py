@@ -131,7 +131,7 @@ def pose_points(features, angles, shape, rotation=None):
     Args:
         features: float32 [M, 4 * K], see `skinning_features`.
         angles: float32 [B, 23], radians, see `template.ANGLE_NAMES`.
-        shape: float32 [B, 14], see `template.SHAPE_NAMES`.
+        shape: float32 [B, P], see `template.SHAPE_NAMES`.
         rotation: Optional float32 [B, 3, 3], applied to the posed hand.
 
     Returns:

@@ -3,11 +3,19 @@
 Hand frame, mm, origin at the wrist center: x to the thumb's side (radial), y to the finger tips
 (distal), z out of the palm (palmar). Seen from the palm with the fingers up, x points right.
 
-Bone lengths are the mean adult lengths of Buryanov and Kotiuk, "Proportions of hand segments"
-(International Journal of Morphology 28(3), 2010), enlarged by 8 % because the centers of rotation
-lie inside the heads of the bones; the index and ring fingers are a little longer than theirs, half
-way to what the 14 joints of the NYU test labels measure. Breadths follow the male medians of
-Greiner's hand anthropometry of U.S. Army personnel (1991). NumPy only.
+The hand at rest is the mean adult, women and men alike, from published anthropometry alone:
+
+* Fingers: the bones of Buryanov and Kotiuk, "Proportions of hand segments" (International Journal
+  of Morphology 28(3), 2010), 8 % longer, because the centers of rotation lie inside the heads of
+  the bones. The last one has no second head: it ends at the skin, 3 mm (an assumption, the depth
+  of a head) and the soft tissue of the tip, 4 mm, 5.7 mm at the thumb, beyond the bone.
+  The thumb's metacarpal keeps its length: the axes of its saddle lie on both sides of the gap.
+* Palm: what these leave of a hand length of 188 mm, and a breadth of 84.5 mm. Greiner, "Hand
+  anthropometry of U.S. Army personnel" (1991): length 194 and 181 mm, breadth 90 and 79 mm, men
+  and women.
+* Where the knuckles and the base of the thumb lie in the palm, and all directions, are assumptions.
+
+NumPy only.
 """
 
 import dataclasses
@@ -71,13 +79,13 @@ def _finger(finger, knuckle_mm, lengths_mm, direction, palmar):
 _PALMAR = (0.0, 0.0, 1.0)
 # The last length of a finger runs to the skin of its tip.
 BONES = tuple(
-    [Bone("PALM", None, 92.0, (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), _PALMAR)]
-    + _finger("INDEX", (25.0, 89.0, -1.0), (43.5, 26.0, 23.5), _spread(7.0), _PALMAR)
-    + _finger("MIDDLE", (4.0, 92.0, -3.0), (48.0, 29.0, 24.5), _spread(0.0), _PALMAR)
-    + _finger("RING", (-15.5, 87.0, -1.5), (45.0, 28.0, 24.0), _spread(-6.0), _PALMAR)
-    + _finger("PINKY", (-32.0, 78.0, 2.0), (35.0, 20.5, 22.0), _spread(-14.0), _PALMAR)
+    [Bone("PALM", None, 87.0, (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), _PALMAR)]
+    + _finger("INDEX", (26.5, 84.2, -1.0), (43.0, 24.2, 22.7), _spread(7.0), _PALMAR)
+    + _finger("MIDDLE", (4.2, 87.0, -3.0), (48.2, 28.4, 24.4), _spread(0.0), _PALMAR)
+    + _finger("RING", (-16.4, 82.3, -1.5), (44.7, 27.7, 24.3), _spread(-6.0), _PALMAR)
+    + _finger("PINKY", (-33.9, 73.8, 2.0), (35.4, 19.6, 22.7), _spread(-14.0), _PALMAR)
     + _finger(
-        "THUMB", (20.0, 17.0, 7.0), (47.0, 34.5, 29.5), (0.66, 0.70, 0.27), (-0.60, 0.26, 0.76)
+        "THUMB", (20.0, 16.1, 7.0), (46.2, 34.1, 30.3), (0.66, 0.70, 0.27), (-0.60, 0.26, 0.76)
     )
     + [Bone("FOREARM", "PALM", 330.0, (0.0, 0.0, 0.0), (0.0, -1.0, 0.0), _PALMAR)]
 )
@@ -115,25 +123,55 @@ ANGLE_NAMES = tuple(ANGLES)
 ANGLE_RANGES_RAD = np.radians(np.array([ANGLES[name] for name in ANGLE_NAMES])).astype(np.float32)
 
 # Shape parameters are logarithms of factors: 0 is the hand above, 0.1 is 10 % more. The value is
-# the standard deviation between adults (Greiner 1991: hand length 5 %, breadth 5 % within a sex).
+# the standard deviation between people from about 13 years on, women and men together.
+#
+# Lengths of bones differ by 8 to 12 % (first bones), 11 to 14 % (middle ones) and 11 to 15 % (last
+# ones) in Buryanov and Kotiuk; the root of the sum of squares of the factors that a bone has is 9,
+# 12 and 14 %. How it is shared between hand, finger, row and bone is an assumption. Hand length and
+# breadth differ by 6 and 8 % in Greiner's women and men together; here both by 8 %, for teenagers.
+# Thicknesses are assumptions.
 _SHAPE = {
-    "SIZE": 0.07,
-    "INDEX_LENGTH": 0.04,
-    "MIDDLE_LENGTH": 0.04,
-    "RING_LENGTH": 0.04,
+    "SIZE": 0.065,
+    "INDEX_LENGTH": 0.05,
+    "MIDDLE_LENGTH": 0.05,
+    "RING_LENGTH": 0.05,
     "PINKY_LENGTH": 0.05,
-    "THUMB_LENGTH": 0.05,
+    "THUMB_LENGTH": 0.06,
+    # The rows of the four fingers, and each of their bones by itself.
     "BONE_1_LENGTH": 0.03,
     "BONE_2_LENGTH": 0.04,
     "BONE_3_LENGTH": 0.04,
+    **{
+        f"{finger}_{row}_LENGTH": stddev
+        for finger in ("INDEX", "MIDDLE", "RING", "PINKY")
+        for row, stddev in ((1, 0.03), (2, 0.08), (3, 0.10))
+    },
+    # Metacarpal and first phalanx differ by 9 and 10 % in Buryanov and Kotiuk, here by 12 and 16 %,
+    # an assumption: no crease or corner marks the joint between, and those who label hands may
+    # place it some millimeters apart. Two real people tell whether it is enough
+    # (`benchmarks/hand_model.py`).
+    "THUMB_1_LENGTH": 0.08,
+    "THUMB_2_LENGTH": 0.13,
+    "THUMB_3_LENGTH": 0.07,
     "FINGER_THICKNESS": 0.07,
-    "PALM_WIDTH": 0.05,
-    "PALM_LENGTH": 0.05,
+    # On top of that of all fingers.
+    "THUMB_THICKNESS": 0.05,
+    "PALM_WIDTH": 0.055,
+    "PALM_LENGTH": 0.06,
     "PALM_THICKNESS": 0.07,
+    # Places in the palm, from the wrist: 2 mm of the knuckles beside the middle one (metacarpals
+    # differ by 8 to 9 %, most of it together), 3 mm of the thumb's base along and across the palm.
+    "INDEX_METACARPAL_LENGTH": 0.025,
+    "RING_METACARPAL_LENGTH": 0.025,
+    "PINKY_METACARPAL_LENGTH": 0.03,
+    "THUMB_BASE_ALONG": 0.18,
+    "THUMB_BASE_ACROSS": 0.15,
     "FOREARM_THICKNESS": 0.10,
 }
 SHAPE_NAMES = tuple(_SHAPE)
-SHAPE_STDDEV = np.array([_SHAPE[name] for name in SHAPE_NAMES], dtype=np.float32)
+# Draws end at two deviations, which takes 12 % of the deviation away: the normal that is cut is
+# that much wider.
+SHAPE_STDDEV = np.array([_SHAPE[name] / 0.88 for name in SHAPE_NAMES], dtype=np.float32)
 
 
 def angle_index(name):

@@ -53,12 +53,13 @@ def bone_length(spheres_mm, bones, min_mm, max_mm):
 
 
 def collision(spheres_mm, pairs, min_distance_mm):
-    """Spheres that are closer than a valid pose brings them, after equation 16.
+    """Spheres that lie in each other, after equation 16.
 
     `max(min_distance - ||c_j - c_k||, 0)`. Equation 16 as printed subtracts a squared distance,
-    mm^2, from a sum of radii, mm; and that sum is no bound, since neighboring spheres of a hand
-    overlap. So the distance is not squared, and the bound is a calibrated distance for each pair
-    that can collide (spheres of different fingers, of a finger and the palm).
+    mm^2, from a sum of radii, mm; and that sum is no bound, since flesh gives way where fingers
+    touch, and one network serves thick and thin ones. So the distance is not squared, the bound is
+    a share of the sum (`hand.statistics.collision_distances`), and the pairs are those that can
+    collide (spheres of different fingers, of a finger and the palm).
 
     Args:
         spheres_mm: float32 `[B, V, N, 3]`, mm.

@@ -118,7 +118,7 @@ def write_round(path, shape, summary):
 
     Args:
         path: `pathlib.Path` of the JSON file.
-        shape: float32 [G, 14], of every subject, or None without fits.
+        shape: float32 [G, P], of every subject, or None without fits.
         summary: List of dicts, see `recording_fits.Fits`.
     """
     shape = None if shape is None else np.asarray(shape).tolist()
@@ -133,7 +133,7 @@ def read_round(path, tuning):
         tuning: `FineTuning`.
 
     Returns:
-        (shape of every subject, float32 [G, 14], or None without fits; list of dicts).
+        (shape of every subject, float32 [G, P], or None without fits; list of dicts).
 
     Raises:
         ValueError: If it is damaged.

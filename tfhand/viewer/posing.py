@@ -38,7 +38,7 @@ class PoseState:
 
     Attributes:
         angles_rad: float32 [23], in the order of `template.ANGLE_NAMES`.
-        shape: float32 [14], log factors in the order of `template.SHAPE_NAMES`.
+        shape: float32 [P], log factors in the order of `template.SHAPE_NAMES`.
         view_deg: (azimuth, elevation, turn) of the camera, see `camera_from_hand`.
     """
 
@@ -98,7 +98,7 @@ def random_angles_rad(seed):
 
 
 def random_shape(seed):
-    """Draws a hand shape as training does, float32 [14], log factors."""
+    """Draws a hand shape as training does, float32 [P], log factors."""
     rng = tf.random.Generator.from_seed(seed)
     return pose_sampling.sample_shape(rng, 1)[0].numpy()
 
