@@ -3,10 +3,11 @@
     python -m data_prep.synthetic --output_dir=data --num_samples=4000
 
 The hands belong to people whom the synthetic stage of training never draws: their proportions lie
-in the outer part of the range, and their skin has bumps that the hand model does not have. They
-move from gesture to gesture before the first camera. Each camera image is rendered at the sensor's
-own resolution, receives the sensor's faults there, and is cropped around a center found in the
-depth alone, by the code that crops real recordings. Joints are stored for scoring.
+in the outer part of the range, and joints, flesh and skin lie where no shape of the hand model has
+them. They act before the first camera, seen from all sides, in poses that no sampler draws. Each
+camera image is rendered at the sensor's own resolution, receives the sensor's faults there, and is
+cropped around a center found in the depth alone, by the code that crops real recordings. Joints are
+stored for scoring.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 # Raised whenever the same arguments give another recording than before.
-RECIPE = 2
+RECIPE = 3
 _NUM_VIEWS = 3
 
 

@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from data_prep.synthetic import actions
 from tfhand.geometry import rigid
-from tfhand.hand import pose_sampling
 
 __all__ = ["Motion", "place_cameras", "sample_motion"]
 
-# Frames from one gesture to the next.
-_FRAMES_PER_GESTURE = 5
+# Frames from one direction of the hand to the next, and of an action; from its end to the beginning
+# of the next one there are as many as the first.
+_FRAMES_PER_KEY, _FRAMES_PER_ACTION = 5, 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +64,8 @@ def place_cameras(rng):
 
 
 def _interpolate(keys, frames):
-    """Moves smoothly through keys [k, ...], `_FRAMES_PER_GESTURE` frames a step, [frames, ...]."""
-    at = np.arange(frames) / _FRAMES_PER_GESTURE
+    """Moves smoothly through keys [k, ...], `_FRAMES_PER_KEY` frames a step, [frames, ...]."""
+    at = np.arange(frames) / _FRAMES_PER_KEY
     low = np.floor(at).astype(int)
     t = at - low
     t = (t * t * (3 - 2 * t)).reshape(-1, *[1] * (keys.ndim - 1))
@@ -72,7 +73,7 @@ def _interpolate(keys, frames):
 
 
 def sample_motion(rng, frames):
-    """Draws a motion from gesture to gesture.
+    """Draws a motion of one person, from action to action, seen from all sides.
 
     Args:
         rng: `np.random.Generator`.
@@ -81,13 +82,14 @@ def sample_motion(rng, frames):
     Returns:
         `Motion`.
     """
-    num_keys = frames // _FRAMES_PER_GESTURE + 2
-    generator = tf.random.Generator.from_seed(int(rng.integers(2**31)))
-    angles = _interpolate(pose_sampling.sample_angles(generator, num_keys).numpy(), frames)
-    # Palm or back to the first camera, rotated freely about the arm's axis and tilted some way.
-    about_arm = np.where(rng.random(num_keys) < 0.75, 0.0, np.pi) + rng.normal(0, 0.6, num_keys)
+    num_keys = frames // _FRAMES_PER_KEY + 2
+    # Palm, back or side to the first camera, tilted some way, the fingers mostly up.
+    about_arm = rng.choice(
+        [0.0, np.pi, 0.5 * np.pi, -0.5 * np.pi], num_keys, p=[0.5, 0.26, 0.12, 0.12]
+    )
+    about_arm += rng.normal(0, 0.6, num_keys)
     about_arm = np.cumsum(np.concatenate([about_arm[:1], _wrapped(np.diff(about_arm))]))
-    tilt = np.stack([rng.normal(0, 0.45, num_keys), rng.normal(0, 0.45, num_keys)], axis=1)
+    tilt = np.stack([rng.normal(0, 0.6, num_keys), rng.normal(0, 0.7, num_keys)], axis=1)
     keys = np.concatenate([about_arm[:, None], tilt], axis=1)
     rotations = _interpolate(keys, frames).astype(np.float32)
     facing = tf.constant(np.diag([1.0, -1.0, -1.0]), tf.float32)
@@ -106,10 +108,21 @@ def sample_motion(rng, frames):
     )
     position = rng.normal(0, [60.0, 50.0, 55.0], (num_keys, 3)) + np.array([0.0, 0.0, 760.0])
     return Motion(
-        angles.astype(np.float32),
+        _sample_angles(rng, frames),
         camera_from_hand.numpy(),
         _interpolate(position, frames).astype(np.float32),
     )
+
+
+def _sample_angles(rng, frames):
+    """Draws the actions of one person, joint angles float32 [frames, 23]."""
+    habits = actions.draw_habits(rng)
+    share = np.arange(1, _FRAMES_PER_KEY + 1)[:, None] / (_FRAMES_PER_KEY + 1)
+    angles = [actions.draw_action(rng, habits, _FRAMES_PER_ACTION)]
+    while sum(map(len, angles)) < frames:
+        action = actions.draw_action(rng, habits, _FRAMES_PER_ACTION)
+        angles += [angles[-1][-1] * (1 - share) + action[0] * share, action]
+    return np.concatenate(angles)[:frames].astype(np.float32)
 
 
 def _wrapped(angle):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfhand.geometry import crop, hand_center, rigid
-from tfhand.hand import spheres, surface, template
+from tfhand.hand import kinematics, spheres, surface, template
 from tfhand.synthesis import depth, sensor
 
 __all__ = ["pose_hand", "render_crops", "render_views", "sample_subject"]
@@ -20,13 +20,16 @@ _WINDOW_PX = 320
 _FOCAL_PX = 588.0
 _SKIN_POINTS = 55000
 _WALL_BEHIND_MM = 500.0
+# How far joints lie from where the hand model has them in the flesh, per axis.
+_JOINT_STDDEV_MM = 2.0
 
 
 def sample_subject(rng):
-    """Draws a person.
+    """Draws a person whom no shape of the hand model explains exactly.
 
     One or two shape parameters lie beyond two standard deviations, where the synthetic stage cuts
-    shapes off, so the person is new to it.
+    shapes off. Joints lie elsewhere in the flesh, every bone has a thickness of its own, and the
+    skin has bumps.
 
     Args:
         rng: `np.random.Generator`.
@@ -34,18 +37,36 @@ def sample_subject(rng):
     Returns:
         (shape float32 [P], see `template.SHAPE_NAMES`; `surface.Skin` with the person's bumps).
     """
-    deviations = rng.normal(0.0, 0.9, len(template.SHAPE_NAMES)).clip(-1.8, 1.8)
+    deviations = rng.normal(0.0, 1.0, len(template.SHAPE_NAMES)).clip(-2.0, 2.0)
     odd = rng.choice(len(deviations) - 1, rng.integers(1, 3), replace=False)
     deviations[odd] = rng.choice([-1.0, 1.0], len(odd)) * rng.uniform(2.05, 2.5, len(odd))
     skin = surface.sample_skin(_SKIN_POINTS)
-    bumps = np.zeros(len(skin.points_mm), np.float32)
+    points_mm = _own_flesh(rng, skin) + _bumps(rng, skin.points_mm)[:, None] * skin.normals
+    skin = dataclasses.replace(skin, points_mm=points_mm.astype(np.float32))
+    return (deviations * template.SHAPE_STDDEV).astype(np.float32), skin
+
+
+def _own_flesh(rng, skin):
+    """Returns the skin with flesh that lies differently around each bone, [M, 3], mm."""
+    rest = kinematics.rest_pose()
+    moved = np.zeros_like(skin.points_mm)
+    for k, weight in enumerate(skin.blend_weights.T):
+        away = skin.points_mm - rest.origins_mm[k]
+        axis = rest.axes[k][:, 1]
+        across = away - (away @ axis)[:, None] * axis
+        move = rng.normal(0.0, _JOINT_STDDEV_MM, 3) + (rng.lognormal(0.0, 0.06) - 1.0) * across
+        moved += weight[:, None] * move
+    return skin.points_mm + moved
+
+
+def _bumps(rng, points_mm):
+    """Returns bumps of the skin, [M], mm: waves of 25 to 80 mm, 1.2 mm in all."""
+    bumps = np.zeros(len(points_mm))
     for _ in range(6):
-        # Waves of 25 to 80 mm over the skin, 1.2 mm in all.
         wave = rng.normal(size=3)
         wave *= 2 * np.pi / (np.linalg.norm(wave) * rng.uniform(25.0, 80.0))
-        bumps += 0.7 * np.cos(skin.points_mm @ wave + rng.uniform(0, 2 * np.pi)).astype(np.float32)
-    skin = dataclasses.replace(skin, points_mm=skin.points_mm + bumps[:, None] * skin.normals)
-    return (deviations * template.SHAPE_STDDEV).astype(np.float32), skin
+        bumps += 0.7 * np.cos(points_mm @ wave + rng.uniform(0, 2 * np.pi))
+    return bumps
 
 
 def render_views(subject_points, joints_mm, view_from_ref, rng):
