@@ -19,8 +19,8 @@ _LENGTHS_MM = np.array(
         for f in _FINGERS
     ]
 )
-# From the middle of a bone's flesh to its skin, and the part of the palm that lies on an object.
-_FLESH_MM, _PALM_MM = 8.0, 45.0
+# From a joint to the skin, and the part of the palm that lies on an object.
+_FLESH_MM, _PALM_MM = 12.0, 45.0
 # Hand therapy's tendon gliding: flexion of knuckle, middle and end joint, degrees.
 _GLIDES = ((0, 0, 0), (0, 90, 60), (88, 100, 65), (85, 0, 0), (88, 100, 5))
 # The thumb's five angles, degrees: away, beside the palm, over curled fingers, across the palm.
@@ -33,7 +33,7 @@ _THUMB_MEETS = np.array([(18.0, -18.0, 12.0, 16.0, 12.0), (38.0, -30.0, -10.0, 3
 def _ramp(rng, time, low=0.15, high=0.85):
     """Returns a smooth way from 0 to 1 between two shares of the time, [n]."""
     start, end = np.sort(rng.uniform(low, high, 2))
-    t = np.clip((time - start) / max(end - start, 0.25), 0.0, 1.0)
+    t = np.clip((time - start) / max(end - start, 0.4), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
@@ -52,14 +52,14 @@ def _hand(flex, thumb, abduct=0.0):
 
 
 def wrapping_deg(radius_mm):
-    """Returns flexions [n, 4, 3] of fingers around objects of radii [n]: bones touch at middles.
+    """Returns flexions [n, 4, 3] of fingers around objects of radii [n]: joints lie on a circle.
 
-    Two bones of lengths a and b whose middles touch a circle of radius R, on both sides of a joint,
-    meet at an angle of atan(a / 2R) + atan(b / 2R).
+    Two bones of lengths a and b are chords of the circle; with its radius R, they meet at an angle
+    of asin(a / 2R) + asin(b / 2R).
     """
     reach = np.asarray(radius_mm)[:, None, None] + _FLESH_MM
     bones = np.concatenate([np.full((4, 1), _PALM_MM), _LENGTHS_MM], axis=1)
-    half = np.degrees(np.arctan(bones / 2.0 / reach))
+    half = np.degrees(np.arcsin(bones / 2.0 / reach))
     return half[..., :-1] + half[..., 1:]
 
 
@@ -81,7 +81,7 @@ def _grasp(rng, time):
 def _tap(rng, time):
     base = np.array([rng.uniform(-5, 50), rng.uniform(5, 60), rng.uniform(0, 30)])
     swing = rng.uniform(15.0, 40.0, 4) * np.sin(
-        2 * np.pi * (rng.uniform(0.5, 2.0, 4) * time[:, None] + rng.random(4))
+        2 * np.pi * (rng.uniform(0.4, 1.4, 4) * time[:, None] + rng.random(4))
     )
     flex = base + swing[..., None] * np.array([1.0, 0.4, 0.1])
     sway = 8.0 * np.sin(2 * np.pi * (time * rng.uniform(0.5, 1.5) + rng.random()))
@@ -94,7 +94,7 @@ def _roll(rng, time):
     delay = 0.2 * order[None, :, None] * rng.uniform(0.3, 1.0)
     # Knuckles follow the joints behind them, or lead.
     lag = np.array([rng.uniform(-0.25, 0.25), 0.0, 0.05])
-    t = np.clip((time[:, None, None] - 0.1 - delay - lag) / 0.3, 0.0, 1.0)
+    t = np.clip((time[:, None, None] - 0.1 - delay - lag) / 0.4, 0.0, 1.0)
     flex = t * t * (3 - 2 * t) * np.array([84.0, 98.0, 60.0])
     return _hand(flex, _mix(_THUMB_AWAY, _THUMB_OVER, flex[..., 0].min(axis=1) / 84.0))
 
@@ -102,7 +102,7 @@ def _roll(rng, time):
 def _count(rng, time):
     order = rng.permutation(4) if rng.random() < 0.3 else np.arange(4)
     raised = np.floor(rng.uniform(1, 4.999))
-    t = np.clip((time[:, None] * 1.2 - 0.2 * order) / 0.3, 0.0, 1.0) * (order < raised)
+    t = np.clip((time[:, None] * 1.2 - 0.15 * order) / 0.5, 0.0, 1.0) * (order < raised)
     curled = np.array([84.0, 98.0, 60.0]) * rng.uniform(0.75, 1.0)
     flex = (1.0 - (t * t * (3 - 2 * t)))[..., None] * curled
     with_thumb = rng.random() < 0.4

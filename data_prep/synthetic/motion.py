@@ -12,7 +12,7 @@ __all__ = ["Motion", "place_cameras", "sample_motion"]
 
 # Frames from one direction of the hand to the next, and of an action; from its end to the beginning
 # of the next one there are as many as the first.
-_FRAMES_PER_KEY, _FRAMES_PER_ACTION = 5, 12
+_FRAMES_PER_KEY, _FRAMES_PER_ACTION = 5, 16
 
 
 @dataclasses.dataclass(frozen=True)

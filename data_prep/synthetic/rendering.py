@@ -37,7 +37,7 @@ def sample_subject(rng):
     Returns:
         (shape float32 [P], see `template.SHAPE_NAMES`; `surface.Skin` with the person's bumps).
     """
-    deviations = rng.normal(0.0, 1.0, len(template.SHAPE_NAMES)).clip(-2.0, 2.0)
+    deviations = rng.normal(0.0, 1.0, len(template.SHAPE_NAMES)).clip(-1.95, 1.95)
     odd = rng.choice(len(deviations) - 1, rng.integers(1, 3), replace=False)
     deviations[odd] = rng.choice([-1.0, 1.0], len(odd)) * rng.uniform(2.05, 2.5, len(odd))
     skin = surface.sample_skin(_SKIN_POINTS)

@@ -154,8 +154,9 @@ def test_subjects_are_new_to_the_synthetic_stage_but_no_giants(seed):
     assert 1 <= (deviations > 2.0).sum() <= 2
     assert deviations.max() <= 2.5 + 1e-5
     plain = surface.sample_skin(55000)
-    bump = np.linalg.norm(skin.points_mm - plain.points_mm, axis=-1)
-    assert 0.3 < bump.mean() < 2.5 and bump.max() < 5.0
+    moved = np.linalg.norm(skin.points_mm - plain.points_mm, axis=-1)
+    # Joints 2 mm elsewhere an axis, bones 6 % thicker or thinner, bumps of 1.2 mm.
+    assert 1.5 < moved.mean() < 6.0 and moved.max() < 15.0
 
 
 def test_cameras_are_rigid_and_look_at_the_hand():
@@ -176,8 +177,8 @@ def test_motion_is_smooth_and_within_the_ranges():
     moves = motion.sample_motion(rng, 40)
     low, high = template.ANGLE_RANGES_RAD.T
     assert (moves.angles >= low - 1e-5).all() and (moves.angles <= high + 1e-5).all()
-    # A gesture takes eight frames; a joint of 110 degrees moves by at most 1.5 / 8 of it a frame.
-    assert np.abs(np.diff(moves.angles, axis=0)).max() < np.radians(25.0)
+    # A fist closes in a quarter of a second, at 30 frames a second.
+    assert np.abs(np.diff(moves.angles, axis=0)).max() < np.radians(30.0)
     assert np.linalg.norm(np.diff(moves.position_mm, axis=0), axis=1).max() < 60.0
     rotation = moves.camera_from_hand
     eye = np.broadcast_to(np.eye(3), rotation.shape)
