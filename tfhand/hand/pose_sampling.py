@@ -53,11 +53,11 @@ THUMB_STATES = {
 # finger alphabets that are not among them already.
 GESTURES = {
     # name: (share, states)
-    "flat": (0.05, "straight straight straight straight beside"),
+    "flat": (0.04, "straight straight straight straight beside"),
     "five": (0.06, "straight straight straight straight out"),
     "four": (0.04, "straight straight straight straight across"),
     "lifted": (0.02, "lifted lifted lifted lifted out"),
-    "relaxed": (0.10, "relaxed relaxed relaxed relaxed relaxed"),
+    "relaxed": (0.09, "relaxed relaxed relaxed relaxed relaxed"),
     "grasp": (0.05, "half half half half opposed"),
     "duck": (0.03, "lean lean lean lean front"),
     "table": (0.03, "table table table table beside"),
@@ -88,20 +88,21 @@ GESTURES = {
     "two_levels": (0.01, "straight table fist fist front"),
     "three_folded": (0.01, "table table table loose across"),
 }
-_GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.40, 0.10, 0.12
+_GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.38, 0.10, 0.15
 # Share of fingers that do as their neighbor does.
-_FOLLOW_SHARE = 0.45
-# Where the fingers' directions meet the next one's side, and how far they spread from there,
-# degrees; passive spread is some 20 degrees a gap, least between middle and ring finger.
+_FOLLOW_SHARE = 0.5
+# Angles between neighbors whose sides touch (fingers taper) and between spread ones, and how far
+# all of them turn to one side (standard deviation), degrees.
 _CLOSED_GAP_DEG, _OPEN_GAP_DEG = (-3.0, -3.0, -3.0), (24.0, 16.0, 25.0)
-# Flexion that each finger takes over from the others (rows): the index is the most independent and
-# the ring finger the least (tendon junctions and the common deep flexor; Zatsiorsky et al. 2000
-# measure the same order for forces).
+_SWAY_DEG = 5.0
+# Flexion that each finger takes over from the others (rows): tendon junctions and the common deep
+# flexor tie middle, ring and little finger; the index is the most independent and the ring finger
+# the least (the order of Haeger-Ross and Schieber, Journal of Neuroscience 20(22), 2000).
 _ENSLAVING = (
-    (0.94, 0.06, 0.00, 0.00),
-    (0.05, 0.87, 0.08, 0.00),
-    (0.00, 0.10, 0.80, 0.10),
-    (0.00, 0.02, 0.10, 0.88),
+    (0.90, 0.10, 0.00, 0.00),
+    (0.08, 0.78, 0.14, 0.00),
+    (0.03, 0.13, 0.69, 0.15),
+    (0.00, 0.04, 0.14, 0.82),
 )
 # One finger's three flexions and the thumb, with touching pulps: round, with straight end joints
 # that are pressed together, and with a straight finger bent at its knuckle; degrees.
@@ -131,11 +132,14 @@ _PINCHES_OF_FINGER = (0.4, 0.25, 0.2, 0.15)
 # Standard deviations: flexions of a finger, abduction, the thumb, flexion and abduction at the
 # wrist, degrees. A pinch is a touch: more noise would take the tips apart.
 _FLEX_NOISE_DEG, _ABDUCT_NOISE_DEG, _THUMB_NOISE_DEG = (8.0, 8.0, 7.0), 3.0, 7.0
-_SWAY_DEG = 5.0
 _WRIST_DEG = (16.0, 8.0)
 _PINCH_NOISE = 0.4
+_FLEX_NAMES = [f"{finger}_{i}_FLEX" for finger in skeleton.FINGERS[:4] for i in (1, 2, 3)]
+_THUMB_NAMES = [name for name in template.ANGLE_NAMES if name.startswith("THUMB")]
 # Share of end joints that something presses back.
 _PRESSED_SHARE = 0.08
+# The lowest cosine between the fingers' direction and that to the camera.
+_FROM_BEHIND = -0.8
 
 
 def _uniform(rng, shape, low=0.0, high=1.0):
@@ -161,41 +165,55 @@ def _gesture_table():
     share, words = zip(*GESTURES.values(), strict=True)
     words = [w.split() for w in words]
     fingers = [[list(FINGER_STATES).index(name) for name in w[:4]] for w in words]
-    return np.array(share), np.array(fingers), np.array([list(THUMB_STATES).index(w[4]) for w in words])
+    thumb = [list(THUMB_STATES).index(w[4]) for w in words]
+    return np.array(share), np.array(fingers, np.int32), np.array(thumb, np.int32)
 
 
-def _range_deg(names):
-    """Returns lowest and highest degrees, each [n]."""
-    return np.array([template.ANGLES[name] for name in names], np.float32).T
+def _end_joint_limit_deg(middle_joint_deg):
+    return 12.0 + 0.9 * tf.nn.relu(middle_joint_deg)
+
+
+def _gestures(rng, batch):
+    """Draws states of the four fingers [B, 4] and of the thumb [B] that belong together."""
+    share, fingers, thumb = _gesture_table()
+    gesture = _choose(rng, [batch], share)
+    return tf.gather(tf.constant(fingers), gesture), tf.gather(tf.constant(thumb), gesture)
 
 
 def _hand_shapes(rng, batch):
     """Draws flexions [B, 4, 3] and the thumb [B, 5], degrees."""
     finger_share, finger_deg = _state_table(FINGER_STATES)
     thumb_share, thumb_deg = _state_table(THUMB_STATES)
-    gesture_share, gesture_fingers, gesture_thumb = _gesture_table()
-    own = tf.unstack(_choose(rng, [batch, 4], finger_share), axis=1)
+    fingers = tf.unstack(_choose(rng, [batch, 4], finger_share), axis=1)
     follows = _uniform(rng, [batch, 3]) < _FOLLOW_SHARE
     for i in range(1, 4):
-        own[i] = tf.where(follows[:, i - 1], own[i - 1], own[i])
-    family = _uniform(rng, [batch])
-    is_gesture = family < _GESTURE_SHARE
-    gesture = _choose(rng, [batch], gesture_share)
-    fingers = tf.gather(tf.constant(gesture_fingers, tf.int32), gesture)
-    fingers = tf.where(is_gesture[:, None], fingers, tf.stack(own, axis=1))
-    thumb = tf.gather(tf.constant(gesture_thumb, tf.int32), gesture)
-    thumb = tf.where(is_gesture, thumb, _choose(rng, [batch], thumb_share))
-    is_uniform = family > 1.0 - _UNIFORM_SHARE
-    names = [f"{f}_{i}_FLEX" for f in skeleton.FINGERS[:4] for i in (1, 2, 3)]
-    low, high = _range_deg(names + list(template.ANGLE_NAMES[16:21]))
-    uniform = low + (high - low) * _uniform(rng, [batch, 17])
+        fingers[i] = tf.where(follows[:, i - 1], fingers[i - 1], fingers[i])
+    fingers, thumb = tf.stack(fingers, axis=1), _choose(rng, [batch], thumb_share)
+    of_gesture, thumb_of_gesture = _gestures(rng, batch)
+    family = _uniform(rng, [batch, 1])
+    is_gesture, is_uniform = family < _GESTURE_SHARE, family > 1.0 - _UNIFORM_SHARE
+    fingers = tf.where(is_gesture, of_gesture, fingers)
+    thumb = tf.where(is_gesture[:, 0], thumb_of_gesture, thumb)
+    low, high = np.array([template.ANGLES[n] for n in _FLEX_NAMES + _THUMB_NAMES], np.float32).T
+    uniform = low + (high - low) * _uniform(rng, [batch, len(low)])
     flex = tf.where(
-        is_uniform[:, None, None],
+        is_uniform[..., None],
         tf.reshape(uniform[:, :12], [batch, 4, 3]),
         tf.gather(tf.constant(finger_deg), fingers),
     )
-    thumb = tf.where(is_uniform[:, None], uniform[:, 12:], tf.gather(tf.constant(thumb_deg), thumb))
-    return flex, thumb
+    return flex, tf.where(is_uniform, uniform[:, 12:], tf.gather(tf.constant(thumb_deg), thumb))
+
+
+def _hands_in_motion(rng, batch):
+    """Draws flexions [B, 4, 3] and the thumb [B, 5] on the way between two hand shapes, degrees."""
+    flex, thumb = _hand_shapes(rng, 2 * batch)
+    # Half of the poses are hand shapes, the others lie between two; no finger is quite in step.
+    way = tf.nn.relu(_uniform(rng, [batch, 1], -0.5, 0.5))
+    way = tf.where(way > 0, way + _uniform(rng, [batch, 5], -0.15, 0.15), way)
+    flex = flex[:batch] + (flex[batch:] - flex[:batch]) * way[:, :4, None]
+    thumb = thumb[:batch] + (thumb[batch:] - thumb[:batch]) * way[:, 4:]
+    # flex[b,f,i] = enslaving[f,g] flex[b,g,i]
+    return tf.einsum("fg,bgi->bfi", tf.constant(_ENSLAVING), flex), thumb
 
 
 def _abduction(rng, batch, knuckle_deg):
@@ -219,41 +237,35 @@ def _abduction(rng, batch, knuckle_deg):
 
 
 def _pinch(rng, batch):
-    """Draws pinches: closeness [B], touching finger [B, 4], its flexions [B, 3], thumb [B, 5]."""
+    """Draws pinches: closeness [B, 1], which finger [B, 4], its flexions [B, 3], thumb [B, 5]."""
     kinds = [kind for f in skeleton.FINGERS[:4] for kind in _PINCH_DEG[f]]
     flex, thumb = (tf.constant([kind[i] for kind in kinds]) for i in (0, 1))
     per_finger = len(kinds) // 4
     kind = _choose(rng, [batch], np.repeat(_PINCHES_OF_FINGER, per_finger))
     # Two in three touch, the others are on their way.
-    closeness = tf.minimum(_uniform(rng, [batch], 0.3, 2.4), 1.0)
-    closeness *= tf.cast(_uniform(rng, [batch]) < _PINCH_SHARE, tf.float32)
-    return closeness, tf.one_hot(kind // per_finger, 4), tf.gather(flex, kind), tf.gather(thumb, kind)
+    closeness = tf.minimum(_uniform(rng, [batch, 1], 0.3, 2.4), 1.0)
+    closeness *= tf.cast(_uniform(rng, [batch, 1]) < _PINCH_SHARE, tf.float32)
+    finger = tf.one_hot(kind // per_finger, 4)
+    return closeness, finger, tf.gather(flex, kind), tf.gather(thumb, kind)
 
 
 def _candidate(rng, batch):
-    flex, thumb = _hand_shapes(rng, 2 * batch)
-    # Half of the poses are hand shapes, the others lie between two; no finger is quite in step.
-    way = tf.nn.relu(_uniform(rng, [batch, 1], -0.5, 0.5))
-    ways = tf.where(way > 0, way + _uniform(rng, [batch, 5], -0.15, 0.15), way)
-    flex = flex[:batch] + (flex[batch:] - flex[:batch]) * ways[:, :4, None]
-    thumb = thumb[:batch] + (thumb[batch:] - thumb[:batch]) * ways[:, 4:]
-    # flex[b,f,i] = enslaving[f,g] flex[b,g,i]
-    flex = tf.einsum("fg,bgi->bfi", tf.constant(_ENSLAVING), flex)
+    flex, thumb = _hands_in_motion(rng, batch)
     closeness, touches, pinch_flex, pinch_thumb = _pinch(rng, batch)
-    closeness, touches = closeness[:, None], touches * closeness[:, None]
+    touches *= closeness
     flex += touches[..., None] * (pinch_flex[:, None] - flex)
     thumb += closeness * (pinch_thumb - thumb)
     abduct = _abduction(rng, batch, flex[..., 0]) * (1.0 - touches)
     noise = rng.normal([batch, 21]) * (1.0 + (_PINCH_NOISE - 1.0) * closeness)
     flex += tf.reshape(noise[:, :12], [batch, 4, 3]) * tf.constant(_FLEX_NOISE_DEG)
+    abduct += _ABDUCT_NOISE_DEG * noise[:, 12:16]
+    thumb += _THUMB_NOISE_DEG * noise[:, 16:]
     knuckle, middle_joint, end_joint = tf.unstack(flex, axis=-1)
     # The end joint cannot bend far before the middle joint does, except back, when pressed.
-    end_joint = tf.minimum(end_joint, 12.0 + 0.9 * tf.nn.relu(middle_joint))
-    pressed = (_uniform(rng, [batch, 4]) < _PRESSED_SHARE) & (touches < 0.5)
-    end_joint = tf.where(pressed, _uniform(rng, [batch, 4], -25.0, 5.0), end_joint)
-    abduct += _ABDUCT_NOISE_DEG * noise[:, 12:16]
+    end_joint = tf.minimum(end_joint, _end_joint_limit_deg(middle_joint))
+    is_pressed = (_uniform(rng, [batch, 4]) < _PRESSED_SHARE) & (touches < 0.5)
+    end_joint = tf.where(is_pressed, _uniform(rng, [batch, 4], -25.0, 5.0), end_joint)
     fingers = tf.stack([knuckle, abduct, middle_joint, end_joint], axis=-1)
-    thumb += _THUMB_NOISE_DEG * noise[:, 16:]
     wrist = rng.normal([batch, 2]) * tf.constant(_WRIST_DEG)
     angles = tf.concat([tf.reshape(fingers, [batch, 16]), thumb, wrist], axis=1) * (np.pi / 180.0)
     low, high = template.ANGLE_RANGES_RAD[:, 0], template.ANGLE_RANGES_RAD[:, 1]
@@ -303,12 +315,13 @@ def sample_shape(rng, batch, scale=1.0):
     return draw * (scale * template.SHAPE_STDDEV)
 
 
-def sample_rotation(rng, batch, upright_share=0.7, tilt_deg=50.0):
+def sample_rotation(rng, batch, upright_share=0.6, tilt_deg=50.0):
     """Draws the rotation from the hand frame to the camera's axes.
 
-    The direction to the camera is uniform over the sphere, less a cap around the forearm's axis
-    from behind, where a camera would see only an arm. The turn in the image plane is
-    normal around fingers-up for a share of the samples and uniform for the rest.
+    The direction to the camera is uniform over the sphere, less a cone of 37 degrees around the
+    forearm, where a camera would see little but an arm; one on the person's head is outside of
+    it. The turn in the image plane is normal around fingers-up for a share of the samples and
+    uniform for the rest.
 
     Args:
         rng: `tf.random.Generator`.
@@ -321,7 +334,7 @@ def sample_rotation(rng, batch, upright_share=0.7, tilt_deg=50.0):
     """
     # Line of sight in the hand frame, from the hand to the camera; its y is the sine of the
     # elevation over the palm's cross-section: negative looks up the arm.
-    y = _uniform(rng, [batch], -0.65, 1.0)
+    y = _uniform(rng, [batch], _FROM_BEHIND, 1.0)
     around = _uniform(rng, [batch], -np.pi, np.pi)
     flat = tf.sqrt(tf.maximum(1.0 - y * y, 0.0))
     sight = tf.stack([flat * tf.sin(around), y, flat * tf.cos(around)], axis=-1)

@@ -87,6 +87,12 @@ BONE_INDEX = {bone.name: i for i, bone in enumerate(BONES)}
 # abduction moves to the thumb's side, twist turns the thumb's pulp to the fingers. Together with
 # the six of the hand's rigid motion they are 29: the usual 26, a thumb that also twists, and the
 # two of the wrist, which move only the forearm.
+#
+# Ranges are near the norms of the American Academy of Orthopaedic Surgeons (Joint Motion, 1965):
+# knuckle 45 back to 90, middle joint 100, end joint 10 back to 90; thumb 50 at the knuckle, 20
+# back to 80 at the end joint. Joints that something presses, and lax ones, go further back.
+# Abduction is wider than a straight finger's, since it turns about the palm's normal: it has to
+# bring together the tips of fingers that are bent at the knuckle, too.
 ANGLES = {
     **{
         f"{finger}_{name}": limits
