@@ -27,8 +27,8 @@ __all__ = [
 # intrinsic-plus hand); without them the long flexors make a "hook" or "claw" (intrinsic minus).
 FINGER_STATES = {
     # name: (share, (1_FLEX, 2_FLEX, 3_FLEX))
-    "straight": (0.20, (-4.0, 3.0, 2.0)),
-    "lifted": (0.07, (-22.0, 3.0, 0.0)),
+    "straight": (0.18, (-4.0, 3.0, 2.0)),
+    "lifted": (0.06, (-22.0, 3.0, 0.0)),
     "relaxed": (0.14, (22.0, 28.0, 14.0)),
     "half": (0.10, (46.0, 52.0, 28.0)),
     "lean": (0.11, (42.0, 6.0, 4.0)),
@@ -36,7 +36,7 @@ FINGER_STATES = {
     "claw": (0.06, (-12.0, 62.0, 36.0)),
     "hook": (0.06, (6.0, 92.0, 56.0)),
     "loose": (0.07, (62.0, 80.0, 42.0)),
-    "fist": (0.08, (84.0, 102.0, 62.0)),
+    "fist": (0.11, (84.0, 102.0, 62.0)),
 }
 # The same of the thumb: flexion, abduction and twist at its root, flexion of knuckle and end joint.
 THUMB_STATES = {
@@ -54,18 +54,18 @@ THUMB_STATES = {
 GESTURES = {
     # name: (share, states)
     "flat": (0.04, "straight straight straight straight beside"),
-    "five": (0.06, "straight straight straight straight out"),
+    "five": (0.05, "straight straight straight straight out"),
     "four": (0.04, "straight straight straight straight across"),
     "lifted": (0.02, "lifted lifted lifted lifted out"),
-    "relaxed": (0.09, "relaxed relaxed relaxed relaxed relaxed"),
+    "relaxed": (0.08, "relaxed relaxed relaxed relaxed relaxed"),
     "grasp": (0.05, "half half half half opposed"),
     "duck": (0.03, "lean lean lean lean front"),
     "table": (0.03, "table table table table beside"),
     "beak": (0.03, "table table table table opposed"),
-    "hook": (0.03, "hook hook hook hook beside"),
+    "hook": (0.02, "hook hook hook hook beside"),
     "claw": (0.04, "claw claw claw claw opposed"),
-    "fist": (0.05, "fist fist fist fist over"),
-    "fist_thumb_beside": (0.03, "fist fist fist fist beside"),
+    "fist": (0.08, "fist fist fist fist over"),
+    "fist_thumb_beside": (0.04, "fist fist fist fist beside"),
     "fist_thumb_in": (0.02, "loose loose loose loose across"),
     "thumb_up": (0.04, "fist fist fist fist up"),
     "one": (0.04, "straight fist fist fist over"),
@@ -81,7 +81,7 @@ GESTURES = {
     "pinky_alone": (0.02, "fist fist fist straight over"),
     "horns": (0.02, "straight fist fist straight over"),
     "horns_with_thumb": (0.02, "straight fist fist straight out"),
-    "call": (0.03, "fist fist fist straight out"),
+    "call": (0.02, "fist fist fist straight out"),
     "key": (0.02, "half fist fist fist beside"),
     "index_hook": (0.01, "hook fist fist fist over"),
     "index_circle": (0.01, "straight half half half opposed"),
