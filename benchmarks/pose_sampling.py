@@ -196,7 +196,7 @@ def build(count):
 def main(options):
     report = measure.Report(__file__, "Sampled poses")
     _, samples = sample_hands(1, options.samples)
-    _, unseen = sample_hands(2, 1000)
+    _, unseen = sample_hands(2, 4000)
     people = read_people(options)
     poses = {"unseen samples": unseen, **people}
     poses |= {f"{name}, mirrored": joints * _MIRROR for name, joints in poses.items()}

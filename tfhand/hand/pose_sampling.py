@@ -88,9 +88,9 @@ GESTURES = {
     "two_levels": (0.01, "straight table fist fist front"),
     "three_folded": (0.01, "table table table loose across"),
 }
-_GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.38, 0.10, 0.15
+_GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.35, 0.12, 0.15
 # Share of fingers that do as their neighbor does.
-_FOLLOW_SHARE = 0.5
+_FOLLOW_SHARE = 0.45
 # Angles between neighbors whose sides touch (fingers taper) and between spread ones, and how far
 # all of them turn to one side (standard deviation), degrees.
 _CLOSED_GAP_DEG, _OPEN_GAP_DEG = (-3.0, -3.0, -3.0), (24.0, 16.0, 25.0)
@@ -99,10 +99,10 @@ _SWAY_DEG = 5.0
 # flexor tie middle, ring and little finger; the index is the most independent and the ring finger
 # the least (the order of Haeger-Ross and Schieber, Journal of Neuroscience 20(22), 2000).
 _ENSLAVING = (
-    (0.90, 0.10, 0.00, 0.00),
-    (0.08, 0.78, 0.14, 0.00),
-    (0.03, 0.13, 0.69, 0.15),
-    (0.00, 0.04, 0.14, 0.82),
+    (0.93, 0.07, 0.00, 0.00),
+    (0.06, 0.84, 0.10, 0.00),
+    (0.01, 0.11, 0.76, 0.12),
+    (0.00, 0.03, 0.11, 0.86),
 )
 # One finger's three flexions and the thumb, with touching pulps: round, with straight end joints
 # that are pressed together, and with a straight finger bent at its knuckle; degrees.
