@@ -88,9 +88,9 @@ GESTURES = {
     "two_levels": (0.01, "straight table fist fist front"),
     "three_folded": (0.01, "table table table loose across"),
 }
-_GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.35, 0.12, 0.15
+_GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.35, 0.10, 0.15
 # Share of fingers that do as their neighbor does.
-_FOLLOW_SHARE = 0.45
+_FOLLOW_SHARE = 0.6
 # Angles between neighbors whose sides touch (fingers taper) and between spread ones, and how far
 # all of them turn to one side (standard deviation), degrees.
 _CLOSED_GAP_DEG, _OPEN_GAP_DEG = (-3.0, -3.0, -3.0), (24.0, 16.0, 25.0)
