@@ -95,27 +95,33 @@ BONE_INDEX = {bone.name: i for i, bone in enumerate(BONES)}
 # abduction moves to the thumb's side, twist turns the thumb's pulp to the fingers. Together with
 # the six of the hand's rigid motion they are 29: the usual 26, a thumb that also twists, and the
 # two of the wrist, which move only the forearm.
+#
+# Ranges are near the norms of the American Academy of Orthopaedic Surgeons (Joint Motion, 1965):
+# knuckle 45 back to 90, middle joint 100, end joint 10 back to 90; thumb 50 at the knuckle, 20
+# back to 80 at the end joint. Joints that something presses, and lax ones, go further back.
+# Abduction is wider than a straight finger's, since it turns about the palm's normal: it has to
+# bring together the tips of fingers that are bent at the knuckle, too.
 ANGLES = {
     **{
         f"{finger}_{name}": limits
         for finger, spread in (
-            ("INDEX", (-18.0, 18.0)),
-            ("MIDDLE", (-14.0, 14.0)),
-            ("RING", (-15.0, 13.0)),
-            ("PINKY", (-22.0, 16.0)),
+            ("INDEX", (-28.0, 26.0)),
+            ("MIDDLE", (-22.0, 22.0)),
+            ("RING", (-22.0, 24.0)),
+            ("PINKY", (-28.0, 30.0)),
         )
         for name, limits in (
-            ("1_FLEX", (-20.0, 90.0)),
+            ("1_FLEX", (-35.0, 95.0)),
             ("1_ABDUCT", spread),
-            ("2_FLEX", (-4.0, 108.0)),
-            ("3_FLEX", (-6.0, 78.0)),
+            ("2_FLEX", (-12.0, 108.0)),
+            ("3_FLEX", (-20.0, 85.0)),
         )
     },
-    "THUMB_1_FLEX": (-22.0, 42.0),
-    "THUMB_1_ABDUCT": (-28.0, 28.0),
-    "THUMB_1_TWIST": (-12.0, 32.0),
-    "THUMB_2_FLEX": (-8.0, 58.0),
-    "THUMB_3_FLEX": (-18.0, 78.0),
+    "THUMB_1_FLEX": (-28.0, 48.0),
+    "THUMB_1_ABDUCT": (-34.0, 32.0),
+    "THUMB_1_TWIST": (-24.0, 38.0),
+    "THUMB_2_FLEX": (-12.0, 60.0),
+    "THUMB_3_FLEX": (-25.0, 80.0),
     "WRIST_FLEX": (-45.0, 55.0),
     "WRIST_ABDUCT": (-18.0, 26.0),
 }
