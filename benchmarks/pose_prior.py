@@ -260,8 +260,8 @@ def report_descent(report, prior, hands):
         )
         index = np.arange(len(before))[:, None]
         tips = TIPS[finger][:, None] if name.startswith("tip") else TIPS[None]
-        rows.append([name, *(float(np.mean(x)) for x in
-                             (before, after, before[index, tips], after[index, tips]))])  # fmt: skip
+        errors = before, after, before[index, tips], after[index, tips]
+        rows.append([name, *(float(np.mean(error_mm)) for error_mm in errors)])
     report.table(
         f"Distance from the true centers before and after {DESCENT_STEPS} steps of Adam on the "
         "term alone, mm; of a moved tip, that tip",
