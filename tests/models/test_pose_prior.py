@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -145,6 +146,72 @@ def test_bound_equals_the_closed_form(trained):
     actual = prior.negative_elbo(hands, sample=False)
     assert actual.shape == (4,)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_starts_as_the_best_linear_model():
+    """Hands whose local coordinates are linear in three numbers are reproduced untrained."""
+    random = np.random.default_rng(5)
+    rest = local_frames.to_local(_toy_hands(1))[0].numpy()
+    # The palm and the roots keep their places, so that the alignment changes nothing.
+    directions = random.normal(size=[3, NUM_SPHERES, 3]) * (np.arange(NUM_SPHERES) > 10)[:, None]
+    local = rest + np.einsum("ml,lnd->mnd", random.normal(size=[512, 3]), directions)
+    hands = local_frames.from_local(tf.constant(local, tf.float32))
+    prior = pose_prior.PosePrior(_config())
+    prior.start_at_principal_components(hands)
+    error_mm = tf.norm(prior.reconstruct(hands) - hands, axis=-1)
+    # Shrunk by l / (l + v), here 1 - 1 / 90, of about 1.7 mm a sphere; summed along a finger.
+    assert tf.reduce_mean(error_mm) < 0.1
+    assert tf.reduce_mean(tf.norm(hands - tf.reduce_mean(hands, axis=0), axis=-1)) > 2.0
+    assert np.linalg.norm(prior.encode(hands).mean().numpy().std(axis=0)[:3] - 1.0) < 0.1
+    assert np.abs(prior.encode(hands).mean().numpy()[:, 3:]).max() < 0.01
+
+
+@pytest.mark.parametrize("turned", ["end", "middle"])
+def test_rejects_fingers_that_bend_where_none_does(trained, turned):
+    """The toy's fingers have no joints: 40 degrees sideways keep every length."""
+    prior, _ = trained
+    hands = _toy_hands(200)
+    pivot, outer = (15, [16]) if turned == "end" else (13, [14, 15, 16])
+    angle = np.radians(40.0)
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
+    broken = hands.numpy()
+    broken[:, outer] = (broken[:, outer] - broken[:, [pivot]]) @ rotation.T + broken[:, [pivot]]
+    threshold = np.percentile(prior.negative_elbo(hands), 95.0)
+    assert np.mean(prior.negative_elbo(broken) > threshold) > 0.9
+
+
+def test_pull_of_the_likelihood_is_bounded(trained):
+    """A sphere has its own coordinates and at most two spheres measured from it, 1 / s each."""
+    prior, _ = trained
+    likelihood = prior.decode(tf.zeros([8, 8]))
+    slope = np.pi / np.sqrt(3.0) / likelihood.distribution.stddev().numpy().min()
+    for noise_mm in (10.0, 1000.0):
+        centers = _toy_hands(8) + noise_mm * tf.random.stateless_normal([8, 41, 3], (2, 3))
+        with tf.GradientTape() as tape:
+            tape.watch(centers)
+            value = likelihood.log_prob(centers)
+        pull = np.linalg.norm(tape.gradient(value, centers), axis=-1)
+        assert pull.max() < 3.0 * np.sqrt(3.0) * slope
+        assert pull.mean() > slope
+
+
+def test_a_policy_of_mixed_precision_changes_nothing():
+    hands = _toy_hands(4)
+    policy = keras.config.dtype_policy()
+    values = []
+    try:
+        for name in ("float32", "mixed_bfloat16"):
+            keras.config.set_dtype_policy(name)
+            keras.utils.set_random_seed(0)
+            prior = pose_prior.PosePrior(_config())
+            prior.start_at_principal_components(hands)
+            values.append(prior.negative_elbo(hands, sample=False))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert values[1].dtype == tf.float32
+    np.testing.assert_array_equal(values[0], values[1])
 
 
 def test_sampling_is_on_by_default(trained):
