@@ -104,7 +104,7 @@ def turn_outer_bones(hands, random, number, axis, degrees):
         number: Number of the innermost bone that turns.
         axis: 0 to flex, 2 to bend sideways.
         degrees: Callable, from the index of the joint's flexion among the angles [M] and its value
-            in degrees [M] to the turn in degrees [M].
+            in degrees [M] to the turn in degrees, [M] or one number.
 
     Returns:
         float32 [M, 41, 3], mm.
@@ -114,7 +114,8 @@ def turn_outer_bones(hands, random, number, axis, degrees):
     names = [f"{f}_{number}" for f in skeleton.FINGERS]
     bone = np.array([template.BONE_INDEX[name] for name in names])[finger]
     flexion = np.array([template.angle_index(f"{name}_FLEX") for name in names])[finger]
-    turn = np.radians(degrees(flexion, np.degrees(hands.angles[rows, flexion])))
+    turn = degrees(flexion, np.degrees(hands.angles[rows, flexion]))
+    turn = np.radians(np.broadcast_to(turn, rows.shape))
     vector = hands.axes[rows, bone, :, axis] * turn[:, None]
     rotation = rigid.rotation_from_axis_angle(vector.astype(np.float32)).numpy()
     chains = np.array([skeleton.FINGER_SPHERES[f] for f in skeleton.FINGERS])
@@ -142,9 +143,7 @@ def make_faults(hands, random):
             2, 0, lambda joint, now: lowest_deg[joint] - MIDDLE_DEG - now
         ),
         "middle joint 45 degrees sideways": turned(2, 2, lambda joint, now: MIDDLE_DEG * sides),
-        "end joint 60 degrees back from where it is": turned(
-            3, 0, lambda joint, now: -END_DEG + 0.0 * now
-        ),
+        "end joint 60 degrees back from where it is": turned(3, 0, lambda joint, now: -END_DEG),
     }
 
 
@@ -200,7 +199,7 @@ def report_reconstruction(report, prior, valid):
     report.target("Tips, sampled latents, mm", rows[1][2], most=MOST_TIP_MM)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def evaluate_gradient(prior, centers_mm):
     with tf.GradientTape() as tape:
         tape.watch(centers_mm)
