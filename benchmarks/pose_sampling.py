@@ -176,12 +176,12 @@ def bending_row(name, knuckle, middle):
 
 def read_people(options):
     """Reads joints of each person, a dict from name to float64 [n, 14, 3], mm."""
-    if not options.labels:
+    if not flag_values.labels:
         return {}
-    joints = published.xyz_from_uvd(published.read_joints_uvd(options.labels))
-    firsts = [int(first) - 1 for first in options.first_frames]
+    joints = published.xyz_from_uvd(published.read_joints_uvd(flag_values.labels))
+    firsts = [int(first) - 1 for first in flag_values.first_frames]
     return {
-        f"person {i + 1}": joints[first : end : options.every]
+        f"person {i + 1}": joints[first : end : flag_values.every]
         for i, (first, end) in enumerate(zip(firsts, [*firsts[1:], None], strict=True))
     }
 
@@ -193,9 +193,9 @@ def build(count):
     return {"sample_angles": lambda: draw().numpy()}
 
 
-def main(options):
+def main(flag_values):
     report = measure.Report(__file__, "Sampled poses")
-    _, samples = sample_hands(1, options.samples)
+    _, samples = sample_hands(1, flag_values.samples)
     _, unseen = sample_hands(2, 4000)
     people = read_people(options)
     poses = {"unseen samples": unseen, **people}
@@ -207,7 +207,7 @@ def main(options):
         for name, d in distances.items()
     ]
     columns = ["poses", "number", "mean mm", "median mm", "95th mm", "beyond the sampler's 95th %"]
-    report.table(f"Nearest of {options.samples:,} samples", columns, rows)
+    report.table(f"Nearest of {flag_values.samples:,} samples", columns, rows)
     for name in people:
         beyond = 100.0 * np.mean(distances[name] > limit)
         report.target(f"{name}: beyond the sampler's 95th percentile, %", beyond, most=10)
@@ -221,8 +221,8 @@ def main(options):
         "a finger bent back %", "index or middle %", "neighbors apart: median deg", "99th deg",
     ]  # fmt: skip
     report.table("Bending", columns, rows)
-    report.cases("1,000 poses", measure.compare(build, 1000, rounds=options.rounds))
-    report.write(options.output)
+    report.cases("1,000 poses", measure.compare(build, 1000, rounds=flag_values.rounds))
+    report.write(flag_values.output)
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def build_prior(hands_a_step):
 
     def make_model():
         prior = pose_prior.PosePrior(pose_prior.PosePriorConfig(palm.tolist()))
-        prior.start_at_mean(draw(0)["spheres_mm"])
+        prior.start_at_principal_components(draw(0)["spheres_mm"])
         model = prior_trainer.PriorTrainer(prior, 0)
         model.compile(optimizer=keras.optimizers.Adam(), jit_compile=False)
         return model

@@ -178,7 +178,7 @@ FORMATS = {
             "a list": lambda _: b"[]",
             "giant layers": _with(hidden_size=10**8),
             "giant latent": _with(latent_size=10**9),
-            "not a number": _with(input_noise_mm=float("nan")),
+            "not a number": _with(reference_palm_mm=[[float("nan")] * 3] * 11),
         },
     ),
     "hand asset": Format(

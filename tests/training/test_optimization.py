@@ -261,15 +261,15 @@ def test_a_training_that_skipped_goes_on_to_the_same_weights(tmp_path, read_curv
 
 def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(tmp_path, monkeypatch):
     """A draw that goes wrong comes once: the step after a skipped one has draws of its own."""
-    original = pose_prior.PosePrior.denoising_loss
+    original = pose_prior.PosePrior.negative_elbo
     luck = [float(stateless_rng.for_step(4, "latents", k).uniform([1])[0]) for k in range(STEPS)]
     worst = sorted(luck)[2]
 
-    def denoising_loss(self, spheres_mm, rng):
+    def negative_elbo(self, spheres_mm, rng):
         is_bad = rng.uniform([1]) <= worst
-        return tf.where(is_bad, np.nan, original(self, spheres_mm, rng))
+        return tf.where(is_bad, np.nan, original(self, spheres_mm, rng=rng))
 
-    monkeypatch.setattr(pose_prior.PosePrior, "denoising_loss", denoising_loss)
+    monkeypatch.setattr(pose_prior.PosePrior, "negative_elbo", negative_elbo)
     model = make_model()
     fit(model, tmp_path)
     _, total, _ = model.counter.read()

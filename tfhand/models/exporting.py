@@ -209,7 +209,7 @@ def export_prior(prior, directory):
         prior: A `pose_prior.PosePrior`.
         directory: As in `export_pose`.
     """
-    shape = (None, prior.pose_config.num_spheres, 3)
+    shape = (None, len(skeleton.SPHERE_NAMES), 3)
 
     def checked(spheres_mm):
         spheres_mm = _shaped("spheres_mm", spheres_mm, shape)

@@ -10,14 +10,16 @@ from tfhand.training import optimization, trainer
 __all__ = ["PriorTrainer", "train_prior"]
 
 _LEARNING_RATE = 3e-3
+# For the covariance of 123 coordinates.
+_FIRST_HANDS = 4096
 
 
 class PriorTrainer(trainer.Trainer):
-    """Trains the prior on hands with noise.
+    """Trains the prior on hands.
 
     Args:
         prior: `pose_prior.PosePrior`, trained in place.
-        seed: Seed of the noise on the input and of the latents.
+        seed: Seed of the latents.
     """
 
     def __init__(self, prior, seed):
@@ -31,7 +33,7 @@ class PriorTrainer(trainer.Trainer):
             batch: Dict of `step` and of `spheres_mm`, hands float32 [B, N, 3], mm.
         """
         rng = stateless_rng.for_step(self._seed, "latents", batch["step"])
-        bound = self.network.denoising_loss(batch["spheres_mm"], rng)
+        bound = self.network.negative_elbo(batch["spheres_mm"], rng=rng)
         return tf.reduce_mean(bound), {"negative_elbo": bound}
 
 
@@ -43,7 +45,7 @@ def train_prior(sampler, config, options, seed, run):
             float32 `[n, N, 3]`, mm, in any frame.
         config: `pose_prior.PosePriorConfig`.
         options: `options.PriorOptions`.
-        seed: Seed of weights, hands and noise.
+        seed: Seed of weights, hands and latents.
         run: `optimization.TrainingRun`.
 
     Returns:
@@ -51,7 +53,8 @@ def train_prior(sampler, config, options, seed, run):
     """
     keras.utils.set_random_seed(seed)
     prior = pose_prior.PosePrior(config)
-    prior.start_at_mean(sampler(stateless_rng.for_step(seed, "first hands", 0), options.batch))
+    first_rng = stateless_rng.for_step(seed, "first hands", 0)
+    prior.start_at_principal_components(sampler(first_rng, _FIRST_HANDS))
     model = PriorTrainer(prior, seed)
     schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, options.steps)
     model.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=False)
