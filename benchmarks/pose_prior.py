@@ -279,9 +279,9 @@ def train(steps, seed):
         return prior_trainer.train_prior(
             statistics.sample_spheres,
             pose_prior.PosePriorConfig(palm_mm.tolist()),
-            flag_values.PriorOptions(steps=steps),
+            options.PriorOptions(steps=steps),
             seed,
-            optimization.TrainingRun(pathlib.Path(folder), "prior", flag_values.RunOptions()),
+            optimization.TrainingRun(pathlib.Path(folder), "prior", options.RunOptions()),
         )
 
 

@@ -174,7 +174,7 @@ def bending_row(name, knuckle, middle):
     return [name, *(100.0 * np.mean(share) for share in shares), *np.percentile(apart, [50, 99])]
 
 
-def read_people(options):
+def read_people(flag_values):
     """Reads joints of each person, a dict from name to float64 [n, 14, 3], mm."""
     if not flag_values.labels:
         return {}
@@ -197,7 +197,7 @@ def main(flag_values):
     report = measure.Report(__file__, "Sampled poses")
     _, samples = sample_hands(1, flag_values.samples)
     _, unseen = sample_hands(2, 4000)
-    people = read_people(options)
+    people = read_people(flag_values)
     poses = {"unseen samples": unseen, **people}
     poses |= {f"{name}, mirrored": joints * _MIRROR for name, joints in poses.items()}
     distances = {name: nearest_mm(joints, samples) for name, joints in poses.items()}
