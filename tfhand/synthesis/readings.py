@@ -24,16 +24,21 @@ from tfhand.synthesis import sensor
 
 __all__ = [
     "Draws",
+    "HOLES",
     "add_faults",
+    "all_lost",
     "draw",
     "edge_reach_mm",
     "effective_count",
+    "flying_readings",
+    "least_cosine",
     "nearest_of",
     "tail_rate",
+    "windows_across",
 ]
 
 # Patches that are lost, a side of the crop: large and small ones.
-_HOLES = (10, 24)
+HOLES = (10, 24)
 # From the hand to what is behind it, for readings that mix both, mm.
 _BACKGROUND_MM = 500.0
 # Depth steps between neighboring pixels that are more than this many pixels are jumps.
@@ -57,7 +62,7 @@ class Draws(NamedTuple):
 def draw(rng, batch, spec):
     """Returns the `Draws` that `add_faults` takes."""
     shape = [batch, spec.image_size, spec.image_size]
-    holes = tuple(rng.normal([batch, cells, cells]) for cells in _HOLES)
+    holes = tuple(rng.normal([batch, cells, cells]) for cells in HOLES)
     return Draws(rng.uniform(shape), rng.uniform(shape), holes)
 
 
@@ -91,12 +96,47 @@ def effective_count(count, step):
     return tf.math.expm1(-count * step) / tf.math.expm1(-step)
 
 
+def all_lost(share, count):
+    """Returns the probability that all of a pixel's readings are lost.
+
+    Args:
+        share: float32, of single readings, or windows of them.
+        count: float32, windows along either axis, the mean of two whole numbers.
+    """
+    few = tf.floor(count)
+    more = count - few
+    return (
+        (1.0 - more) ** 2 * share ** (few**2)
+        + 2.0 * more * (1.0 - more) * share ** (few * (few + 1.0))
+        + more**2 * share ** ((few + 1.0) ** 2)
+    )
+
+
+def least_cosine(sensor_values):
+    """Returns the cosine, [B], of the angle to the ray at which a surface gives no readings.
+
+    At three times the slope at which half are lost: neighbors at a sensor's pitch see the last part
+    of a silhouette flatter than it is, and where a neighbor is another surface there is no slope.
+    """
+    return tf.math.rsqrt(1.0 + (3.0 * sensor_values["steep"]) ** 2)
+
+
+def windows_across(pitch_mm, window_px, spec):
+    """Returns how many windows of a correlation a pixel's readings meet along an axis, on average.
+
+    Readings of a pixel span its edge less a pitch, and one window more than fit in there is met.
+    """
+    span = tf.maximum(spec.pixel_mm / pitch_mm - 1.0, 0.0)
+    return 1.0 + span / tf.maximum(window_px, 1.0)
+
+
 def edge_reach_mm(pitch_mm, sensor_values, spec):
     """Returns by how much readings widen a silhouette, mm: where half of the pixels are covered.
 
     Without jitter pixels take in all but half a pitch on each side. With jitter of deviation s px,
-    the farthest of the readings of a pixel counts, r of them in effect: s Phi^-1(2^(-1 / r)).
-    Readings that mix both surfaces leave the cube where the farther one prevails.
+    the farthest of the readings of a pixel counts, r of them in effect: s Phi^-1(2^(-1 / r)). How
+    many compete depends on the edge's direction; that of 22.5 degrees stands for all. Readings that
+    mix two surfaces are no part of the silhouette, see `flying_readings`.
 
     Args:
         pitch_mm: float32 [B, M], distance between readings.
@@ -104,16 +144,18 @@ def edge_reach_mm(pitch_mm, sensor_values, spec):
         spec: `crop.CropSpec`.
 
     Returns:
-        float32 [B, M], negative where it narrows.
+        float32 [B, M], along the axes of the crop; negative where it narrows.
     """
     jitter = tf.maximum(sensor_values["jitter_px"], _TINY)
     window = tf.maximum(sensor_values["window_px"], 1.0)
-    pitch_at_center = tf.reduce_mean(pitch_mm, axis=1)
-    count = tf.maximum(spec.pixel_mm / (pitch_at_center * window), 1.0)
-    rows = effective_count(count, tail_rate(count) * window / jitter)
-    farthest = tf.math.ndtri(2.0 ** (-1.0 / (count * rows)))
+    count = windows_across(tf.reduce_mean(pitch_mm, axis=1), window, spec)
+    step = tail_rate(count) * window / jitter
+    along, across = math.cos(math.pi / 8), math.sin(math.pi / 8)
+    competing = effective_count(count, along * step) * effective_count(count, across * step)
+    # A square that reaches so far along the axes reaches `along + across` times as far there.
+    farthest = tf.math.ndtri(2.0 ** (-1.0 / competing)) / (along + across)
     reach_px = jitter * farthest - 0.5
-    reach_px -= sensor_values["flying"] * (0.5 - spec.far_mm / _BACKGROUND_MM)
+    reach_px -= 0.5 * sensor_values["flying"]
     return reach_px[:, None] * pitch_mm
 
 
@@ -134,13 +176,13 @@ def add_faults(depth_mm, cameras, draws, spec):
     z_mm = tf.maximum(depth_mm + cameras.center_mm[:, 2, None, None], 1.0)
     pitch_mm = z_mm / values["focal_px"]
     window = tf.maximum(values["window_px"], 1.0)
-    count = tf.maximum(spec.pixel_mm / (pitch_mm * window), 1.0)
+    count = windows_across(pitch_mm, window, spec)
     slopes = [_slope(depth_mm, mask, axis, spec) for axis in (1, 2)]
     steepness = tf.sqrt(slopes[0] ** 2 + slopes[1] ** 2)
     lost = 0.5 * tf.minimum(steepness / values["steep"], 2.0) ** 3
     lost = 1.0 - (1.0 - tf.minimum(values["dropout"], 1.0)) * (1.0 - tf.minimum(lost, 1.0))
-    is_edge = mask & ~_all_around(mask)
-    readings = count**2 * tf.where(is_edge, 0.5, 1.0)
+    # About half of a pixel at the edge is covered.
+    readings = count**2 * tf.where(_is_edge(mask), 0.5, 1.0)
 
     sigma_mm = _depth_noise_mm(z_mm, values)
     step = tail_rate(count**2) * pitch_mm * window / tf.maximum(sigma_mm, _TINY)
@@ -151,17 +193,50 @@ def add_faults(depth_mm, cameras, draws, spec):
     noisy = _round_disparity(noisy, values)
     relative = noisy - cameras.center_mm[:, 2, None, None]
 
-    mixed = values["flying"] * pitch_mm * (spec.far_mm / _BACKGROUND_MM) / spec.pixel_mm
-    mixed = tf.where(is_edge, tf.clip_by_value(mixed, _TINY, 1.0), _TINY)
-    between = tf.maximum(draws.loss - (1.0 - mixed), 0.0) / mixed
-    relative += between * (spec.far_mm - relative)
-
-    has_reading = mask & (draws.loss >= lost ** tf.maximum(readings, 1.0))
+    has_reading = mask & (draws.loss >= all_lost(lost, count))
     has_reading &= ~_shadow(z_mm, pitch_mm, mask, cameras, spec)
     for coarse in draws.holes:
         has_reading &= ~_hole(coarse, 0.5 * values["hole_share"], pitch_mm, spec)
     inside = (relative >= -spec.far_mm) & crop.foreground_mask(relative, spec.cube_mm)
     return tf.where(has_reading & inside, relative, spec.far_mm)
+
+
+def flying_readings(depth_mm, cameras, draws, spec):
+    """Draws readings between the silhouette and the background, at most one a pixel of its edge.
+
+    A reading whose square covers both has the mean of both depths. Those before the far face of the
+    cube lie in a band inside of the edge, anywhere along the ray through it.
+
+    Args:
+        depth_mm: float32 [B, S, S], crop depth, clean.
+        cameras: `devices.Cameras`.
+        draws: `Draws`.
+        spec: `crop.CropSpec`.
+
+    Returns:
+        (depth_mm float32 [B, S, S], crop depth; pixel int32 [B, S, S], where in the crops of the
+        whole batch each is seen, -1: none).
+    """
+    mask = crop.foreground_mask(depth_mm, spec.cube_mm)
+    z_mm = tf.maximum(depth_mm + cameras.center_mm[:, 2, None, None], 1.0)
+    pitch_mm = z_mm / cameras.sensor["focal_px"][:, None, None]
+    band_px = cameras.sensor["flying"][:, None, None] * (spec.far_mm / _BACKGROUND_MM)
+    share = tf.clip_by_value(band_px * spec.pixel_mm / pitch_mm, _TINY, 1.0)
+    # The other end of the draw loses readings.
+    part = (draws.loss - (1.0 - share)) / share
+    behind_mm = part * (spec.far_mm - depth_mm)
+    centers = crop.pixel_centers_mm(spec)
+    # Farther along the ray, a reading lies farther from the axis.
+    u, v = (
+        tf.floor((x + (x + cameras.center_mm[:, i, None, None]) * behind_mm / z_mm) / spec.pixel_mm)
+        for i, x in enumerate((centers, centers[:, None]))
+    )
+    half = spec.far_mm / spec.pixel_mm
+    u, v = (tf.cast(t + half, tf.int32) for t in (u, v))
+    size = spec.image_size
+    is_seen = _is_edge(mask) & (part > 0.0) & (u >= 0) & (u < size) & (v >= 0) & (v < size)
+    sample = tf.range(tf.shape(depth_mm)[0])[:, None, None]
+    return depth_mm + behind_mm, tf.where(is_seen, (sample * size + v) * size + u, -1)
 
 
 def _depth_noise_mm(z_mm, values):
@@ -181,18 +256,21 @@ def _round_disparity(z_mm, values):
 
 
 def _slope(depth_mm, mask, axis, spec):
-    """Returns depth per side step: of the two neighbors the one without a jump, the flatter."""
-    far = _JUMP_PIXELS * spec.pixel_mm
+    """Returns depth per side step, the mean of both neighbors without a jump."""
+
+    def total(values):
+        return values + tf.roll(values, -1, axis)
+
     rise = tf.abs(depth_mm - tf.roll(depth_mm, 1, axis))
-    rise = tf.where(mask & tf.roll(mask, 1, axis), rise, far)
-    flatter = tf.minimum(rise, tf.roll(rise, -1, axis))
-    return tf.where(flatter < far, flatter / spec.pixel_mm, 0.0)
+    is_slope = mask & tf.roll(mask, 1, axis) & (rise < _JUMP_PIXELS * spec.pixel_mm)
+    rise = total(tf.where(is_slope, rise / spec.pixel_mm, 0.0))
+    return rise / tf.maximum(total(tf.cast(is_slope, tf.float32)), 1.0)
 
 
-def _all_around(mask):
-    """Tells pixels whose four neighbors are all foreground."""
+def _is_edge(mask):
+    """Tells foreground pixels with background among their four neighbors."""
     neighbors = [tf.roll(mask, by, axis) for by in (1, -1) for axis in (1, 2)]
-    return functools.reduce(tf.logical_and, neighbors)
+    return mask & ~functools.reduce(tf.logical_and, neighbors)
 
 
 def _shadow(z_mm, pitch_mm, mask, cameras, spec):

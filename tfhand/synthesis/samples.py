@@ -27,9 +27,12 @@ ARM_MM = 150.0
 # A point hides what lies farther behind it: more than the skin may fall within a cell of rays, less
 # than fingers are thick.
 _THICKNESS_MM = 12.0
-# Points are scattered: what they leave uncovered at the edge of a pixel is that of a grid whose
-# spacing is so much wider. Measured against rays through a mesh (benchmarks/sensor_crops.py).
-_GAP = 1.35
+# A point stands for a disc of skin of the same area: its diameter over that of a square.
+_GAP = 2.0 / np.sqrt(np.pi)
+# Angle between the normals of a patch's middle and of its rim, rad, which keeps patches at the
+# silhouette from vanishing: at most half a spacing over a finger's radius of some 6 mm. Measured
+# against rays through the mesh (benchmarks/sensor_crops.py).
+_BEND = 0.3
 _IS_WRIST = np.array([name.startswith("WRIST_") for name in template.ANGLE_NAMES])
 # What may be added to synthetic crops.
 NOISES = ("sensor", "gaussian", "none")
@@ -202,10 +205,14 @@ def _skin_pixels(skin, hands, readings_reach, spec):
     points -= hands.middle_mm[..., None]
     center_mm = hands.cameras.center_mm
     seen = points + center_mm[..., None]
-    is_facing = tf.reduce_sum(normals * seen, axis=1) < 0.0
-    is_facing &= (seen[:, 2] > 1.0) & (skin.y_mm > -hands.arm_mm[:, None])
+    # Cosine of the angle between normal and ray.
+    squares = tf.reduce_sum(normals**2, axis=1) * tf.reduce_sum(seen**2, axis=1)
+    towards = -tf.reduce_sum(normals * seen, axis=1) * tf.math.rsqrt(squares + 1e-6)
+    is_facing = (towards > 0.0) & (seen[:, 2] > 1.0) & (skin.y_mm > -hands.arm_mm[:, None])
     # Of the angle between normal and axis: patches of skin seem so much narrower in the crop.
-    cosine = tf.abs(normals[:, 2]) * tf.math.rsqrt(tf.reduce_sum(normals**2, axis=1) + 1e-6)
+    # A patch at the silhouette is bent: its normals are not all at a right angle to the axis.
+    cosine = normals[:, 2] ** 2 / (tf.reduce_sum(normals**2, axis=1) + 1e-6)
+    cosine = tf.sqrt(cosine + _BEND**2)
     ray_cell, has_cell, ray_corner = depth.ray_cells(seen, center_mm)
     sensor_values = hands.cameras.sensor
     pitch_mm = seen[:, 2] / sensor_values["focal_px"][:, None]
@@ -218,6 +225,9 @@ def _skin_pixels(skin, hands, readings_reach, spec):
     row, has_row = depth.strips(points[:, 1], reach_mm, spec)
     inside = crop.foreground_mask(points[:, 2], spec.cube_mm) & (points[:, 2] >= -spec.far_mm)
     is_drawn = is_facing & has_column & has_row & inside
+    if readings_reach:
+        # What the sensor sees too steep is no part of its silhouette.
+        is_drawn &= towards > readings.least_cosine(sensor_values)[:, None]
     sample = tf.range(tf.shape(points)[0])[:, None]
     width = 2 * spec.image_size + 1
     return _Pixels(
@@ -235,11 +245,14 @@ def _occluders(nearest_mm):
 
 @tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
 def _finish(nearest_mm, cameras, draws, spec):
-    """Reduces strips to pixels, and adds the sensor's faults where there are draws."""
+    """Reduces strips to pixels; with draws, adds the sensor's faults, and readings that fly."""
     width = 2 * spec.image_size + 1
     crops = depth.nearest_of_strips(tf.reshape(nearest_mm, [-1, width, width]))
     crops = depth.fill_pinholes(tf.minimum(crops, spec.far_mm))
-    return crops if draws is None else readings.add_faults(crops, cameras, draws, spec)
+    if draws is None:
+        return crops
+    faulty = readings.add_faults(crops, cameras, draws, spec)
+    return faulty, *readings.flying_readings(crops, cameras, draws, spec)
 
 
 def draw_hands(rng, batch, config=SyntheticConfig(), reference=None):
@@ -296,7 +309,12 @@ def render_crops(hands, spec, points=SyntheticConfig.points, draws=None):
     strip = tf.where(hidden, -1, strip)
     width = 2 * spec.image_size + 1
     nearest = tf.math.unsorted_segment_min(depth_mm, strip, batch * width**2)
-    return _finish(tf.reshape(nearest, [batch, width**2]), hands.cameras, draws, spec)
+    nearest = tf.reshape(nearest, [batch, width**2])
+    if draws is None:
+        return _finish(nearest, hands.cameras, None, spec)
+    crops, *flying = _finish(nearest, hands.cameras, draws, spec)
+    flying = tf.math.unsorted_segment_min(*(tf.reshape(x, [-1]) for x in flying), tf.size(crops))
+    return tf.minimum(crops, tf.reshape(flying, tf.shape(crops)))
 
 
 def _sample_pose(rng, batch, reference):
