@@ -28,15 +28,23 @@ SPEC = crop.CropSpec()
 WALL_BEHIND_MM = 500.0
 # x / z and y / z of the crop's center.
 TANGENT = (0.1, -0.05)
-# Parts of a reading's square, a side, for readings that mix what they cover.
-_PARTS = 3
+# Steps across a reading's square, and weights of the rays there, for readings that mix what they
+# cover (trapezoidal rule).
+_STEPS = 4
+_WEIGHTS = np.array([0.5, 1.0, 1.0, 1.0, 0.5]) / _STEPS
 
 
 class Frame(NamedTuple):
-    """An exact depth image [H, W], mm, 0: nothing; `[H, W, parts]` readings of the square's parts."""
+    """Exact depth of a camera's pixels.
+
+    Attributes:
+        depth_mm: float32 [H, W], 0: no surface.
+        fine_mm: float32 [4 H, 4 W], pixel (4 v, 4 u) on the ray of (v, u), or None.
+        intrinsics: float32 [4], of `depth_mm`.
+    """
 
     depth_mm: np.ndarray
-    parts_mm: np.ndarray
+    fine_mm: np.ndarray | None
     intrinsics: np.ndarray
 
 
@@ -89,21 +97,27 @@ def cast_rays(points_mm, faces, focal_px, principal_px, side):
     return depth_mm.reshape(side, side).astype(np.float32)
 
 
-def render_frame(points_mm, faces, center_mm, focal_px, with_parts):
+def render_frame(points_mm, faces, center_mm, focal_px, with_fine):
     """Renders the window of a camera's image that the cube around a center covers: `Frame`."""
     near = max(center_mm[2] - SPEC.far_mm, 60.0)
     reach = SPEC.far_mm * (1.0 + np.abs(TANGENT).max())
     side = 2 * int(np.ceil(focal_px * reach / near) + 4) + 1
     principal = 0.5 * (side - 1) - focal_px * center_mm[:2] / center_mm[2]
-    depth_mm = cast_rays(points_mm, faces, focal_px, principal, side)
-    parts = None
-    if with_parts:
-        # Part i of pixel u lies at u + (i - 1) / 3, pixel 3 u + i of the larger image.
-        larger = _PARTS * principal + 0.5 * (_PARTS - 1)
-        parts = cast_rays(points_mm, faces, _PARTS * focal_px, larger, _PARTS * side)
-        parts = parts.reshape(side, _PARTS, side, _PARTS).transpose(0, 2, 1, 3)
-        parts = parts.reshape(side, side, _PARTS**2)
-    return Frame(depth_mm, parts, np.float32([focal_px, focal_px, *principal]))
+    depth_mm, fine_mm = (
+        cast_rays(points_mm, faces, scale * focal_px, scale * principal, scale * side)
+        if scale == 1 or with_fine
+        else None
+        for scale in (1, _STEPS)
+    )
+    return Frame(depth_mm, fine_mm, np.float32([focal_px, focal_px, *principal]))
+
+
+def mix_surfaces(fine_mm):
+    """Returns the mean depth over each reading's square, from `Frame.fine_mm` with a wall."""
+    for axis in (0, 1):
+        middle = len(_WEIGHTS) // 2
+        fine_mm = sum(w * np.roll(fine_mm, middle - i, axis) for i, w in enumerate(_WEIGHTS))
+    return fine_mm[::_STEPS, ::_STEPS]
 
 
 def read_frame(frame, kind, z_mm, rng):
@@ -128,7 +142,7 @@ def read_frame(frame, kind, z_mm, rng):
         return np.kron(small, np.ones((window, window)))[:side, :side]
 
     if kind.flying:
-        mixed = np.where(frame.parts_mm > 0, frame.parts_mm, wall_mm).mean(-1)
+        mixed = mix_surfaces(np.where(frame.fine_mm > 0, frame.fine_mm, wall_mm))
         exact = np.where(np.isclose(mixed, exact, atol=10.0), exact, mixed)
     pixel_mm = z_mm / kind.focal_px
     steps = [exact - np.roll(exact, 1, axis) for axis in (0, 1)]
@@ -175,7 +189,7 @@ def record_crops(hands, kind, rng):
         center = hands.cameras.center_mm[i].numpy()
         faces = mesh.faces[lowest > -min(hands.arm_mm[i].numpy(), samples.ARM_MM)]
         args = points.astype(float) + center, faces, center.astype(float), kind.focal_px
-        frame = render_frame(*args, with_parts=kind.flying > 0)
+        frame = render_frame(*args, with_fine=kind.flying > 0)
         frames = np.stack([frame.depth_mm, read_frame(frame, kind, center[2], rng)])
         pair = [np.tile(x, (2, 1)) for x in (frame.intrinsics, center)]
         crops.append(crop.crop_depth(frames, *pair, SPEC).numpy())

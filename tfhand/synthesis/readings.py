@@ -43,6 +43,9 @@ HOLES = (10, 24)
 _BACKGROUND_MM = 500.0
 # Depth steps between neighboring pixels that are more than this many pixels are jumps.
 _JUMP_PIXELS = 4.0
+# Length of an edge in one of its pixels, of all directions on average, in pixels: a pixel along the
+# axis that it follows, 8 log(tan(3 pi / 8)) / (2 pi) in all.
+_EDGE_LENGTH = 1.12
 _TINY = 1e-4
 
 
@@ -115,10 +118,10 @@ def all_lost(share, count):
 def least_cosine(sensor_values):
     """Returns the cosine, [B], of the angle to the ray at which a surface gives no readings.
 
-    At three times the slope at which half are lost: neighbors at a sensor's pitch see the last part
+    At four times the slope at which half are lost: neighbors at a sensor's pitch see the last part
     of a silhouette flatter than it is, and where a neighbor is another surface there is no slope.
     """
-    return tf.math.rsqrt(1.0 + (3.0 * sensor_values["steep"]) ** 2)
+    return tf.math.rsqrt(1.0 + (4.0 * sensor_values["steep"]) ** 2)
 
 
 def windows_across(pitch_mm, window_px, spec):
@@ -130,7 +133,7 @@ def windows_across(pitch_mm, window_px, spec):
     return 1.0 + span / tf.maximum(window_px, 1.0)
 
 
-def edge_reach_mm(pitch_mm, sensor_values, spec):
+def edge_reach_mm(pitch_mm, is_rim, sensor_values, spec):
     """Returns by how much readings widen a silhouette, mm: where half of the pixels are covered.
 
     Without jitter pixels take in all but half a pitch on each side. With jitter of deviation s px,
@@ -140,6 +143,7 @@ def edge_reach_mm(pitch_mm, sensor_values, spec):
 
     Args:
         pitch_mm: float32 [B, M], distance between readings.
+        is_rim: bool [B, M], whether the surface is near its silhouette.
         sensor_values: Dict of the attributes of `devices.DepthSensor`, float32 [B].
         spec: `crop.CropSpec`.
 
@@ -153,10 +157,9 @@ def edge_reach_mm(pitch_mm, sensor_values, spec):
     along, across = math.cos(math.pi / 8), math.sin(math.pi / 8)
     competing = effective_count(count, along * step) * effective_count(count, across * step)
     # A square that reaches so far along the axes reaches `along + across` times as far there.
-    farthest = tf.math.ndtri(2.0 ** (-1.0 / competing)) / (along + across)
-    reach_px = jitter * farthest - 0.5
-    reach_px -= 0.5 * sensor_values["flying"]
-    return reach_px[:, None] * pitch_mm
+    farthest = jitter * tf.math.ndtri(2.0 ** (-1.0 / competing))
+    mixed = tf.where(is_rim, 0.5 * sensor_values["flying"][:, None], 0.0)
+    return ((farthest[:, None] - mixed) / (along + across) - 0.5) * pitch_mm
 
 
 def add_faults(depth_mm, cameras, draws, spec):
@@ -202,7 +205,7 @@ def add_faults(depth_mm, cameras, draws, spec):
 
 
 def flying_readings(depth_mm, cameras, draws, spec):
-    """Draws readings between the silhouette and the background, at most one a pixel of its edge.
+    """Draws readings between the silhouette and the background, at most two a pixel of its edge.
 
     A reading whose square covers both has the mean of both depths. Those before the far face of the
     cube lie in a band inside of the edge, anywhere along the ray through it.
@@ -214,29 +217,34 @@ def flying_readings(depth_mm, cameras, draws, spec):
         spec: `crop.CropSpec`.
 
     Returns:
-        (depth_mm float32 [B, S, S], crop depth; pixel int32 [B, S, S], where in the crops of the
-        whole batch each is seen, -1: none).
+        (depth_mm float32 [2, B, S, S], crop depth; pixel int32 [2, B, S, S], where in the crops of
+        the whole batch each is seen, -1: none).
     """
-    mask = crop.foreground_mask(depth_mm, spec.cube_mm)
+    size = spec.image_size
+    is_edge = _is_edge(crop.foreground_mask(depth_mm, spec.cube_mm))
     z_mm = tf.maximum(depth_mm + cameras.center_mm[:, 2, None, None], 1.0)
     pitch_mm = z_mm / cameras.sensor["focal_px"][:, None, None]
-    band_px = cameras.sensor["flying"][:, None, None] * (spec.far_mm / _BACKGROUND_MM)
-    share = tf.clip_by_value(band_px * spec.pixel_mm / pitch_mm, _TINY, 1.0)
-    # The other end of the draw loses readings.
-    part = (draws.loss - (1.0 - share)) / share
-    behind_mm = part * (spec.far_mm - depth_mm)
+    before_mm = spec.far_mm - depth_mm
+    band = cameras.sensor["flying"][:, None, None]
+    band *= before_mm / (before_mm + _BACKGROUND_MM - spec.far_mm)
+    count = band * _EDGE_LENGTH * spec.pixel_mm / pitch_mm
     centers = crop.pixel_centers_mm(spec)
-    # Farther along the ray, a reading lies farther from the axis.
-    u, v = (
-        tf.floor((x + (x + cameras.center_mm[:, i, None, None]) * behind_mm / z_mm) / spec.pixel_mm)
-        for i, x in enumerate((centers, centers[:, None]))
-    )
-    half = spec.far_mm / spec.pixel_mm
-    u, v = (tf.cast(t + half, tf.int32) for t in (u, v))
-    size = spec.image_size
-    is_seen = _is_edge(mask) & (part > 0.0) & (u >= 0) & (u < size) & (v >= 0) & (v < size)
     sample = tf.range(tf.shape(depth_mm)[0])[:, None, None]
-    return depth_mm + behind_mm, tf.where(is_seen, (sample * size + v) * size + u, -1)
+    depths, pixels = [], []
+    # Other ends of the draws are those that lose readings and move them.
+    for number, uniform in enumerate((draws.loss, draws.noise)):
+        share = tf.clip_by_value(count - number, _TINY, 1.0)
+        part = (uniform - (1.0 - share)) / share
+        # Farther along the ray, a reading lies farther from the axis.
+        u, v = (
+            (x + (x + cameras.center_mm[:, i, None, None]) * part * before_mm / z_mm + spec.far_mm)
+            for i, x in enumerate((centers, centers[:, None]))
+        )
+        u, v = (tf.cast(tf.floor(x / spec.pixel_mm), tf.int32) for x in (u, v))
+        is_seen = is_edge & (part > 0.0) & (u >= 0) & (u < size) & (v >= 0) & (v < size)
+        depths.append(depth_mm + part * before_mm)
+        pixels.append(tf.where(is_seen, (sample * size + v) * size + u, -1))
+    return tf.stack(depths), tf.stack(pixels)
 
 
 def _depth_noise_mm(z_mm, values):

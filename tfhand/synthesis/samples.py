@@ -33,6 +33,8 @@ _GAP = 2.0 / np.sqrt(np.pi)
 # silhouette from vanishing: at most half a spacing over a finger's radius of some 6 mm. Measured
 # against rays through the mesh (benchmarks/sensor_crops.py).
 _BEND = 0.3
+# Cosine of the angle to the ray at about 1 mm, half a reading, from a finger's silhouette.
+_RIM = 0.5
 _IS_WRIST = np.array([name.startswith("WRIST_") for name in template.ANGLE_NAMES])
 # What may be added to synthetic crops.
 NOISES = ("sensor", "gaussian", "none")
@@ -217,7 +219,7 @@ def _skin_pixels(skin, hands, readings_reach, spec):
     sensor_values = hands.cameras.sensor
     pitch_mm = seen[:, 2] / sensor_values["focal_px"][:, None]
     if readings_reach:
-        reach_mm = readings.edge_reach_mm(pitch_mm, sensor_values, spec)
+        reach_mm = readings.edge_reach_mm(pitch_mm, towards < _RIM, sensor_values, spec)
     else:
         reach_mm = -0.5 * pitch_mm
     reach_mm += 0.5 * skin.spacing_mm * cosine
