@@ -4,10 +4,10 @@ Run as
 
     python benchmarks/sensor_crops.py --output=sensor_crops.json
 
-Training draws crops without frames (`tfhand.synthesis.samples`). Here the template's mesh is cast on
-the rays of a camera, every reading gets the sensor's faults at the sensor's own pitch, and the frame
-is cropped as recordings are. Compared are the number of foreground pixels and the mean depth over
-pixels that both crops cover. Targets: 1 % and 0.3 mm, for clean readings and with faults.
+Training draws crops without frames (`tfhand.synthesis.samples`). Here the template's mesh is cast
+on the rays of a camera, every reading gets the sensor's faults at the sensor's own pitch, and the
+frame is cropped as recordings are. Compared are the number of foreground pixels and the mean depth
+over pixels that both crops cover. Targets: 1 % and 0.3 mm, for clean readings and with faults.
 """
 
 import dataclasses

@@ -108,10 +108,12 @@ def all_lost(share, count):
     """
     few = tf.floor(count)
     more = count - few
+    # A logarithm and exponentials take a fraction of the time of powers.
+    log_share = tf.math.log(tf.maximum(share, 1e-30))
     return (
-        (1.0 - more) ** 2 * share ** (few**2)
-        + 2.0 * more * (1.0 - more) * share ** (few * (few + 1.0))
-        + more**2 * share ** ((few + 1.0) ** 2)
+        (1.0 - more) ** 2 * tf.exp(few**2 * log_share)
+        + 2.0 * more * (1.0 - more) * tf.exp(few * (few + 1.0) * log_share)
+        + more**2 * tf.exp((few + 1.0) ** 2 * log_share)
     )
 
 
@@ -179,7 +181,9 @@ def add_faults(depth_mm, cameras, draws, spec):
     z_mm = tf.maximum(depth_mm + cameras.center_mm[:, 2, None, None], 1.0)
     pitch_mm = z_mm / values["focal_px"]
     window = tf.maximum(values["window_px"], 1.0)
-    count = windows_across(pitch_mm, window, spec)
+    # One number a sample, at the crop's center: it varies little over a hand.
+    pitch_at_center = cameras.center_mm[:, 2, None, None] / values["focal_px"]
+    count = windows_across(pitch_at_center, window, spec)
     slopes = [_slope(depth_mm, mask, axis, spec) for axis in (1, 2)]
     steepness = tf.sqrt(slopes[0] ** 2 + slopes[1] ** 2)
     lost = 0.5 * tf.minimum(steepness / values["steep"], 2.0) ** 3

@@ -145,8 +145,13 @@ class Hands(NamedTuple):
 
 
 class _Skin(NamedTuple):
-    """Points of the skin as tensors: `surface.skinning_features` of points and of normals, [2 M, 4
-    K]; y at rest, mm, [M]; spacing of the points, mm."""
+    """Points of the skin as tensors.
+
+    Attributes:
+        features: float32 [2 M, 4 K], `surface.skinning_features` of points, then of normals.
+        y_mm: float32 [M], at rest.
+        spacing_mm: float32, diameter of the patches that they stand for.
+    """
 
     features: tf.Tensor
     y_mm: tf.Tensor

@@ -2,10 +2,10 @@
 
 Faults take and return depth, float32 [B, H, W], in mm along the camera's axis, 0 where there is no
 reading, and draw from a `tf.random.Generator`, `rng`. They work at the resolution of the sensor;
-what they leave in a crop, for training, is in `readings`. Not in the paper, whose noise is unspecified
-("random noise", section 4.1); sizes follow Khoshelham and Elberink, "Accuracy and resolution of
-Kinect depth data" (Sensors, 2012): disparity in steps of 1/8 px, focal length times baseline
-about 588 px times 75 mm, random error about half a step.
+what they leave in a crop, for training, is in `readings`. Not in the paper, whose noise is
+unspecified ("random noise", section 4.1); sizes follow Khoshelham and Elberink, "Accuracy and
+resolution of Kinect depth data" (Sensors, 2012): disparity in steps of 1/8 px, focal length times
+baseline about 588 px times 75 mm, random error about half a step.
 """
 
 import numpy as np
