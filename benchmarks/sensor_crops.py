@@ -61,7 +61,7 @@ def cast_rays(points_mm, faces, focal_px, principal_px, side):
 
     Args:
         points_mm: float64 [V, 3], camera frame.
-        faces: int [F, 3].
+        faces: int [F, 3], wound so that their normals point outwards.
         focal_px: Focal length.
         principal_px: float64 [2].
         side: Rows and columns.
@@ -76,7 +76,8 @@ def cast_rays(points_mm, faces, focal_px, principal_px, side):
     first, last = np.ceil(corners.min(1)).astype(int), np.floor(corners.max(1)).astype(int)
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    keep = (last >= first).all(1) & (np.abs(area) > 1e-9)
+    # Seen from behind is only the inside of an arm that is cut off.
+    keep = (last >= first).all(1) & (area < -1e-9)
     corners, inverse, first, last, a, b, area = (
         x[keep] for x in (corners, inverse, first, last, a, b, area)
     )
@@ -181,13 +182,16 @@ def record_crops(hands, kind, rng):
     """Returns crops of rendered frames, clean and with faults: float32 [B, S, S] each."""
     mesh = surface.load_mesh()
     features = tf.constant(surface.skinning_features(mesh))
-    lowest = mesh.points_mm[mesh.faces][..., 1].min(axis=1)
+    corners = mesh.points_mm[mesh.faces]
+    lowest = corners[..., 1].min(axis=1)
+    volume = np.einsum("fd,fd->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
+    outwards = mesh.faces if volume > 0 else mesh.faces[:, ::-1]
     crops = []
     for i in range(len(hands.arm_mm)):
         pose = (x[i : i + 1] for x in (hands.angles, hands.shape, hands.rotation))
         points = surface.pose_points(features, *pose)[0].numpy().T - hands.middle_mm[i].numpy()
         center = hands.cameras.center_mm[i].numpy()
-        faces = mesh.faces[lowest > -min(hands.arm_mm[i].numpy(), samples.ARM_MM)]
+        faces = outwards[lowest > -min(hands.arm_mm[i].numpy(), samples.ARM_MM)]
         args = points.astype(float) + center, faces, center.astype(float), kind.focal_px
         frame = render_frame(*args, with_fine=kind.flying > 0)
         frames = np.stack([frame.depth_mm, read_frame(frame, kind, center[2], rng)])

@@ -27,12 +27,12 @@ ARM_MM = 150.0
 # A point hides what lies farther behind it: more than the skin may fall within a cell of rays, less
 # than fingers are thick.
 _THICKNESS_MM = 12.0
-# A point stands for a disc of skin of the same area: its diameter over that of a square.
-_GAP = 2.0 / np.sqrt(np.pi)
-# Angle between the normals of a patch's middle and of its rim, rad, which keeps patches at the
-# silhouette from vanishing: at most half a spacing over a finger's radius of some 6 mm. Measured
-# against rays through the mesh (benchmarks/sensor_crops.py).
-_BEND = 0.3
+# A point stands for a disc of skin, wider than one of the same area (1.13 spacings), for points are
+# not quite even; and a disc at the silhouette is bent: angle between the normals of its middle and
+# of its rim, rad, about half a spacing over a finger's radius. Both measured against rays through
+# the mesh (benchmarks/sensor_crops.py).
+_GAP = 1.2
+_BEND = 0.2
 # Cosine of the angle to the ray at about 1 mm, half a reading, from a finger's silhouette.
 _RIM = 0.5
 _IS_WRIST = np.array([name.startswith("WRIST_") for name in template.ANGLE_NAMES])
