@@ -20,8 +20,8 @@ from tfhand import commands
 FOLDER = pathlib.Path(__file__).parent
 # In the order of the page.
 BENCHMARKS = (
-    "data_terms", "synthesis", "record_reading", "nyu_conversion", "networks", "train_step",
-    "frame", "runtimes",
+    "data_terms", "synthesis", "sensor_crops", "record_reading", "nyu_conversion", "networks",
+    "train_step", "frame", "runtimes",
 )  # fmt: skip
 NEED_MODEL = {"frame", "runtimes"}
 

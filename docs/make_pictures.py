@@ -24,7 +24,7 @@ from data_prep.synthetic import embedded
 from tfhand import commands
 from tfhand.geometry import crop
 from tfhand.hand import pose_sampling, skeleton, spheres, surface, template
-from tfhand.synthesis import depth, samples
+from tfhand.synthesis import depth, readings, samples
 
 SPEC = crop.CropSpec(image_size=320, cube_mm=240.0)
 # Two or three points a pixel; the few holes that they leave are filled.
@@ -158,10 +158,9 @@ def poses_picture(seed=7):
 def crops_picture(seed=3, columns=12):
     """Synthetic crops: clean ones, and the same with the sensor's faults, in pairs of rows."""
     rng, spec = tf.random.Generator.from_seed(seed), crop.CropSpec()
-    config = samples.SyntheticConfig(noise="none")
-    batch = samples.sample_batch(rng, 3 * columns, spec, config)
-    clean = batch["depth_mm"]
-    noisy = samples.noisy_depth(clean, rng, spec, rng.uniform([3 * columns], 500.0, 1100.0))
+    hands, _ = samples.draw_hands(rng, 3 * columns)
+    clean = samples.render_crops(hands, spec)
+    noisy = samples.render_crops(hands, spec, draws=readings.draw(rng, 3 * columns, spec))
     figure = Figure(figsize=(1.1 * columns, 7.0), dpi=100, layout="constrained")
     grid = figure.subplots(6, columns)
     for i in range(3 * columns):

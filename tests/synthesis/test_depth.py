@@ -121,3 +121,45 @@ def test_small_pits_and_border_pixels_are_no_pinholes(rng):
     image = rng.uniform(0, 9, (2, 12, 12)).astype(np.float32)
     image[:, 0, 5] = 150.0
     np.testing.assert_array_equal(depth.fill_pinholes(tf.constant(image)), image)
+
+
+def test_a_pixel_takes_in_points_within_reach_of_its_edges(rng):
+    spec = crop.CropSpec(image_size=8, cube_mm=80.0)
+    x, y = rng.uniform(-45, 45, (2, 1, 400)).astype(np.float32)
+    z = rng.uniform(-30, 30, (1, 400)).astype(np.float32)
+    for reach in (-2.0, 0.0, 3.0):
+        (u, has_u), (v, has_v) = (depth.strips(t, tf.fill([1, 400], reach), spec) for t in (x, y))
+        image = depth.nearest_depth(tf.constant(z), v * 17 + u, has_u & has_v, 17 * 17, 40.0)
+        image = depth.nearest_of_strips(tf.reshape(image, [1, 17, 17])).numpy()[0]
+        for i in range(8):
+            for j in range(8):
+                low_x, low_y = 10.0 * j - 40.0 - reach, 10.0 * i - 40.0 - reach
+                size = 10.0 + 2.0 * reach
+                hit = (low_x < x) & (x < low_x + size) & (low_y < y) & (y < low_y + size)
+                assert image[i, j] == z[hit].min(initial=40.0)
+
+
+@pytest.mark.parametrize("tangent", [0.0, 0.3])
+def test_a_surface_hides_what_lies_behind_it_along_the_rays(tangent):
+    center_mm = np.float32([[tangent * 600.0, 0.0, 600.0]])
+    grid = np.stack(np.meshgrid(np.arange(-60, 60, 2.0), np.arange(-60, 60, 2.0)), -1)
+    x, y = grid.reshape(-1, 2).T
+    # A half plane 100 mm before a plane; its edge at x = 0 throws a shadow to x z / (z - 100).
+    near, far = (np.stack([x, y, np.full_like(x, z)]) for z in (-50.0, 50.0))
+    near = near[:, near[0] < 0.0]
+    points = np.concatenate([near, far], axis=1).astype(np.float32)[None]
+    seen = points + center_mm[..., None]
+    cell, inside, corner = depth.ray_cells(seen, center_mm)
+    assert inside.numpy().all()
+    nearest = depth.nearest_depth(tf.constant(seen[:, 2]), cell, inside, depth.RAY_CELLS**2, 1e9)
+    table = depth.occluder_table(nearest)
+    hidden = (seen[:, 2] > tf.gather(table, corner, batch_dims=1).numpy() + 12.0)[0]
+    assert not hidden[: near.shape[1]].any()
+    edge = (tangent * 600.0) * (650.0 / 550.0) - tangent * 600.0
+    expected = far[0] < edge
+    # Cells of rays are 5 mm.
+    wrong = hidden[near.shape[1] :] != expected
+    inner = np.abs(y) < 40.0
+    # The half plane ends at x = -60.
+    inner &= far[0] > -25.0
+    assert not wrong[inner & (np.abs(far[0] - edge) > 8.0)].any()

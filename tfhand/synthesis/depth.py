@@ -1,6 +1,12 @@
 """Depth maps from points of the skin, by a z-buffer in the graph (section 3.3).
 
-Points are dense enough that every pixel the surface covers receives some; the nearest one wins.
+The nearest point of a pixel wins. A recorded crop shows the nearest of the readings in a pixel, a
+grid of `pitch_mm`; points stand for patches of the skin, so that few of them cover it. Patch and
+grid enter in one number, the reach of a point: along an axis, points with a spacing s cover on
+average all but s of a pixel of edge a, readings all but their pitch p. A pixel that takes in the
+points up to (s - p) / 2 beyond its edges therefore finds the same nearest surface on average, and
+ends the same silhouette at the same place. Where the surface turns away, points crowd: s is the
+spacing on the skin times the cosine of the angle to the ray.
 """
 
 import functools
@@ -12,10 +18,18 @@ from tfhand.geometry import crop
 __all__ = [
     "fill_pinholes",
     "nearest_depth",
+    "nearest_of_strips",
+    "occluder_table",
+    "ray_cells",
     "orthographic_pixels",
     "splat_orthographic",
     "splat_perspective",
+    "strips",
 ]
+
+# Cells of rays from the camera, a side; 5 mm at the crop's center, so that each holds some points.
+RAY_CELLS = 80
+_RAY_CELL_MM = 5.0
 
 
 def nearest_depth(depth, pixel, valid, num_pixels, empty):
@@ -93,6 +107,78 @@ def fill_pinholes(depth_mm, step_mm=10.0):
     across = tf.maximum(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
     deepest = tf.maximum(across, tf.maximum(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]))
     return tf.where(depth_mm > deepest + step_mm, deepest, depth_mm)
+
+
+def strips(position_mm, reach_mm, spec):
+    """Finds the strip of a crop's axis that each point falls in.
+
+    Along an axis strip 2 i + 1 is pixel i alone, and strip 2 i the edge before it, which counts
+    for both of its pixels: a point within its reach of an edge. With a negative reach, points so
+    near an edge count for none.
+
+    Args:
+        position_mm: float32 [B, M], x or y, crop frame.
+        reach_mm: float32 [B, M], at most half a pixel counts.
+        spec: `crop.CropSpec`.
+
+    Returns:
+        (strip int32 [B, M], 0 to 2 S; valid bool [B, M]).
+    """
+    x = (position_mm + spec.far_mm) / spec.pixel_mm
+    reach = tf.minimum(reach_mm / spec.pixel_mm, 0.5)
+    edge = tf.round(x)
+    beside = tf.abs(x - edge)
+    strip = tf.cast(tf.where(beside < reach, 2.0 * edge, 2.0 * tf.floor(x) + 1.0), tf.int32)
+    return strip, (beside >= -reach) & (strip >= 0) & (strip <= 2 * spec.image_size)
+
+
+def nearest_of_strips(image):
+    """Returns the nearest of each pixel's 3 x 3 strips: [B, S, S] from [B, 2 S + 1, 2 S + 1]."""
+    rows = tf.minimum(tf.minimum(image[:, :-1:2], image[:, 1::2]), image[:, 2::2])
+    return tf.minimum(tf.minimum(rows[..., :-1:2], rows[..., 1::2]), rows[..., 2::2])
+
+
+def ray_cells(points_mm, center_mm):
+    """Finds the bundle of rays from the camera that each point lies in.
+
+    Args:
+        points_mm: float32 [B, 3, M], camera frame.
+        center_mm: float32 [B, 3], of the crop, camera frame.
+
+    Returns:
+        (cell int32 [B, M], 0 to RAY_CELLS^2 - 1; inside bool [B, M]; corner int32 [B, M], 0 to (
+        RAY_CELLS + 1)^2 - 1, where four of the cells meet, the nearest to the point).
+    """
+    z = tf.maximum(points_mm[:, 2:], 1.0)
+    # Where the ray meets the plane of the center, in cells.
+    u, v = tf.unstack(
+        (points_mm[:, :2] * center_mm[:, 2, None, None] / z - center_mm[:, :2, None]) / _RAY_CELL_MM
+        + 0.5 * RAY_CELLS,
+        axis=1,
+    )
+    i, j = (tf.cast(tf.floor(t), tf.int32) for t in (u, v))
+    inside = (i >= 0) & (i < RAY_CELLS) & (j >= 0) & (j < RAY_CELLS)
+    k, m = (tf.cast(tf.clip_by_value(tf.round(t), 0.0, RAY_CELLS), tf.int32) for t in (u, v))
+    return j * RAY_CELLS + i, inside, m * (RAY_CELLS + 1) + k
+
+
+def occluder_table(depth_mm):
+    """Returns what hides a point, from the nearest depth of each of the `ray_cells`.
+
+    A cell counts as covered if any point lies in it, which widens surfaces by half a cell; the
+    farthest of the four cells around a point narrows them by as much.
+
+    Args:
+        depth_mm: float32 [B, RAY_CELLS^2], large where there is no surface.
+
+    Returns:
+        float32 [B, (RAY_CELLS + 1)^2], depth of the farthest of the four cells at each corner.
+    """
+    cells = tf.reshape(depth_mm, [-1, RAY_CELLS, RAY_CELLS])
+    cells = tf.pad(cells, [[0, 0], [1, 1], [1, 1]], constant_values=cells.dtype.max)
+    rows = tf.maximum(cells[:, 1:], cells[:, :-1])
+    corners = tf.maximum(rows[..., 1:], rows[..., :-1])
+    return tf.reshape(corners, [-1, (RAY_CELLS + 1) ** 2])
 
 
 def splat_perspective(points_mm, intrinsics, height, width, footprint=1):

@@ -1,28 +1,32 @@
 """Faults of a structured-light depth sensor, one a function.
 
-All functions take and return depth, float32 [B, H, W], in mm along the camera's axis, 0 where there
-is no reading, and draw from a `tf.random.Generator`, `rng`. They work at the resolution of the
-sensor and, for training, at that of the crop. Not in the paper, whose noise is unspecified
-("random noise", section 4.1); sizes follow Khoshelham and Elberink, "Accuracy and resolution of
-Kinect depth data" (Sensors, 2012): disparity in steps of 1/8 px, focal length times baseline
-about 588 px times 75 mm, random error about half a step.
+Faults take and return depth, float32 [B, H, W], in mm along the camera's axis, 0 where there is no
+reading, and draw from a `tf.random.Generator`, `rng`. They work at the resolution of the sensor;
+what they leave in a crop, for training, is in `readings`. Not in the paper, whose noise is
+unspecified ("random noise", section 4.1); sizes follow Khoshelham and Elberink, "Accuracy and
+resolution of Kinect depth data" (Sensors, 2012): disparity in steps of 1/8 px, focal length times
+baseline about 588 px times 75 mm, random error about half a step.
 """
 
 import numpy as np
 import tensorflow as tf
 
 __all__ = [
+    "SHADOW_MARGIN_PX",
     "add_background",
     "disparity_noise",
     "edge_jitter",
     "grazing_dropout",
+    "is_shadowed",
     "missing_blobs",
     "shadow_holes",
+    "share_threshold",
+    "smooth_field",
 ]
 
 _FOCAL_BASELINE_PX_MM = 588.0 * 75.0
 # A pixel is dark that lies so far within a shadow.
-_SHADOW_MARGIN_PX = 0.75
+SHADOW_MARGIN_PX = 0.75
 
 
 def disparity_noise(depth_mm, rng, step_px=0.125, noise_px=0.06):
@@ -95,9 +99,23 @@ def shadow_holes(depth_mm):
     has_reading = depth_mm != 0.0
     disparity = _FOCAL_BASELINE_PX_MM / tf.where(has_reading, tf.maximum(depth_mm, 1.0), 1e9)
     column = tf.range(tf.shape(depth_mm)[2], dtype=tf.float32) + disparity
-    column = tf.where(has_reading, column, column.dtype.min)
-    shadowed = _running_max(column) > column + _SHADOW_MARGIN_PX
+    shadowed = is_shadowed(column, has_reading, SHADOW_MARGIN_PX)
     return tf.where(has_reading & ~shadowed, depth_mm, 0.0)
+
+
+def is_shadowed(column, has_reading, margin):
+    """Tells pixels whose projector columns, float32 [B, H, W], do not grow along their rows.
+
+    Args:
+        column: float32 [B, H, W], the projector's column that lights each pixel.
+        has_reading: bool [B, H, W]; others cast no shadow.
+        margin: A pixel is dark that lies so far within a shadow, in the unit of `column`.
+
+    Returns:
+        bool [B, H, W].
+    """
+    lit = tf.where(has_reading, column, column.dtype.min)
+    return _running_max(lit) > column + margin
 
 
 def missing_blobs(depth_mm, rng, share=0.03, cells=10):
@@ -114,11 +132,21 @@ def missing_blobs(depth_mm, rng, share=0.03, cells=10):
     """
     height, width = depth_mm.shape[1:3]
     coarse = rng.normal([tf.shape(depth_mm)[0], cells, cells])
+    smooth = smooth_field(coarse, height, width)
+    return tf.where(smooth > share_threshold(share), 0.0, depth_mm)
+
+
+def smooth_field(coarse, height, width):
+    """Interpolates normal numbers `[B, n, n]`: `[B, height, width]`, of unit variance."""
+    cells = coarse.shape[1]
     rows, columns = _interpolation(height, cells), _interpolation(width, cells)
     # smooth[b,v,u] = rows[v,i] coarse[b,i,j] columns[u,j], of unit variance at every pixel.
-    smooth = rows @ coarse @ tf.transpose(columns)
-    threshold = -tf.sqrt(2.0) * tf.math.erfinv(2.0 * tf.cast(share, tf.float32) - 1.0)
-    return tf.where(smooth > threshold, 0.0, depth_mm)
+    return rows @ coarse @ tf.transpose(columns)
+
+
+def share_threshold(share):
+    """Returns what a standard normal number exceeds with a probability of `share`."""
+    return -tf.sqrt(2.0) * tf.math.erfinv(2.0 * tf.cast(share, tf.float32) - 1.0)
 
 
 def _interpolation(size, cells):
