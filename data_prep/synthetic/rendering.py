@@ -95,12 +95,13 @@ def render_views(subject_points, joints_mm, view_from_ref, rng):
     focal = tf.fill([batch * num_views, 2], _FOCAL_PX)
     intrinsics = tf.concat([focal, center - corner], axis=1)
     points = tf.reshape(points, [batch * num_views, 3, -1])
-    image = depth.splat_perspective(points, intrinsics, _WINDOW_PX, _WINDOW_PX, footprint=2)
+    image = depth.splat_perspective(points, intrinsics, _WINDOW_PX, _WINDOW_PX, closing=3)
     wall = middle[:, 2, None, None] + _WALL_BEHIND_MM + tf.zeros_like(image)
     image = sensor.add_background(image, wall)
-    image = sensor.edge_jitter(image, rng, 0.8)
     image = sensor.shadow_holes(image)
     image = sensor.grazing_dropout(image, rng)
+    # After those that depend on the surface's slope: frayed edges have none.
+    image = sensor.edge_jitter(image, rng, 0.8)
     image = sensor.missing_blobs(image, rng, share=0.015, cells=14)
     return sensor.disparity_noise(image, rng), intrinsics, joints
 

@@ -38,7 +38,7 @@ def scenes():
     joints = tf.matmul(spheres.joints_from_spheres(centers), turn, transpose_b=True)
     shift = position - tf.reduce_mean(joints, axis=1)
     intrinsics = np.tile(INTRINSICS, (len(side), 1))
-    image = depth.splat_perspective(points + shift[..., None], intrinsics, SIZE, SIZE, footprint=3)
+    image = depth.splat_perspective(points + shift[..., None], intrinsics, SIZE, SIZE, closing=3)
     image = sensor.add_background(image, tf.fill(tf.shape(image), 1500.0))
     image = sensor.edge_jitter(image, rng)
     image = sensor.missing_blobs(image, rng, share=0.015)

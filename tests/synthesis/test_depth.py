@@ -67,19 +67,25 @@ def test_points_just_before_the_far_face_are_background():
 INTRINSICS = np.array([[500.0, 480.0, 10.0, 8.0], [400.0, 410.0, 9.5, 7.0]], np.float32)
 
 
-@pytest.mark.parametrize("footprint", [1, 2, 3])
-def test_perspective_splat_covers_its_footprint(footprint):
-    # Integer coordinates are pixel centers: this point projects to u = 12, v = 5.
-    z = 700.0
-    point = np.array([(12 - 10) * z / 500, (5 - 8) * z / 480, z], np.float32)
-    image = depth.splat_perspective(
-        point[None, :, None], INTRINSICS[:1], 20, 24, footprint=footprint
-    ).numpy()[0]
-    rows, columns = np.nonzero(image)
-    assert image.shape == (20, 24) and len(rows) == footprint**2
-    assert (image[image > 0] == 700.0).all()
-    # An even square straddles the point; rounding may put it on either side.
-    assert abs(columns.mean() - 12) <= 0.5 and abs(rows.mean() - 5) <= 0.5
+def splat_pixels(pixels, closing):
+    """Draws points of 700 mm at pixels (u, v), whose integer coordinates are centers, [20, 24]."""
+    u, v = np.array(pixels, np.float32).T
+    z = np.full(len(u), 700.0, np.float32)
+    points = np.stack([(u - 10) * z / 500, (v - 8) * z / 480, z])[None]
+    image = depth.splat_perspective(points, INTRINSICS[:1], 20, 24, closing=closing)
+    return image.numpy()[0]
+
+
+@pytest.mark.parametrize("closing", [1, 2, 3])
+def test_perspective_splat_closes_gaps_and_widens_nothing(closing):
+    every = range(4, 16, closing)
+    image = splat_pixels([(u, v) for u in every for v in every], closing)
+    last = every[-1] + 1
+    assert (image[4:last, 4:last] == 700.0).all()
+    image[4:last, 4:last] = 0.0
+    assert not image.any()
+    # At the image's corner as well.
+    assert np.argwhere(splat_pixels([(0, 0)], closing)).tolist() == [[0, 0]]
 
 
 def test_perspective_splat_agrees_with_a_loop(rng):

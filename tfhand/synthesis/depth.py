@@ -181,7 +181,7 @@ def occluder_table(depth_mm):
     return tf.reshape(corners, [-1, (RAY_CELLS + 1) ** 2])
 
 
-def splat_perspective(points_mm, intrinsics, height, width, footprint=1):
+def splat_perspective(points_mm, intrinsics, height, width, closing=1):
     """Renders points into the depth image of a pinhole camera.
 
     Args:
@@ -189,8 +189,9 @@ def splat_perspective(points_mm, intrinsics, height, width, footprint=1):
         intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
         height: Rows of the image.
         width: Columns of the image.
-        footprint: Every point covers a square of that many pixels a side; 2 closes the holes
-            that a sparse surface leaves near the camera.
+        closing: Gaps of fewer pixels, as a sparse surface has near the camera, are closed: every
+            point covers a square of that many pixels a side, and silhouettes give back what lies
+            outside of them.
 
     Returns:
         float32 [B, height, width], mm along z, 0 where there is no surface.
@@ -199,19 +200,24 @@ def splat_perspective(points_mm, intrinsics, height, width, footprint=1):
     fx, fy, cx, cy = (intrinsics[:, i, None] for i in range(4))
     in_front = z > 1.0
     safe_z = tf.where(in_front, z, 1.0)
-    # Integer coordinates index pixel centers; an even footprint starts half a pixel earlier.
-    # One pixel a point in a picture with room for squares that reach in from outside; then each
-    # pixel takes the nearest of those whose squares cover it, the same as drawing them all.
-    room = footprint - 1
-    u = tf.cast(tf.floor(fx * x / safe_z + cx + 0.5 + 0.5 * room), tf.int32)
-    v = tf.cast(tf.floor(fy * y / safe_z + cy + 0.5 + 0.5 * room), tf.int32)
-    rows, columns = height + room, width + room
+    # Integer coordinates index pixel centers. One pixel a point, with room on all sides.
+    room = closing - 1
+    u = tf.cast(tf.floor(fx * x / safe_z + cx + 0.5), tf.int32) + room
+    v = tf.cast(tf.floor(fy * y / safe_z + cy + 0.5), tf.int32) + room
+    rows, columns = height + 2 * room, width + 2 * room
     valid = in_front & (u >= 0) & (u < columns) & (v >= 0) & (v < rows)
     far = z.dtype.max
     image = nearest_depth(z, v * columns + u, valid, rows * columns, far)
     image = tf.reshape(image, [-1, rows, columns])
-    shifts = [(i, j) for i in range(footprint) for j in range(footprint)]
-    nearest = functools.reduce(
-        tf.minimum, [image[:, i : i + height, j : j + width] for i, j in shifts]
-    )
+    # A morphological closing: the nearest of the squares that cover a pixel, then the farthest of
+    # the squares' other corners.
+    image = _reduce_squares(tf.minimum, image, closing)
+    nearest = _reduce_squares(tf.maximum, image, closing)
     return tf.where(nearest < far, nearest, 0.0)
+
+
+def _reduce_squares(reduce, image, side):
+    """Reduces every square of an image [B, H, W], to [B, H + 1 - side, W + 1 - side]."""
+    height, width = image.shape[1] + 1 - side, image.shape[2] + 1 - side
+    shifts = [(i, j) for i in range(side) for j in range(side)]
+    return functools.reduce(reduce, [image[:, i : i + height, j : j + width] for i, j in shifts])
