@@ -134,7 +134,7 @@ def test_the_data_terms_do_not_pull_the_wrist_toward_the_elbow(seen, monkeypatch
     assert abs(slide_of_the_wrist(seen)) < 1.0
     # The pulls are there: a small one of the points close to the wrist, ...
     monkeypatch.setattr(forearm, "hold_wrist", lambda spheres_mm: spheres_mm)
-    assert 1.0 < slide_of_the_wrist(seen) < 6.0
+    assert 1.0 < abs(slide_of_the_wrist(seen)) < 6.0
     # ... and a large one of the arm, where the image difference meets it.
     masked = data_terms.model_to_data
 
