@@ -101,7 +101,7 @@ class _Settings:
                 f"Expected at least one of --tune_steps for each of {settings.tune.rounds} rounds, "
                 f"found {settings.tune.steps}."
             )
-        if settings.tune.method == "gradient" and not any(dataclasses.astuple(settings.weights)):
+        if settings.tune.method == "gradient" and not settings.weights.active:
             raise ValueError(
                 "Expected a --weight_* above 0 for --tune_method=gradient, found none."
             )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import loss_weights
 from tfhand.data import augmentation, stateless_rng
 from tfhand.geometry import crop, rigid
 from tfhand.hand import skeleton, spheres, statistics
@@ -82,7 +83,7 @@ ESTIMATES = {
 @functools.cache
 def graph_of(name):
     """Value and gradient of one term, traced once for each number of views."""
-    weights = terms.LossWeights(**{n: float(n == name) for n in terms.TERMS})
+    weights = loss_weights.only(**{name: 1.0})
     objective = objectives.RecordedObjective(
         weights=weights, target_weight=0.0, negative_elbo=prior().negative_elbo, spec=SPEC
     )
@@ -172,7 +173,7 @@ def assert_finite(loss, gradients, case):
 
 @pytest.mark.parametrize("views", [1, 2, 3])
 def test_distance_to_targets_is_finite(views):
-    weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0))
+    weights = loss_weights.only()
     objective = objectives.RecordedObjective(weights, 1.0, None, SPEC)
     exact = np.repeat(hands_mm()[:, None], views, axis=1).astype(np.float32)
     folded = exact.reshape(-1, 41, 3)
@@ -217,7 +218,7 @@ def test_gradients_of_the_network_are_finite(normalization):
             16, 4, features=4, growth=2, depth=1, normalization=normalization
         )
     )
-    weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0) | {"multi_view_consistency": 1.0})
+    weights = loss_weights.only(multi_view_consistency=1.0)
     objective = objectives.RecordedObjective(
         weights, 1.0, None, SPEC, augment=augmentation.AugmentationConfig()
     )

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import seen_hands
+from tests import loss_weights, seen_hands
 from tfhand.data import batches
 from tfhand.geometry import views
 from tfhand.hand import skeleton
-from tfhand.losses import data_terms, forearm, terms
+from tfhand.losses import data_terms, forearm
 from tfhand.losses.observation import observe
 from tfhand.rendering import spheres
 from tfhand.training import objectives
@@ -103,7 +103,7 @@ def seen():
 def slide_of_the_wrist(seen, steps=80):
     """Fits loose spheres with the data terms, from where they are; mm toward the elbow."""
     objective = objectives.RecordedObjective(
-        terms.LossWeights(1.0, 1.0, *[0.0] * 5), 0.0, None, seen_hands.SPEC
+        loss_weights.only(model_to_data=1.0, data_to_model=1.0), 0.0, None, seen_hands.SPEC
     )
     start = batches.targets_in_views(seen.spheres_mm, seen.ref_from_crop)
     hands = tf.Variable(start)

@@ -20,7 +20,8 @@ def test_a_new_term_is_one_entry(monkeypatch):
     monkeypatch.setitem(
         terms.TERMS, "size", terms.Term(lambda x: x.spheres_mm[:, 0, 0, 0], 2.0, "none", "mm")
     )
-    weights = dataclasses.make_dataclass("Weights", terms.TERMS)(**NO_WEIGHTS | {"size": 2.0})
+    fields = {"fields": [("size", float, 2.0)], "bases": (terms.LossWeights,), "frozen": True}
+    weights = dataclasses.make_dataclass("Weights", **fields)(**NO_WEIGHTS)
     inputs = terms.TermInputs(tf.ones([3, 1, 41, 3]), None, None, None)
     total, values = terms.weighted_sum(inputs, weights)
     np.testing.assert_array_equal(total, [2.0] * 3)

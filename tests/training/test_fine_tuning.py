@@ -230,7 +230,7 @@ def test_a_damaged_state_of_a_round_is_one_error(tuned, workdir, state):
     tuned.stop_at.add("round-2")
     with pytest.raises(KeyboardInterrupt):
         tuned()
-    (workdir.stage("tune") / "round-1" / "shape.json").write_text(state)
+    (workdir.stage("tune") / "round-1" / "round.json").write_text(state)
     with pytest.raises(ValueError, match=r"of a round in .*shape\.json"):
         tuned()
 

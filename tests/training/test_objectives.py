@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import loss_weights
 from tfhand.data import augmentation
 from tfhand.losses import terms
 from tfhand.training import objectives
@@ -73,7 +74,7 @@ def test_every_view_counts_and_samples_are_independent(batch, estimate, spec, rn
 
 def test_every_view_has_a_gradient_of_every_term(batch, estimate, spec, rng):
     for name in (*DATA_TERMS, "multi_view_consistency", "bone_length"):
-        weights = terms.LossWeights(**{n: float(n == name) for n in terms.TERMS})
+        weights = loss_weights.only(**{name: 1.0})
         objective = make(spec, weights=weights, target_weight=0.0)
         # Far enough off that every term has something to say.
         spheres = tf.Variable(estimate * 1.3)
@@ -121,7 +122,7 @@ def test_truth_scores_better_than_noise(recording, hands_mm, batch, spec, rng):
 
 
 def test_target_mask(batch, estimate, spec, rng):
-    weights = terms.LossWeights(*[0.0] * len(terms.TERMS))
+    weights = loss_weights.only()
     objective = make(spec, weights=weights, target_weight=2.0)
     mask = batch["target_mask"].numpy()
     mask[1] = 0.0
@@ -161,7 +162,7 @@ def test_augmentation_is_undone_before_the_terms(batch, estimate, spec):
 def test_measure_evaluates_every_term_without_weights_or_augmentation(
     make_network, batch, spec, rng
 ):
-    weights = terms.LossWeights(**dict.fromkeys(terms.TERMS, 0.0) | {"bone_length": 1.0})
+    weights = loss_weights.only(bone_length=1.0)
     network = make_network()
     objective = make(spec, weights=weights, negative_elbo=lambda s, rng: s[..., 0, 0] * 0.0 + 2.0)
     values = objective.measure(network, batch)
@@ -174,7 +175,7 @@ def test_measure_evaluates_every_term_without_weights_or_augmentation(
 
 
 def test_prior_is_called_with_every_view(batch, estimate, spec, rng):
-    weights = terms.LossWeights(*[0.0] * 3, 1.0, *[0.0] * 3)
+    weights = loss_weights.only(pose_prior=1.0)
     objective = make(
         spec, weights=weights, target_weight=0.0,
         negative_elbo=lambda spheres, rng: tf.reduce_mean(spheres[..., 0], axis=1),

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import two_workers
+from tests import loss_weights, two_workers
 from tfhand.data import augmentation, stateless_rng
 from tfhand.geometry import crop
-from tfhand.losses import terms
 from tfhand.models import pose_network
 from tfhand.runs import preemption
 from tfhand.training import objectives, optimization, options, replicas, trainer
@@ -27,7 +26,7 @@ TOLERANCE = 2e-5
 
 def make_model(strategy):
     keras.utils.set_random_seed(3)
-    weights = terms.LossWeights(*[0.0] * 2, 0.01, 0.0, 0.1, 0.0, 0.0)
+    weights = loss_weights.only(multi_view_consistency=0.01, bone_length=0.1)
     objective = objectives.RecordedObjective(
         weights=weights,
         target_weight=1.0,

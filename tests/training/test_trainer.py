@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import loss_weights
 from tfhand.data import augmentation
 from tfhand.losses import terms
 from tfhand.models import pose_network
@@ -69,7 +70,7 @@ def make_batch(batch):
 def train(strategy, make_network, spec, make_batch, steps, rate, recorded=True):
     """Trains on the replicas; returns weights before and after, and the logs."""
     # One term of each kind: the others cost only time here.
-    weights = terms.LossWeights(1.0, 0.0, 0.01, 0.0, 0.1, 0.0, 0.0)
+    weights = loss_weights.only(model_to_data=1.0, multi_view_consistency=0.01, bone_length=0.1)
     objective = make_objective(spec, weights=weights)
     with strategy.scope():
         model = make_trainer(make_network(), spec, recorded=recorded, objective=objective)
@@ -156,7 +157,7 @@ def test_either_objective_alone(make_network, spec, make_batch, kind):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_bad_sample_changes_nothing_and_its_term_is_counted(replicas, spec, batch, count):
-    weights = terms.LossWeights(*[0.0] * 4, 0.1, 0.0, 0.0)
+    weights = loss_weights.only(bone_length=0.1)
     config = pose_network.PoseNetworkConfig(32, 8, features=8, growth=4, depth=1)
     config = dataclasses.replace(config, normalization="batch")
     with replicas(count).scope():

@@ -10,7 +10,7 @@ from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
 from tfhand.hand import skeleton, template
 from tfhand.synthesis import samples
 
-__all__ = ["Fits", "reference_poses", "make_fits"]
+__all__ = ["Fits", "load_or_make_fits", "reference_poses"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Fits:
     summary: list
 
 
-def make_fits(folder, network, recording, options, spec, shape=None):
+def load_or_make_fits(folder, network, recording, options, spec, shape=None):
     """Fits hands to all samples, or reads the fits that a folder has.
 
     Args:

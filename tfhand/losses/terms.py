@@ -1,7 +1,8 @@
 """The terms of the self-supervised loss and their weighted sum, equation 4.
 
 A new term is a function and its entry in `TERMS`. The entry makes the field of `LossWeights`, and
-so the flag `--weight_<name>`.
+so the flag `--weight_<name>`. Fits of the hand's skeleton have a sum of their own
+(`fitting.kinematic_fit`).
 """
 
 import dataclasses
@@ -121,6 +122,11 @@ TERMS = {
 }  # fmt: skip
 
 
+def _active(weights):
+    """The weights above 0 by name, in the order of `TERMS`."""
+    return {name: weight for name, weight in dataclasses.asdict(weights).items() if weight > 0.0}
+
+
 def _check_weights(weights):
     for name, weight in dataclasses.asdict(weights).items():
         if not 0.0 <= weight < float("inf"):
@@ -132,12 +138,17 @@ def _check_weights(weights):
 LossWeights = dataclasses.make_dataclass(
     "LossWeights",
     [(name, float, term.weight) for name, term in TERMS.items()],
-    namespace={"__post_init__": _check_weights, "__module__": __name__},
+    namespace={
+        "active": property(_active),
+        "__post_init__": _check_weights,
+        "__module__": __name__,
+    },
     frozen=True,
 )
 LossWeights.__doc__ = """Weights of `TERMS`, the lambdas of equation 4; 0 skips a term.
 
-All terms are means, so the weights do not depend on batch, image size or number of views.
+All terms are means, so the weights do not depend on batch, image size or number of views. `active`
+is the dict of those above 0.
 
 Raises:
     ValueError: If a weight is negative or not finite.
@@ -158,7 +169,7 @@ def weighted_sum(inputs, weights):
     Raises:
         ValueError: If no term has a weight.
     """
-    active = {n: weight for n, weight in dataclasses.asdict(weights).items() if weight > 0.0}
+    active = weights.active
     if not active:
         raise ValueError(f"Expected at least one weight above 0, received {weights}.")
     values = {name: TERMS[name].evaluate(inputs) for name in active}

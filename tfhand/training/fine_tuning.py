@@ -43,10 +43,10 @@ def fine_tune(context, tuning, pretrained):
         shape, summary = None, []
         for i in range(tuning.rounds):
             round_folder = folder / f"round-{i + 1}"
-            if (round_folder / "shape.json").exists():
+            if (round_folder / "round.json").exists():
                 # An earlier run was interrupted after this round.
                 model_weights.load_weights(network, round_folder / "pose.weights.h5")
-                shape, summary = tuning_settings.read_round(round_folder / "shape.json", tuning)
+                shape, summary = tuning_settings.read_round(round_folder / "round.json", tuning)
                 continue
             fits = _make_fits(context, tuning, network, round_folder, shape)
             if fits is not None:
@@ -54,7 +54,7 @@ def fine_tune(context, tuning, pretrained):
             _train_round(context, tuning, pretrained, fits, i)
             if context.is_chief:
                 model_weights.save_weights(network, round_folder / "pose.weights.h5")
-                tuning_settings.write_round(round_folder / "shape.json", shape, summary)
+                tuning_settings.write_round(round_folder / "round.json", shape, summary)
         if context.is_chief:
             if summary:
                 files.write_json(folder / "fits.json", summary)
@@ -71,7 +71,7 @@ def _make_fits(context, tuning, network, folder, shape):
             folder.mkdir(exist_ok=True)
         # Without a network, fits are only read.
         network_to_fit = network if context.is_chief else None
-        return recording_fits.make_fits(
+        return recording_fits.load_or_make_fits(
             folder, network_to_fit, tuning.recording, tuning.options, context.spec, shape
         )
 

@@ -91,8 +91,6 @@ class RecordedObjective:
         # Sampled (once a process) now: not while a training step is traced, nor on a replica.
         if self.weights.bone_length > 0.0:
             statistics.length_ranges()
-        if self.weights.collision > 0.0:
-            statistics.collision_distances()
 
     def __call__(self, network, batch, rng):
         """Evaluates the loss.
@@ -111,7 +109,7 @@ class RecordedObjective:
         """
         estimate = self._estimate(network, batch["depth_mm"], rng)
         total, values = tf.zeros(tf.shape(estimate)[:1]), {}
-        if any(dataclasses.astuple(self.weights)):
+        if self.weights.active:
             inputs = self._term_inputs(estimate, batch, rng)
             total, values = terms.weighted_sum(inputs, self.weights)
             total = total / _UNIT_MM

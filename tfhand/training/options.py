@@ -4,7 +4,7 @@ import dataclasses
 
 from absl import flags
 
-from tfhand.losses.terms import LossWeights
+from tfhand.losses.terms import TERMS, LossWeights
 
 __all__ = [
     "FineTuneOptions",
@@ -171,6 +171,12 @@ _DEFINERS = {
 _LOWEST = {int: 1, float: 0.0}
 
 
+def _weight_help(name):
+    term = TERMS[name]
+    number = f"equation {term.equation}" if term.equation.isdigit() else term.equation
+    return f"Weight of the term {name} ({number}; values in {term.unit})."
+
+
 def define_flags(flag_values):
     """Defines one flag for each field of the dataclasses, named prefix + field.
 
@@ -179,8 +185,8 @@ def define_flags(flag_values):
     """
     for options, prefix in PREFIXES.items():
         for field in dataclasses.fields(options):
-            text = field.metadata.get("help", f"Weight of the term {field.name}.")
             name = prefix + field.name
+            text = field.metadata.get("help") or _weight_help(field.name)
             choices = field.metadata.get("choices")
             if choices:
                 flags.DEFINE_enum(name, field.default, choices, text, flag_values=flag_values)

@@ -137,7 +137,7 @@ class PoseTrainer(Trainer):
         if synthetic is not None:
             names.append("synthetic_error_mm")
         if recorded is not None:
-            names += [name for name, weight in vars(recorded.weights).items() if weight > 0.0]
+            names += recorded.weights.active
             names += ["target"] if recorded.target_weight > 0.0 else []
         super().__init__(network, names, largest_gradient_norm=1.0, name="pose_trainer")
         self.synthetic, self.recorded = synthetic, recorded

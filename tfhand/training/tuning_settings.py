@@ -73,7 +73,7 @@ class FineTuning:
             **dataclasses.asdict(self.options),
             "precision": self.precision,
             "seed": self.seed,
-            "weights": dataclasses.asdict(self.weights),
+            "weights": self.weights.active,
             "recording": _checksum([*depth, recording.group, recording.is_multi_view]),
         }
         if self.options.method == "labels":
