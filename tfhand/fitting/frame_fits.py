@@ -19,19 +19,17 @@ _BATCH = 16
 class FrameFits:
     """Fits the kinematic hand to what one camera sees, with the shape of one person.
 
+    Args:
+        spec: `crop.CropSpec` of the crops that are fitted.
+        is_left: Whether frames show left hands.
+        config: `kinematic_fit.FitConfig`; None: the default.
+
     Attributes:
         shape: float32 [P], see `hand.template.SHAPE_NAMES`; None, and one a frame, until
             `learn_shape` finds it.
     """
 
     def __init__(self, spec, is_left=False, config=None):
-        """Takes settings.
-
-        Args:
-            spec: `crop.CropSpec` of the crops that are fitted.
-            is_left: Whether frames show left hands.
-            config: `kinematic_fit.FitConfig`; None: the default.
-        """
         self._spec, self._is_left = spec, is_left
         self._config = config or kinematic_fit.FitConfig()
         self.shape = None

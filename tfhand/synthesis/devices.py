@@ -67,7 +67,8 @@ SENSORS = {
         steep=4.0,
         hole_share=0.015,
     ),
-    # Kinect v2: 365 px; a reading's square covers both surfaces at an edge. Most of these are dropped.
+    # Kinect v2: 365 px. At an edge a reading's square covers both surfaces; most of these readings
+    # are dropped.
     "time_of_flight": DepthSensor(
         focal_px=365.0, range_noise_mm=2.0, jitter_px=0.3, dropout=0.02, steep=6.0,
         hole_share=0.01, flying=0.25,
