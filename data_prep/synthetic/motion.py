@@ -89,7 +89,9 @@ def sample_motion(rng, frames):
     )
     about_arm += rng.normal(0, 0.6, num_keys)
     about_arm = np.cumsum(np.concatenate([about_arm[:1], _wrapped(np.diff(about_arm))]))
-    tilt = np.stack([rng.normal(0, 0.6, num_keys), rng.normal(0, 0.7, num_keys)], axis=1)
+    # Not far away from the camera, which would see an arm and no fingers.
+    forward = np.maximum(rng.normal(0, 0.6, num_keys), -0.5)
+    tilt = np.stack([forward, rng.normal(0, 0.7, num_keys)], axis=1)
     keys = np.concatenate([about_arm[:, None], tilt], axis=1)
     rotations = _interpolate(keys, frames).astype(np.float32)
     facing = tf.constant(np.diag([1.0, -1.0, -1.0]), tf.float32)
