@@ -47,7 +47,7 @@ def main(flag_values):
     network = pretraining.load_network(source, network_options)
     prior = pose_prior.load_prior(source / "prior")
     for model in (network, prior):
-        model.set_weights([_round(flag_values) for flag_values in model.get_weights()])
+        model.set_weights([_round(values) for values in model.get_weights()])
     with files.folder_beside(target) as partial:
         (partial / "init").mkdir(parents=True, exist_ok=True)
         weights.save_weights(network, partial / "init" / "pose.weights.h5")

@@ -25,7 +25,7 @@ _POINTS = {
     "evaluation_joints": skeleton.EVALUATION_SPHERES,
 }
 # Limits of the batches that TensorFlow Serving makes of several requests, see docs/serving.md.
-_BATCHING = pathlib.Path(__file__).parent / "assets" / "batching_params.pbtxt"
+_BATCHING = pathlib.Path(__file__).parent / "batching_params.pbtxt"
 # An input that a request may leave out: the depth tells where the hand is.
 _FIND_CENTER = ((0.0, 0.0, 0.0),)
 # Clients may round.
