@@ -59,7 +59,7 @@ def write_split(folder, num_frames, seed, *, annotation=True, compression=1):
     in_views = []
     for view, transform in enumerate(cameras):
         moved = transform[:3, :3] @ points + transform[:3, 3:]
-        image = depth.splat_perspective(moved, intrinsics, HEIGHT, WIDTH, closing=2)
+        image = depth.splat_perspective(moved, intrinsics, HEIGHT, WIDTH, closing=3)
         image = sensor.add_background(image, tf.fill(tf.shape(image), 1400.0))
         image = sensor.edge_jitter(image, generator, 0.8)
         image = sensor.missing_blobs(image, generator, share=0.01, cells=20)

@@ -231,13 +231,13 @@ def test_a_damaged_state_of_a_round_is_one_error(tuned, workdir, state):
     with pytest.raises(KeyboardInterrupt):
         tuned()
     (workdir.stage("tune") / "round-1" / "round.json").write_text(state)
-    with pytest.raises(ValueError, match=r"of a round in .*shape\.json"):
+    with pytest.raises(ValueError, match=r"of a round in .*round\.json"):
         tuned()
 
 
 def test_only_the_chief_makes_fits(tuned, workdir, recording, make_network, monkeypatch):
     tuned.stop_at.add("round-1")
-    monkeypatch.setattr(workdir, "writes", False)
+    monkeypatch.setattr(workdir, "is_chief", False)
     with pytest.raises(
         ValueError,
         match=r"round-1/fits\.npz fits of these samples that the chief has made, found none",
