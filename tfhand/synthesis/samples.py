@@ -191,7 +191,9 @@ def _skin_arrays(count):
     return features, skin.points_mm[:, 1], np.float32(spacing_mm)
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+# Without `reduce_retracing`: relaxed shapes would make the last bits of a batch depend on the sizes
+# of batches before it, and a resumed training end elsewhere.
+@tf.function(jit_compile=True, autograph=False)
 def _skin_pixels(skin, hands, readings_reach, spec):
     """Poses the skin and finds its pixels; fused, since nearly all of it is element-wise.
 
@@ -245,12 +247,12 @@ def _skin_pixels(skin, hands, readings_reach, spec):
     )
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+@tf.function(jit_compile=True, autograph=False)
 def _occluders(nearest_mm):
     return depth.occluder_table(nearest_mm) + _THICKNESS_MM
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+@tf.function(jit_compile=True, autograph=False)
 def _finish(nearest_mm, cameras, draws, spec):
     """Reduces strips to pixels; with draws, adds the sensor's faults, and readings that fly."""
     width = 2 * spec.image_size + 1
