@@ -1,8 +1,11 @@
 """Commands stop on bad input with one line and a status, and on nothing else."""
 
+import importlib.util
+
 import pytest
 from absl import flags
 
+from tfhand import __main__ as program
 from tfhand import commands
 
 
@@ -120,3 +123,27 @@ def test_a_message_that_quotes_a_damaged_file_is_cut(capsys):
 
     assert run(main) == 1
     assert len(capsys.readouterr().err) < 1100
+
+
+def test_one_program_has_every_command(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["tfhand"])
+    program.main()
+    listed = capsys.readouterr().out
+    for name, (module, _) in program.COMMANDS.items():
+        assert f"  {name} " in listed
+        assert importlib.util.find_spec(module)
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_one_program_runs_a_command(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["tfhand", "predict", "--depth=nowhere.png"])
+    with pytest.raises(SystemExit) as stopped:
+        program.main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("predict: ")
+
+
+def test_one_program_names_its_commands_for_another(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tfhand", "pedict"])
+    with pytest.raises(SystemExit, match=r"Expected one of predict, view, .*'pedict'"):
+        program.main()
