@@ -301,3 +301,14 @@ def test_an_epoch_ends_where_a_checkpoint_is_written(first, stop, every, steps):
     assert [schedule.steps_after(epoch) for epoch in epochs] == steps
     # Keras ends with averaged weights only where there is an epoch, made or not.
     assert schedule.epochs > 0
+
+
+def test_the_rate_rises_stays_and_falls():
+    schedule = optimization.HoldThenDecay(2.0, steps=40, warmup=4, hold=20)
+    rates = np.array([schedule(step) for step in range(40)])
+    assert np.all(np.diff(rates[:5]) > 0.0)
+    np.testing.assert_allclose(rates[4:25], 2.0, rtol=1e-6)
+    np.testing.assert_allclose(rates[32], 1.0, rtol=1e-6)
+    assert np.all(np.diff(rates[24:]) < 0.0) and rates[-1] < 0.05
+    later = optimization.HoldThenDecay(2.0, steps=400, warmup=4, hold=380)
+    np.testing.assert_array_equal([later(step) for step in range(25)], rates[:25])

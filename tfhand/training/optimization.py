@@ -60,21 +60,57 @@ class TrainingRun:
     options: options.RunOptions
 
 
-def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS, average=0.0):
-    """Gives a `trainer.PoseTrainer` its optimizer: AdamW with a short rise and a cosine to 0.
+@keras.saving.register_keras_serializable(package="tfhand")
+class HoldThenDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A short rise, a constant learning rate, and a cosine to 0.
+
+    The weights at the end of the constant part do not depend on when the training will end.
+
+    Args:
+        learning_rate: Highest learning rate.
+        steps: Steps of the training.
+        warmup: Steps of the rise, at most a quarter of the others.
+        hold: Steps of the constant part.
+    """
+
+    def __init__(self, learning_rate, steps, warmup, hold=0):
+        self._config = {
+            "learning_rate": learning_rate, "steps": steps, "warmup": warmup, "hold": hold
+        }  # fmt: skip
+        moving = steps - hold
+        self._warmup, self._hold = min(warmup, moving // 4), hold
+        self._cosine = keras.optimizers.schedules.CosineDecay(
+            0.01 * learning_rate,
+            moving - self._warmup,
+            warmup_target=learning_rate,
+            warmup_steps=self._warmup,
+        )
+
+    def __call__(self, step):
+        """Returns the learning rate of a step."""
+        # The clock of rise and cosine stands still at the highest rate.
+        step = keras.ops.cast(step, "float32")
+        held = keras.ops.clip(step - self._warmup, 0, self._hold)
+        return self._cosine(step - held)
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return self._config
+
+
+def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS, hold=0, average=0.0):
+    """Gives a `trainer.PoseTrainer` its optimizer: AdamW with the schedule `HoldThenDecay`.
 
     Args:
         model: The trainer.
         learning_rate: Highest learning rate.
         steps: Steps of the training.
         warmup: Steps of the rise.
+        hold: Steps at the highest learning rate.
         average: Share of the averaged weights that every step keeps, with which the network ends;
             0: with the last weights.
     """
-    warmup = min(warmup, steps // 4)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.01 * learning_rate, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
-    )
+    schedule = HoldThenDecay(learning_rate, steps, warmup, hold)
     averaging = {"use_ema": average > 0.0, "ema_momentum": average}
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, **averaging)
     # XLA compiles the element-wise parts by themselves; its convolutions are slower on a CPU.

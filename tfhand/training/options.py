@@ -60,6 +60,9 @@ class InitOptions:
     steps: int = _field(2100, "Steps on synthetic samples.")
     batch: int = _field(72, "Synthetic samples a step, over all devices.")
     learning_rate: float = _field(3e-3, "Highest learning rate.")
+    hold_steps: int = _field(
+        0, "Steps at the highest learning rate, before it falls along a cosine.", low=0
+    )
     supervision: str = _field(
         "coordinates",
         "Target of the supervision: L1 of coordinates, or maps (equation 3).",
@@ -72,6 +75,13 @@ class InitOptions:
         "Fine-tuning draws the first.",
         ("sensor", "gaussian", "none"),
     )
+
+    def __post_init__(self):
+        if self.hold_steps >= self.steps:
+            raise ValueError(
+                f"Expected --init_hold_steps below --init_steps={self.steps}, received "
+                f"{self.hold_steps}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

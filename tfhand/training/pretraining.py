@@ -180,7 +180,9 @@ def train_network(context, network_options, options):
         objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
         with context.strategy.scope():
             model = trainer.PoseTrainer(network, synthetic=objective, seed=context.seed)
-            optimization.compile_trainer(model, options.learning_rate, options.steps, warmup=100)
+            optimization.compile_trainer(
+                model, options.learning_rate, options.steps, warmup=100, hold=options.hold_steps
+            )
         config = samples.SyntheticConfig(noise=options.noise)
         draw = batches.synthetic_batches(spec, options.batch, config, context.seed + 1)
         optimization.fit(
