@@ -127,7 +127,7 @@ def init_stage(precision):
     def make_model():
         objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
         model = trainer.PoseTrainer(network, synthetic=objective)
-        optimization.compile_trainer(model, options.learning_rate, 1000)
+        optimization.compile_trainer(model, pretraining.make_optimizer(options))
         return model
 
     images = crop.normalize(depth_mm, spec.cube_mm)

@@ -2,6 +2,7 @@
 
 import shutil
 
+import keras
 import numpy as np
 
 from tfhand import files
@@ -20,6 +21,9 @@ from tfhand.training import (
 )
 
 __all__ = ["fine_tune", "make_batches", "make_objective", "make_trainer"]
+
+_WARMUP_STEPS = 60
+_WEIGHT_DECAY = 1e-4
 
 
 def fine_tune(context, tuning, pretrained):
@@ -134,9 +138,17 @@ def make_trainer(strategy, network, objective, tuning, seed):
             synthetic_weight=options.synthetic_weight,
             seed=seed,
         )
-        steps = options.steps // tuning.rounds
-        optimization.compile_trainer(model, options.learning_rate, steps, average=options.average)
+        optimization.compile_trainer(model, _make_optimizer(options, tuning.rounds))
     return model
+
+
+def _make_optimizer(options, rounds):
+    """Returns the optimizer of one of the rounds of `options.FineTuneOptions`."""
+    schedule = optimization.HoldThenDecay(
+        options.learning_rate, options.steps // rounds, _WARMUP_STEPS
+    )
+    averaging = {"use_ema": True, "ema_momentum": options.average} if options.average else {}
+    return keras.optimizers.AdamW(schedule, weight_decay=_WEIGHT_DECAY, **averaging)
 
 
 def make_batches(tuning, fits, spec, seed):

@@ -16,9 +16,7 @@ from tfhand.geometry import crop
 from tfhand.runs import checkpoints, workdir
 from tfhand.training import callbacks, non_finite, options, replicas
 
-__all__ = ["RunContext", "TrainingRun", "compile_trainer", "fit"]
-
-_WARMUP_STEPS = 60
+__all__ = ["HoldThenDecay", "RunContext", "TrainingRun", "compile_trainer", "fit"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,21 +96,8 @@ class HoldThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self._config
 
 
-def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS, hold=0, average=0.0):
-    """Gives a `trainer.PoseTrainer` its optimizer: AdamW with the schedule `HoldThenDecay`.
-
-    Args:
-        model: The trainer.
-        learning_rate: Highest learning rate.
-        steps: Steps of the training.
-        warmup: Steps of the rise.
-        hold: Steps at the highest learning rate.
-        average: Share of the averaged weights that every step keeps, with which the network ends;
-            0: with the last weights.
-    """
-    schedule = HoldThenDecay(learning_rate, steps, warmup, hold)
-    averaging = {"use_ema": average > 0.0, "ema_momentum": average}
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, **averaging)
+def compile_trainer(model, optimizer):
+    """Gives a `trainer.Trainer` its optimizer, with the state that checkpoints hold."""
     # XLA compiles the element-wise parts by themselves; its convolutions are slower on a CPU.
     model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.network.trainable_variables)

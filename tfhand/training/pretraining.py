@@ -16,7 +16,7 @@ from tfhand.hand import skeleton, spheres, statistics
 from tfhand.models import pose_network, pose_prior, weights
 from tfhand.runs import pretrained
 from tfhand.synthesis import samples
-from tfhand.training import objectives, optimization, prior_trainer, trainer
+from tfhand.training import muon, objectives, optimization, prior_trainer, trainer
 from tfhand.training import options as train_options
 
 __all__ = [
@@ -24,11 +24,15 @@ __all__ = [
     "check_settings",
     "float32_copy",
     "load_network",
+    "make_optimizer",
     "network_config",
     "read_network_options",
     "train_network",
     "train_prior",
 ]
+
+_WARMUP_STEPS = 100
+_WEIGHT_DECAY = 1e-4
 
 
 def network_config(options):
@@ -156,6 +160,15 @@ def train_prior(context, options):
     return pose_prior.load_prior(folder)
 
 
+def make_optimizer(options):
+    """Returns the optimizer of `options.InitOptions`."""
+    schedule = optimization.HoldThenDecay(
+        options.learning_rate, options.steps, _WARMUP_STEPS, options.hold_steps
+    )
+    optimizer = {"muon": muon.Muon, "adamw": keras.optimizers.AdamW}[options.optimizer]
+    return optimizer(schedule, weight_decay=_WEIGHT_DECAY)
+
+
 def train_network(context, network_options, options):
     """Trains the network on synthetic samples, or reads it.
 
@@ -180,9 +193,7 @@ def train_network(context, network_options, options):
         objective = objectives.SyntheticObjective(spec.cube_mm, options.supervision)
         with context.strategy.scope():
             model = trainer.PoseTrainer(network, synthetic=objective, seed=context.seed)
-            optimization.compile_trainer(
-                model, options.learning_rate, options.steps, warmup=100, hold=options.hold_steps
-            )
+            optimization.compile_trainer(model, make_optimizer(options))
         config = samples.SyntheticConfig(noise=options.noise)
         draw = batches.synthetic_batches(spec, options.batch, config, context.seed + 1)
         optimization.fit(
