@@ -92,7 +92,9 @@ class Camera(abc.ABC):
     def close(self) -> None:
         """Stops, and gives the device back."""
         self.stop()
-        self._close()
+        # One that was unplugged cannot be closed.
+        with contextlib.suppress(CameraError):
+            self._close()
 
     def __enter__(self):
         """Returns the camera."""
