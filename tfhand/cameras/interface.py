@@ -10,7 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["Camera", "CameraError", "DepthFrame", "choose_serial", "import_sdk", "sdk_errors"]
+__all__ = [
+    "Camera",
+    "CameraError",
+    "DepthFrame",
+    "choose_serial",
+    "import_sdk",
+    "no_depth",
+    "sdk_errors",
+]
 
 # A camera that says nothing for so long is taken for gone.
 _SILENCE_S = 5.0
@@ -116,6 +124,11 @@ def choose_serial(kind: str, serial: str | None, serials: Sequence[str]) -> str:
     if serial is not None and serial not in serials:
         raise CameraError(f"Expected {kind} camera {serial}, found {', '.join(serials)}.")
     return serials[0] if serial is None else serial
+
+
+def no_depth(camera: str) -> CameraError:
+    """Returns the error of a camera, named for the message, that has no depth."""
+    return CameraError(f"Expected a stream of depth from {camera}, found none.")
 
 
 def import_sdk(module: str, package: str, extra: str):

@@ -22,16 +22,15 @@ class OakCamera(interface.Camera):
         """Opens a camera by its device number (serial number); None: the first."""
         self._sdk = sdk = interface.import_sdk("depthai", "depthai", "oak")
         self._errors = (RuntimeError, sdk.MessageQueue.QueueException)
-        with interface.sdk_errors(f"oak {source or 'cameras'}", self._errors):
+        with interface.sdk_errors("oak cameras", self._errors):
             devices = {d.getDeviceId(): d for d in sdk.Device.getAllConnectedDevices()}
-            source = interface.choose_serial("oak", source, list(devices))
-            super().__init__("oak", source, _FRAME_RATE)
+        source = interface.choose_serial("oak", source, list(devices))
+        super().__init__("oak", source, _FRAME_RATE)
+        with interface.sdk_errors(self.name, self._errors):
             self._device = sdk.Device(devices[source])
             if not self._device.getAvailableStereoPairs():
                 self._device.close()
-                raise interface.CameraError(
-                    f"Expected a stream of depth from {self.name}, found none."
-                )
+                raise interface.no_depth(self.name)
             self._pipeline = sdk.Pipeline(self._device)
             stereo = self._pipeline.create(sdk.node.StereoDepth)
             stereo = stereo.build(autoCreateCameras=True, fps=_FRAME_RATE)

@@ -17,30 +17,30 @@ class OrbbecCamera(interface.Camera):
     def __init__(self, source: str | None = None):
         """Opens a camera by its serial number; None: the first."""
         self._sdk = sdk = interface.import_sdk("pyorbbecsdk", "pyorbbecsdk2", "orbbec")
-        with interface.sdk_errors(f"orbbec {source or 'cameras'}", sdk.OBError):
+        with interface.sdk_errors("orbbec cameras", sdk.OBError):
             devices = sdk.Context().query_devices()
             serials = [
                 devices.get_device_serial_number_by_index(i) for i in range(devices.get_count())
             ]
-            source = interface.choose_serial("orbbec", source, serials)
+        source = interface.choose_serial("orbbec", source, serials)
+        super().__init__("orbbec", source, _FRAME_RATE)
+        with interface.sdk_errors(self.name, sdk.OBError):
             self._pipeline = sdk.Pipeline(devices.get_device_by_serial_number(source))
-            profile = self._depth_profile(source)
-            super().__init__("orbbec", source, float(profile.get_fps()))
+            profile = self._depth_profile()
+            self.frame_rate = float(profile.get_fps())
             lens = profile.get_intrinsic()
             self.intrinsics = np.array([lens.fx, lens.fy, lens.cx, lens.cy], np.float32)
             config = sdk.Config()
             config.enable_stream(profile)
             self._pipeline.start(config)
 
-    def _depth_profile(self, serial):
+    def _depth_profile(self):
         """Returns the profile of 16-bit depth that is wanted, or the camera's own."""
         sdk = self._sdk
         try:
             profiles = self._pipeline.get_stream_profile_list(sdk.OBSensorType.DEPTH_SENSOR)
         except sdk.OBError as error:
-            raise interface.CameraError(
-                f"Expected a stream of depth from orbbec camera {serial}, found none: {error}."
-            ) from error
+            raise interface.no_depth(self.name) from error
         try:
             return profiles.get_video_stream_profile(_WIDTH, _HEIGHT, sdk.OBFormat.Y16, _FRAME_RATE)
         except sdk.OBError:

@@ -57,9 +57,7 @@ class RealSenseCamera(interface.Camera):
             and profile.format() == self._sdk.format.z16
         ]
         if not found:
-            raise interface.CameraError(
-                f"Expected a stream of depth from realsense {serial}, found none."
-            )
+            raise interface.no_depth(f"realsense camera {serial}")
         return min(found, key=lambda row: row[0])[1:]
 
     def poll(self):
