@@ -55,7 +55,7 @@ class Statistics:
         """Starts with nothing."""
         self.num_frames = self.num_hands = 0
         self._latencies_ms = collections.deque(maxlen=_MOST_LATENCIES)
-        self._start_s, self._since = time.monotonic(), 0
+        self._start_s, self._since = None, 1
         self.text = ""
 
     def add(self, live: LiveHand, num_dropped: int) -> bool:
@@ -64,10 +64,12 @@ class Statistics:
         self.num_hands += live.hand is not None
         self._latencies_ms.append(live.latency_ms)
         now_s = time.monotonic()
+        # From the first frame on: what was before it is the start of the program.
+        self._start_s = self._start_s or now_s
         if now_s - self._start_s < 1.0:
             return False
         count = self.num_frames - self._since
-        rate = count / max(now_s - self._start_s, 1e-3)
+        rate = count / (now_s - self._start_s)
         where = "no hand"
         if live.hand is not None:
             where = "hand at ({:.0f}, {:.0f}, {:.0f}) mm".format(*live.hand.spheres_mm.mean(axis=0))

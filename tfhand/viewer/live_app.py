@@ -9,11 +9,12 @@ from tfhand.viewer import controls, nodes, scene, shapes
 
 __all__ = ["LiveApp", "NoPage"]
 
-_POINT_RADIUS_MM, _OPACITY = 1.0, 0.5
+_POINT_RADIUS_MM, _OPACITY = 1.5, 0.5
 # Readings as far from the hand are shown; where there is none, as far from the camera.
 _REACH_MM, _SCENE_MM = 260.0, 1500.0
 # Every n-th row and column is shown: points are what a page costs.
 _EVERY, _EVERY_WITHOUT_HAND = 2, 4
+_NO_HAND_YET_MM = np.array([0.0, 0.0, 600.0])
 # Of the way to the hand that the middle of the picture goes each time.
 _FOLLOW = 0.1
 
@@ -35,7 +36,7 @@ class LiveApp:
 
     def __init__(self, server, intrinsics):
         self._server, self._intrinsics = server, np.asarray(intrinsics, np.float32)
-        self._newest, self._focus_mm = None, np.array([0.0, 0.0, 600.0])
+        self._newest, self._focus_mm = None, None
         self._text = server.gui.add_markdown("Waiting for the camera.")
         self._root = server.scene.add_frame("/hand", show_axes=False)
         self._cloud = nodes.Cloud(server, "/hand/points", _POINT_RADIUS_MM)
@@ -62,9 +63,12 @@ class LiveApp:
             return
         depth_mm, hand, text = self._newest
         spheres_mm = None if hand is None else hand.spheres_mm
+        middle_mm = _NO_HAND_YET_MM if hand is None else spheres_mm.mean(axis=0)
+        if self._focus_mm is None:
+            self._focus_mm = middle_mm
+        elif hand is not None:
+            self._focus_mm = self._focus_mm + _FOLLOW * (middle_mm - self._focus_mm)
         cloud_mm, colors = self._points(depth_mm, spheres_mm)
-        if spheres_mm is not None:
-            self._focus_mm += _FOLLOW * (spheres_mm.mean(axis=0) - self._focus_mm)
         with self._server.atomic():
             self._root.position = -self._focus_mm
             self._cloud.move(cloud_mm, colors)
