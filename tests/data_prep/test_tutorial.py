@@ -1,0 +1,70 @@
+"""The commands of docs/tutorial.md in their order, with folders in the place of cameras.
+
+Training and serving take longer and have tests of their own.
+"""
+
+import importlib
+import json
+
+import pytest
+
+from data_prep import records
+from tests.test_docs import ROOT, commands_in
+from tfhand import commands
+from tfhand.cameras import folder
+
+ELSEWHERE = {"tfhand.train", "tfhand.export", "tfhand.view"}
+# Frames of each view; calibration wants twelve.
+FRAMES = 13
+
+
+@pytest.fixture
+def folders(source, tmp_path):
+    """Patterns of the pictures of three cameras."""
+    for view in (1, 2, 3):
+        (tmp_path / f"camera{view}").mkdir()
+        for number in range(1, FRAMES + 1):
+            name = f"depth_{view}_{number:07d}.png"
+            (tmp_path / f"camera{view}" / name).symlink_to(source[0] / "test" / name)
+    return [str(tmp_path / f"camera{view}") for view in (1, 2, 3)]
+
+
+def played(word, folders):
+    """Returns a word of a command with folders in the place of cameras."""
+    intrinsics = ",".join(map(str, folder.camera.NYU_INTRINSICS))
+    word = word.replace("SERIAL,SERIAL,SERIAL", ",".join(folders))
+    word = word.replace("fx,fy,cx,cy", intrinsics).replace("FRAMES", folders[0])
+    return word.replace("realsense", "folder").replace("run/pose.keras", "shipped")
+
+
+def test_its_commands_run(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ran = []
+    for name, words in commands_in((ROOT / "docs" / "tutorial.md").read_text()):
+        if name in ELSEWHERE or name.endswith(".py") or not words:
+            continue
+        words = [played(word, folders) for word in words if word != "--loop"]
+        if name == "tfhand.live":
+            words += ["--noviewer", "--frame_rate=0"]
+            if not any(word.startswith("--source") for word in words):
+                words.append(f"--source={folders[0]}")
+        if name == "data_prep.record":
+            words += ["--countdown=0", "--frame_rate=0"]
+        if "--calibration=predictions" in words:
+            continue
+        command = importlib.import_module(f"{name}.command" if name == "data_prep.nyu" else name)
+        command.main(commands.parse(command.define_flags, [name, *words]))
+        ran.append(name)
+        if "--json=-" in words:
+            lines = [line for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+            hands = [json.loads(line) for line in lines]
+            assert len(hands) == FRAMES and sum(hand["found_hand"] for hand in hands) > FRAMES / 2
+    assert ran == [
+        "tfhand.live", "tfhand.live", "tfhand.live", "data_prep.record", "data_prep.record",
+        "data_prep.nyu", "data_prep.inspect", "tfhand.live",
+    ]  # fmt: skip
+    info = records.read_info(tmp_path / "records")
+    assert info.num_views == 3
+    for split in ("train", "test"):
+        assert info.splits[split].num_samples > FRAMES / 2
+    assert (tmp_path / "sheet.png").is_file()
