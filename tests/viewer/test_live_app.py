@@ -7,6 +7,8 @@ from tests.test_predict import INTRINSICS, ball_image
 from tfhand import hands
 from tfhand.viewer import live_app, server
 
+# Set up as for the other pages.
+pytestmark = pytest.mark.filterwarnings("ignore:.control_layout. is deprecated")
 CENTER_MM = np.array([11.9, 0.0, 690.0], np.float32)
 
 
