@@ -33,10 +33,10 @@ def load_calibration(path, num_views: int) -> Calibration:
         ValueError: If it does not hold V rigid transforms, or bad intrinsics.
     """
     values = _read(path)
-    transforms, intrinsics = values.get("ref_from_view"), _intrinsics(values, num_views, path)
+    intrinsics = _intrinsics(values, num_views, path)
     try:
-        transforms = np.array(transforms, np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
+        transforms = np.array(values["ref_from_view"], np.float64)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"Cannot use {path}: {type(error).__name__}: {error}.") from error
     if transforms.shape != (num_views, 4, 4):
         raise ValueError(

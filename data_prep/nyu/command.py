@@ -116,6 +116,7 @@ def convert(flag_values, convert_split: Callable[[ConversionPlan, FrameConverter
         FileNotFoundError: If a folder or a file is missing.
         FileExistsError: If a split is there, made with other settings, and is not to be replaced.
     """
+    intrinsics = _find_intrinsics(flag_values)
     names = flag_values.splits
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Expected different names in --splits, found {','.join(names)!r}.")
@@ -129,7 +130,6 @@ def convert(flag_values, convert_split: Callable[[ConversionPlan, FrameConverter
         raise FileNotFoundError(
             f"Expected the NYU data set's folder at {flag_values.nyu_dir}, found none."
         )
-    intrinsics = _find_intrinsics(flag_values)
     splits = [recording_files.open_split(flag_values.nyu_dir, name) for name in names]
     plans = [_plan(flag_values, split, intrinsics) for split in splits]
     published = [split_conversion.find_published(plan) for plan in plans]
