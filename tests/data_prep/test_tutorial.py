@@ -3,6 +3,7 @@
 Training and serving take longer and have tests of their own.
 """
 
+import functools
 import importlib
 import json
 
@@ -11,7 +12,7 @@ import pytest
 from data_prep import records
 from tests.data_prep import nyu_layout
 from tests.test_docs import ROOT, commands_in
-from tfhand import commands
+from tfhand import commands, live
 from tfhand.cameras import folder
 
 ELSEWHERE = {"tfhand.train", "tfhand.export", "tfhand.view"}
@@ -36,6 +37,9 @@ def played(word, folders):
 
 def test_its_commands_run(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    # Compiled once.
+    load = functools.cache(live.PoseEstimator.load)
+    monkeypatch.setattr(live.PoseEstimator, "load", load)
     ran = []
     for name, words in commands_in((ROOT / "docs" / "tutorial.md").read_text()):
         if name in ELSEWHERE or name.endswith(".py") or not words:
