@@ -17,7 +17,7 @@ DATA ?=
 RUN_FLAGS ?=
 # The trained network, and the benchmarks, of `make bench`.
 MODEL ?= $(WORKDIR)/pose.keras
-BENCHMARKS ?= data_terms,synthesis,record_reading,nyu_conversion,networks,train_step,frame,runtimes
+BENCHMARKS ?= data_terms,synthesis,record_reading,nyu_conversion,networks,train_step,frame,live,runtimes
 # Seeds, and rows if not all, of `make experiments`, for example ROWS=--only=best,with_labels.
 SEEDS ?= 1
 ROWS ?=

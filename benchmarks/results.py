@@ -21,9 +21,9 @@ FOLDER = pathlib.Path(__file__).parent
 # In the order of the page.
 BENCHMARKS = (
     "data_terms", "synthesis", "sensor_crops", "record_reading", "nyu_conversion", "networks",
-    "train_step", "frame", "runtimes",
+    "train_step", "frame", "live", "runtimes",
 )  # fmt: skip
-NEED_MODEL = {"frame", "runtimes"}
+NEED_MODEL = {"frame", "live", "runtimes"}
 
 
 def define_flags(flag_values):

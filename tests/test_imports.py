@@ -18,7 +18,7 @@ FOUNDATION = {"tfhand.files", "tfhand.geometry", "tfhand.hand"}
 MIDDLE = FOUNDATION | {"tfhand.synthesis", "tfhand.rendering", "tfhand.models"}
 UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_prep"}
 COMMANDS = UPPER | {
-    "tfhand.data", "tfhand.runs",
+    "tfhand.cameras", "tfhand.data", "tfhand.runs",
     "tfhand.training", "tfhand.evaluation", "tfhand.viewer", "tfhand.commands", "tfhand.estimator",
     "tfhand.hands", "tfhand.smoothing", "tfhand",
 }  # fmt: skip
@@ -27,6 +27,7 @@ ALLOWED = {
     "tfhand.smoothing": set(),
     "tfhand.files": set(),
     "tfhand.commands": set(),
+    "tfhand.cameras": FOUNDATION,
     "tfhand.inference": FOUNDATION | {"tfhand.models"},
     "tfhand.geometry": FOUNDATION,
     "tfhand.hand": FOUNDATION | {"tfhand.commands"},
@@ -40,7 +41,8 @@ ALLOWED = {
     "tfhand.training": UPPER | {"tfhand.evaluation", "tfhand.data", "tfhand.runs"},
     "tfhand.evaluation": UPPER,
     "tfhand.viewer": UPPER | {"tfhand.evaluation"},
-    "data_prep": FOUNDATION | {"tfhand.synthesis", "tfhand.inference", "tfhand.commands"},
+    "data_prep": FOUNDATION
+    | {"tfhand.synthesis", "tfhand.inference", "tfhand.commands", "tfhand.cameras"},
 }
 # Known by flags or by the network, never by what renders or compares depth.
 FORBIDDEN = {

@@ -9,14 +9,16 @@ Flags are defined when the command runs, not when its module is imported: import
 no side effect, and two commands may use one flag name in the same process.
 """
 
+import contextlib
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags, logging
 
-__all__ = ["parse", "run"]
+__all__ = ["parse", "run", "sigterm_as_interrupt"]
 
 _EXIT_BAD_INPUT = 1
 _EXIT_INTERRUPTED = 130
@@ -96,6 +98,16 @@ def run(
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(_EXIT_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Context in which SIGTERM ends a command as Ctrl-C does, with KeyboardInterrupt."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _help(main, define_flags):

@@ -5,17 +5,21 @@ JSON:
     {"intrinsics": [[fx, fy, cx, cy], ...], "ref_from_view": [4 x 4 matrix, ...]}
 
 with one entry a view; lengths in mm, `ref_from_view` takes points of that camera to the reference
-frame, whichever that is. `intrinsics` may be left out.
+frame, whichever that is. `intrinsics` may be left out. A recording's `cameras.json` is
+such a file; `data_prep.record` writes it with intrinsics alone.
 """
 
-from pathlib import Path
+import os
 
 import numpy as np
+import tensorflow as tf
 
 from data_prep.nyu.calibration import Calibration
+from data_prep.records import storage
 from tfhand import files
+from tfhand.cameras.folder import CAMERAS_FILE
 
-__all__ = ["load_calibration", "save_calibration"]
+__all__ = ["load_calibration", "load_recorded_intrinsics", "recorded_places", "save_calibration"]
 
 # No camera stands a kilometer away, and none has as many pixels.
 _FARTHEST_MM = 1e6
@@ -28,15 +32,11 @@ def load_calibration(path, num_views: int) -> Calibration:
         FileNotFoundError: If there is no such file.
         ValueError: If it does not hold V rigid transforms, or bad intrinsics.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a calibration file {path}, found none.")
-    values = files.read_json(path)
+    values = _read(path)
+    intrinsics = _intrinsics(values, num_views, path)
     try:
         transforms = np.array(values["ref_from_view"], np.float64)
-        intrinsics = values.get("intrinsics")
-        intrinsics = None if intrinsics is None else np.array(intrinsics, np.float64)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"Cannot use {path}: {type(error).__name__}: {error}.") from error
     if transforms.shape != (num_views, 4, 4):
         raise ValueError(
@@ -52,17 +52,56 @@ def load_calibration(path, num_views: int) -> Calibration:
     )
     if not is_rigid:
         raise ValueError(f"Expected rigid transforms (rotation and translation) in {path}.")
-    if intrinsics is not None and (
+    nan = np.full(num_views, np.nan)
+    return Calibration(transforms, intrinsics, nan, nan, os.path.basename(path))
+
+
+def load_recorded_intrinsics(nyu_dir, num_views: int) -> np.ndarray | None:
+    """Returns the intrinsics that a recording holds, float64 `[V, 4]`, or None.
+
+    Raises:
+        ValueError: If they are bad, or of another number of views.
+    """
+    path = os.path.join(nyu_dir, CAMERAS_FILE)
+    return _intrinsics(_read(path), num_views, path) if tf.io.gfile.exists(path) else None
+
+
+def recorded_places(nyu_dir) -> str | None:
+    """Returns the path of a recording's calibration if it says where the cameras stand, or None."""
+    path = os.path.join(nyu_dir, CAMERAS_FILE)
+    return path if tf.io.gfile.exists(path) and "ref_from_view" in _read(path) else None
+
+
+def _read(path):
+    path = os.fspath(path)
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+        raise FileNotFoundError(f"Expected a calibration file {path}, found none.")
+    values = files.parse_json(storage.read_bytes(path), path)
+    if not isinstance(values, dict):
+        raise ValueError(f"Expected intrinsics and ref_from_view in {path}, found neither.")
+    return values
+
+
+def _intrinsics(values, num_views, path):
+    """Returns the intrinsics of a file's values, float64 `[V, 4]`, or None where it has none."""
+    stored = values.get("intrinsics")
+    if stored is None:
+        return None
+    try:
+        intrinsics = np.array(stored, np.float64)
+    except (ValueError, TypeError, OverflowError):
+        # Words, or rows of different lengths.
+        intrinsics = np.zeros(0)
+    if (
         intrinsics.shape != (num_views, 4)
         or not (np.abs(intrinsics) < _FARTHEST_MM).all()
         or (intrinsics[:, :2] <= 0).any()
     ):
         raise ValueError(
             f"Expected intrinsics of shape [{num_views}, 4] with positive fx and fy in {path}, "
-            f"found {intrinsics.tolist()}."
+            f"found {stored}."
         )
-    nan = np.full(num_views, np.nan)
-    return Calibration(transforms, intrinsics, nan, nan, path.name)
+    return intrinsics
 
 
 def save_calibration(path, calibration: Calibration) -> None:

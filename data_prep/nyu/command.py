@@ -7,8 +7,9 @@ DIR holds `train` and `test` with `depth_{1,2,3}_{0000001...}.png` and, if there
 in the depth of all three views. The cameras are calibrated from the annotation, as in the paper
 (`--calibration=annotation`, the default where there is one), from hands found in the depth
 (`depth`, the default elsewhere), from a trained network's estimates (`predictions`, with
---model), or read from a file. If no frames suffice, each view becomes a sample of its own. Killed,
-it goes on with the same command.
+--model), or read from a file. Intrinsics, and where the cameras stand, are those of
+`DIR/cameras.json` if it has them; `data_prep.record` writes it. If no frames suffice, each view
+becomes a sample of its own. Killed, it goes on with the same command.
 """
 
 import dataclasses
@@ -77,7 +78,10 @@ def define_conversion_flags(flag_values):
     )
     flags.DEFINE_string("model", None, "pose.keras, for --calibration=predictions.", **define)
     flags.DEFINE_list(
-        "intrinsics", list(camera.NYU_INTRINSICS), "fx,fy,cx,cy in px of all cameras.", **define
+        "intrinsics",
+        None,
+        "fx,fy,cx,cy in px of all cameras; not given: those in DIR/cameras.json, or NYU's.",
+        **define,
     )
     flags.DEFINE_enum(
         "hand", "right", ("right", "left"), "Left hands are mirrored to right ones.", **define
@@ -112,10 +116,7 @@ def convert(flag_values, convert_split: Callable[[ConversionPlan, FrameConverter
         FileNotFoundError: If a folder or a file is missing.
         FileExistsError: If a split is there, made with other settings, and is not to be replaced.
     """
-    row = _parse_numbers("intrinsics", flag_values.intrinsics, 4)
-    if min(row[:2]) <= 0:
-        raise ValueError(f"Expected positive fx and fy in --intrinsics, found {row}.")
-    intrinsics = np.tile(np.array(row, np.float32), (recording_files.NUM_VIEWS, 1))
+    intrinsics = _find_intrinsics(flag_values)
     names = flag_values.splits
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Expected different names in --splits, found {','.join(names)!r}.")
@@ -147,6 +148,27 @@ def convert(flag_values, convert_split: Callable[[ConversionPlan, FrameConverter
     print(inspect.describe(records.read_info(flag_values.output_dir)))
 
 
+def _find_intrinsics(flag_values):
+    """Returns float32 [V, 4]: of the flag, of the recording, or NYU's."""
+    if flag_values.intrinsics is None:
+        recorded = calibration_file.load_recorded_intrinsics(
+            flag_values.nyu_dir, recording_files.NUM_VIEWS
+        )
+        if recorded is not None:
+            return recorded.astype(np.float32)
+    row = _parse_numbers("intrinsics", flag_values.intrinsics or camera.NYU_INTRINSICS, 4)
+    if min(row[:2]) <= 0:
+        raise ValueError(f"Expected positive fx and fy in --intrinsics, found {row}.")
+    return np.tile(np.array(row, np.float32), (recording_files.NUM_VIEWS, 1))
+
+
+def _calibration_method(flag_values):
+    """Returns the value of --calibration: of the flag, a recording's own file, or None."""
+    if flag_values.calibration or flag_values.intrinsics:
+        return flag_values.calibration
+    return calibration_file.recorded_places(flag_values.nyu_dir)
+
+
 def _parse_numbers(name, words, count=None):
     try:
         values = [float(word) for word in words]
@@ -171,11 +193,12 @@ def _plan(flag_values, split, intrinsics):
     ):
         starts = (1, _NYU_SECOND_SUBJECT)
     center = _insert_split(flag_values.center, split)
+    method = _calibration_method(flag_values)
     settings = {
         "pictures": split.fingerprint(),
         "intrinsics": intrinsics.tolist(),
         "center": [center, flag_values.center_form, _checksum(center)],
-        "calibration": [flag_values.calibration, _checksum(flag_values.calibration)],
+        "calibration": [method, _checksum(method)],
         "model": _checksum(flag_values.model),
         "subject_starts": starts,
         "hand": flag_values.hand,
@@ -206,8 +229,9 @@ def _checksum(path):
 
 def _calibrate(flag_values, splits, intrinsics):
     """Returns the cameras of every split, after checking that they fit the options and pictures."""
+    method = _calibration_method(flag_values)
     cameras = split_cameras.find_cameras(
-        splits, flag_values.calibration, intrinsics, flag_values.model, flag_values.hand == "left"
+        splits, method, intrinsics, flag_values.model, flag_values.hand == "left"
     )
     if cameras[0].is_calibrated:
         if flag_values.calibration_output:
