@@ -40,7 +40,8 @@ ALLOWED = {
     "tfhand.training": UPPER | {"tfhand.evaluation", "tfhand.data", "tfhand.runs"},
     "tfhand.evaluation": UPPER,
     "tfhand.viewer": UPPER | {"tfhand.evaluation"},
-    "data_prep": FOUNDATION | {"tfhand.synthesis", "tfhand.inference", "tfhand.commands"},
+    "data_prep": FOUNDATION
+    | {"tfhand.synthesis", "tfhand.models", "tfhand.inference", "tfhand.commands"},
 }
 # Known by flags or by the network, never by what renders or compares depth.
 FORBIDDEN = {

@@ -12,10 +12,6 @@ from tfhand.hand import skeleton
 
 __all__ = ["FrameConverter", "mirror_sample"]
 
-# Views whose centers are on average farther than this from the common center do not see the same
-# thing, mm.
-_LARGEST_DISAGREEMENT_MM = 150.0
-
 
 @dataclasses.dataclass(frozen=True)
 class FrameConverter:
@@ -70,14 +66,14 @@ class FrameConverter:
         intrinsics, ref_from_view = self.cameras.intrinsics, self.cameras.ref_from_view
         values = {}
         if self.centers_mm is None and self.center == "depth":
-            hand = frame_crops.crop_at_hand(pictures, layout, intrinsics, ref_from_view, self.spec)
-            if not hand.has_hand.any():
-                raise UnusableFrame("no hand found")
-            disagreement_mm = hand.distance_mm[hand.has_hand].mean()
-            if disagreement_mm > _LARGEST_DISAGREEMENT_MM:
-                raise UnusableFrame("the views do not agree on where the hand is")
+            hand = frame_crops.crop_at_hand(
+                pictures, layout, intrinsics, ref_from_view, self.spec, self.is_left
+            )
+            if hand.problem:
+                raise UnusableFrame(hand.problem)
             if hand.has_hand.sum() > 1:
-                values["center_disagreement_mm"] = disagreement_mm
+                away_mm = np.linalg.norm(hand.own_center_mm - hand.center_mm, axis=-1)
+                values["center_disagreement_mm"] = away_mm[hand.has_hand].mean()
             crops_mm, center_mm = hand.crops_mm, hand.center_mm
         else:
             center_mm = self._read_center(frame, joints_mm)
@@ -94,7 +90,7 @@ class FrameConverter:
     def _convert_single_views(self, frame, pictures, layout):
         """Converts a frame to a sample for each view that shows a hand."""
         intrinsics = self.cameras.intrinsics
-        center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics)
+        center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics, self.is_left)
         if not has_hand.any():
             raise UnusableFrame("no hand found")
         crops_mm = frame_crops.crop_at(pictures, layout, intrinsics, center_mm, self.spec)

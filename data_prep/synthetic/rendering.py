@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from data_prep import package_judge
 from tfhand.geometry import crop, hand_center, rigid
 from tfhand.hand import kinematics, spheres, surface, template
 from tfhand.synthesis import depth, sensor
@@ -124,11 +125,13 @@ def render_crops(points, joints, view_from_ref, rng, spec):
     images, intrinsics, joints = render_views(points, joints, view_from_ref, rng)
     batch = tf.shape(joints)[0]
     ref_from_view = tf.tile(rigid.inverse(view_from_ref)[None], [batch, 1, 1, 1])
-    centers, _, _ = hand_center.find_hand_in_views(
+    hand = hand_center.find_hand_in_views(
         tf.reshape(images, [batch, num_views, _WINDOW_PX, _WINDOW_PX]),
         tf.reshape(intrinsics, [batch, num_views, 4]),
         ref_from_view,
+        package_judge.judge_of(images, intrinsics),
     )
+    centers = hand.center_mm
     crops = crop.crop_depth(images, intrinsics, tf.reshape(centers, [-1, 3]), spec)
     return {
         "depth_mm": tf.reshape(crops, [batch, num_views, spec.image_size, spec.image_size]),
