@@ -80,9 +80,13 @@ def find_nearest_surface(depth_mm, intrinsics) -> NearestSurface:
 
 
 def find_next_surface(surface) -> NearestSurface:
-    """Finds the nearest surface of what a `NearestSurface` leaves."""
+    """Finds the nearest surface of what a `NearestSurface` leaves; `whole` is both of them then.
+
+    What is left of a wall is thus still known as a part of one.
+    """
     is_left = (surface.depth_mm > 0.0) & ~tf.reshape(surface.whole, tf.shape(surface.depth_mm))
-    return _find(tf.where(is_left, surface.depth_mm, _MAX_RANGE_MM), surface.intrinsics)
+    found = _find(tf.where(is_left, surface.depth_mm, _MAX_RANGE_MM), surface.intrinsics)
+    return found._replace(whole=found.whole | surface.whole)
 
 
 def _find(distance, intrinsics):
