@@ -2,8 +2,8 @@
 
     python benchmarks/hand_center.py --recording_dir=DIR --split=test --calibration=DIR/cameras.json
 
-DIR holds the split's pictures and `joint_data.mat`. Frames without a label are left out. Each camera
-finds the hand by itself, and then all of them together do, as in a conversion (`data_prep.nyu`).
+DIR holds the split's pictures and `joint_data.mat`. Frames without a label are left out. Each
+camera finds the hand by itself, and then all of them together do, as in a conversion.
 Targets: at most 0.5 % of the crops more than 90 mm off the palm, of the samples with a joint
 outside of the crop, and of the frames dropped.
 """

@@ -1,4 +1,4 @@
-"""The judge of where hands are: the package's network, which has seen neither labels nor recordings."""
+"""The judge of where hands are: the package's network, which has seen no recording and no label."""
 
 import functools
 

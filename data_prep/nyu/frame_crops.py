@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from data_prep import package_judge
 from data_prep.nyu import recording_files
+from data_prep.records import dataset_info
 from tfhand.geometry import crop, depth_image, hand_center
 
 __all__ = ["HandCrops", "crop_at", "crop_at_hand", "decode_views", "find_each"]
@@ -40,9 +41,9 @@ class HandCrops(NamedTuple):
     def problem(self) -> str | None:
         """Why the frame cannot be used, None if it can: two views that find hands find one."""
         if not self.has_hand.any():
-            return "no hand found"
+            return dataset_info.NO_HAND
         if self.agrees.sum() < min(2, self.has_hand.sum()):
-            return "the views do not agree on where the hand is"
+            return dataset_info.NO_AGREEMENT
         return None
 
 

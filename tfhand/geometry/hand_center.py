@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfhand.geometry import nearest_surface, rigid, views
 
-__all__ = ["HandInViews", "find_hand", "find_hand_in_views", "fuse_centers"]
+__all__ = ["HandInViews", "LARGE_DOUBT", "find_hand", "find_hand_in_views", "fuse_centers"]
 
 # A smaller surface is no hand, mm^2. (A fist measures some 5,000, a hand seen from the tips 3,000.)
 _NO_HAND_MM2 = 1200.0
@@ -32,10 +32,12 @@ _END_MM = 40.0
 _BORDER_SHARE, _NO_ARM_MM = 0.1, 230.0
 # The middle of a hand lies behind the middle of the surface that a camera sees of it, mm.
 _BEHIND_SURFACE_MM = 15.0
-# Doubt of hands on the shared scale of judges, the mean logarithm of a spread in mm: one hand in
-# a hundred has more than the first; an end that the border cuts has so much more; a view that
-# shows nothing at a place speaks against it as much as an arm does.
-_LARGE_DOUBT, _BORDER_DOUBT, _UNSEEN_DOUBT = 3.9, 0.3, 4.3
+# Doubt is the mean logarithm of how far the maps of a judge spread, mm. One hand in a hundred has
+# more than this.
+LARGE_DOUBT = 3.9
+# An end that the border cuts has so much more; a view that shows nothing at a place speaks against
+# it as much as an arm does.
+_BORDER_DOUBT, _UNSEEN_DOUBT = 0.3, 4.3
 # Centers of one hand in two views are nearer to each other, mm.
 _VIEWS_AGREE_MM = 120.0
 
@@ -139,7 +141,7 @@ def _judge_candidates(depth_mm, intrinsics, judge):
         return {name: tf.stack([r[name] for r in results], axis=1) for name in first}
 
     judged = {name: tf.stack([first[name], other[name]], axis=1) for name in first}
-    is_doubtful = tf.reduce_min(judged["doubt"], axis=1) > _LARGE_DOUBT
+    is_doubtful = tf.reduce_min(judged["doubt"], axis=1) > LARGE_DOUBT
     following = _where(is_doubtful, judge_next, judged)
     return {name: tf.concat([judged[name], following[name]], axis=1) for name in judged}
 

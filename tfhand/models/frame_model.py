@@ -5,6 +5,7 @@ SavedModel, which estimates once.
 Letters: B frames of H x W pixels, N spheres, S the side of the network's input.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from tfhand.geometry import camera, crop, hand_center
@@ -13,6 +14,7 @@ __all__ = [
     "MIN_FRAME_SIDE",
     "are_cameras",
     "check",
+    "doubt_of",
     "estimate_crops",
     "estimate_frames",
     "judge_of",
@@ -132,6 +134,11 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refine=False
         "confidence": _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + hand["spread_mm"]),
     }
     return leave_out({"found": hand["has_hand"], **results}, hand["has_hand"])
+
+
+def doubt_of(confidence):
+    """Returns the doubt of `hand_center` about estimates of `confidence` [..., N], NumPy: [...]."""
+    return np.log(_HALF_CONFIDENCE_MM / confidence - _HALF_CONFIDENCE_MM).mean(axis=-1)
 
 
 def leave_out(results, is_valid):
