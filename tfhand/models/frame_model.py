@@ -59,8 +59,6 @@ def judge_of(network, depth_mm, intrinsics, spec, is_left=False):
         `doubt` [B], the mean logarithm of the spread, infinite where the crop is empty.
     """
 
-    # Traced once, however often it is called.
-    @tf.function(autograph=False, reduce_retracing=True)
     def judge(center_mm):
         crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
         is_empty = ~tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
@@ -77,7 +75,8 @@ def judge_of(network, depth_mm, intrinsics, spec, is_left=False):
             "doubt": tf.where(is_empty, float("inf"), doubt),
         }
 
-    return judge
+    # In a graph it is traced once, however often it is called.
+    return judge if tf.executing_eagerly() else tf.function(judge, autograph=False)
 
 
 def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refine=False):
