@@ -11,6 +11,7 @@ import tfhand
 from tfhand import inference
 from tfhand.estimator import Hand, NoHandError, Point
 from tfhand.fitting import frame_fits
+from tfhand.geometry import hand_center
 from tfhand.hand import skeleton
 from tfhand.models import pose_network
 
@@ -127,6 +128,25 @@ def test_a_stream_is_smoothed_until_the_hand_is_lost(estimator):
     z = smoothed[1].spheres_mm[:, 2]
     u = 588.0 * smoothed[1].spheres_mm[:, 0] / z + 80.0
     np.testing.assert_allclose(smoothed[1].spheres_px[:, 0], u, rtol=1e-5)
+
+
+def test_a_stream_searches_where_the_estimate_before_is_of_no_use(path, monkeypatch):
+    estimator = tfhand.PoseEstimator.load(path)
+    centers, estimate = [], inference.estimate_hands
+
+    def note(network, depth_mm, intrinsics, center_mm=None, **options):
+        centers.append(center_mm is not None)
+        return estimate(network, depth_mm, intrinsics, center_mm, **options)
+
+    monkeypatch.setattr(inference, "estimate_hands", note)
+    frames = [ball_frame()] * 5
+    monkeypatch.setattr(hand_center, "LARGE_DOUBT", np.inf)
+    list(estimator.stream(frames, INTRINSICS, frame_rate=3.0))
+    assert centers == [False, True, True, False, True]
+    centers.clear()
+    monkeypatch.setattr(hand_center, "LARGE_DOUBT", -np.inf)
+    list(estimator.stream(frames[:2], INTRINSICS))
+    assert centers == [False, True, False]
 
 
 def test_json(estimator):

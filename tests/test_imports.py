@@ -42,7 +42,13 @@ ALLOWED = {
     "tfhand.evaluation": UPPER,
     "tfhand.viewer": UPPER | {"tfhand.evaluation"},
     "data_prep": FOUNDATION
-    | {"tfhand.synthesis", "tfhand.inference", "tfhand.commands", "tfhand.cameras"},
+    | {
+        "tfhand.synthesis",
+        "tfhand.models",
+        "tfhand.inference",
+        "tfhand.commands",
+        "tfhand.cameras",
+    },
 }
 # Known by flags or by the network, never by what renders or compares depth.
 FORBIDDEN = {

@@ -15,9 +15,9 @@ import numpy as np
 
 from tfhand import inference
 from tfhand.fitting import frame_fits
-from tfhand.geometry import camera
+from tfhand.geometry import camera, hand_center
 from tfhand.hands import Hand, NoHandError, Point
-from tfhand.models import package_weights
+from tfhand.models import frame_model, package_weights
 from tfhand.smoothing import OneEuroFilter
 
 __all__ = ["Hand", "NoHandError", "Point", "PoseEstimator"]
@@ -156,6 +156,9 @@ class PoseEstimator:
     ) -> Iterator[Hand | None]:
         """Estimates the hand in one frame after the other.
 
+        A frame is cropped where the hand was in the one before, and estimated once. The hand is
+        searched for in the first frame, once a second, and where that estimate is in large doubt.
+
         Args:
             frames: Depth frames [H, W], as for a call; each is read when its hand is.
             intrinsics: fx, fy, cx, cy in px, [4].
@@ -172,16 +175,28 @@ class PoseEstimator:
         """
         # Of frames of unknown size.
         (intrinsics,) = camera.check_intrinsics(intrinsics, batch=1, height=1, width=1)
-        return self._stream(iter(frames), intrinsics, OneEuroFilter(frame_rate), smoothing)
+        smooth = OneEuroFilter(frame_rate)
+        return self._stream(iter(frames), intrinsics, smooth, smoothing, round(frame_rate))
 
-    def _stream(self, frames, intrinsics, smooth, smoothing):
-        for frame in frames:
-            (hand,) = self(np.asarray(frame)[np.newaxis], intrinsics)
+    def _stream(self, frames, intrinsics, smooth, smoothing, search_every):
+        hand = None
+        for number, frame in enumerate(frames):
+            frame = np.asarray(frame)[np.newaxis]
+            is_followed = hand is not None and number % max(search_every, 1) > 0
+            if is_followed:
+                (hand,) = self(frame, intrinsics, hand.spheres_mm.mean(axis=0))
+                is_followed = hand is not None and not _is_lost(hand)
+            if not is_followed:
+                (hand,) = self(frame, intrinsics)
             if hand is None:
                 smooth.reset()
             elif smoothing:
                 hand = hand.moved_to(smooth(hand.spheres_mm), intrinsics)
             yield hand
+
+
+def _is_lost(hand):
+    return frame_model.doubt_of(hand.confidence) > hand_center.LARGE_DOUBT
 
 
 def _rows(intrinsics, count):

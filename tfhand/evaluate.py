@@ -8,11 +8,14 @@ Published predictions in the community's text form (u v d of 14 joints, one fram
 
     python -m tfhand.evaluate --labels=LABELS.txt --predictions=A.txt,B.txt
 
-With both, all are in the same tables and curves. Tables are printed; --output=FILE.json writes
-the scores, --report_dir=DIR tables, figures and pictures, --predictions_output=FILE.txt the model's
-estimates in that text form.
+With both, all are in the same tables and curves. Of a model, NAME is one camera that finds the hand
+by itself, NAME_common_center the same at the center that all cameras find, NAME_all_views every
+camera there; every joint of a frame in which the hand was missed counts with 100 mm. Tables are
+printed; --output=FILE.json writes the scores, --report_dir=DIR tables, figures and pictures,
+--predictions_output=FILE.txt the model's estimates in that text form.
 """
 
+import functools
 import os
 
 from absl import flags
@@ -97,13 +100,17 @@ def _score_model(flag_values):
     cube_mm = info.spec.cube_mm
     dataset = records.load_dataset(flag_values.data_dir, flag_values.split)
     model = inference.load_network(flag_values.model, cube_mm)
-    predicted = predictions.predict_dataset(
+    alone = records.at_own_centers(dataset)
+    if flag_values.fit == "view":
+        dataset = alone
+    predict = functools.partial(
+        predictions.predict_dataset,
         model,
-        dataset,
         cube_mm=cube_mm,
         batch_size=flag_values.batch_size,
         description=flag_values.split,
     )
+    predicted = predict(dataset)
     if flag_values.fit != "none":
         view = flag_values.view if flag_values.fit == "view" else None
         config = kinematic_fit.FitConfig(free_shape=_FREE_SHAPE[flag_values.fit_shape])
@@ -112,9 +119,10 @@ def _score_model(flag_values):
             predicted, dataset, info.spec, view=view, share_shape=share_shape, config=config
         )
     skipped = info.splits[flag_values.split].skipped
+    num_missed = info.splits[flag_values.split].num_missed
     if skipped:
         reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in skipped.items())
-        print(f"Not scored, for they were left out of the records: {reasons}.")
+        print(f"Left out of the records, {num_missed} of them counted as missed: {reasons}.")
     if flag_values.predictions_output:
         uvd = predicted.joints_uvd(flag_values.view)
         without = published.write_joints_uvd(flag_values.predictions_output, uvd, predicted.frames)
@@ -122,9 +130,12 @@ def _score_model(flag_values):
             f"{flag_values.predictions_output}: {without} frames have the estimate of another one."
         )
     name = flag_values.name or os.path.basename(flag_values.model).removesuffix(".keras")
-    scores = {name: predicted.score([flag_values.view])}
+    scores = {name: predicted.score([flag_values.view], num_missed)}
+    if flag_values.fit == "none":
+        scores[f"{name}_common_center"] = scores[name]
+        scores[name] = predict(alone).score([flag_values.view], num_missed)
     if flag_values.fit != "view":
-        scores[f"{name}_all_views"] = predicted.score()
+        scores[f"{name}_all_views"] = predicted.score(num_missed=num_missed)
     if flag_values.report_dir:
         qualitative.draw_best_and_worst(
             predicted,

@@ -139,7 +139,7 @@ def estimate_hands(network, depth_mm, intrinsics, center_mm=None, *, left_hand=F
     if left_hand:
         right_depth_mm, right_intrinsics = depth_mm[:, :, ::-1], intrinsics.copy()
         right_intrinsics[:, 2] = depth_mm.shape[2] - 1 - intrinsics[:, 2]
-    run = _compile(network, int(refine and center_mm is None))
+    run = _compile(network, refine and center_mm is None)
     results = run(right_depth_mm, right_intrinsics, centers * flip)
     results = {name: value.numpy() for name, value in results.items()}
     blank = np.where(results["found"], np.float32(1.0), np.float32(np.nan))
@@ -156,14 +156,12 @@ def estimate_hands(network, depth_mm, intrinsics, center_mm=None, *, left_hand=F
 
 
 @functools.lru_cache(maxsize=8)
-def _compile(network, refinements):
+def _compile(network, refine):
     spec = crop_spec_of(network)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def run(depth_mm, intrinsics, center_mm):
-        return frame_model.estimate_frames(
-            network, depth_mm, intrinsics, center_mm, spec, refinements
-        )
+        return frame_model.estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refine)
 
     return run
 

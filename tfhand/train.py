@@ -152,6 +152,7 @@ def _run(flag_values, settings, context):
             settings.spec,
             # Synthetic samples have no subject, whose shape a fit would share.
             flag_values.test_fit and flag_values.test_on == "recording",
+            _num_missed(flag_values, data_dir),
         )
         tuning = tuning_settings.FineTuning(
             _read_recording(data_dir, settings.tune),
@@ -209,6 +210,12 @@ def _test_samples(flag_values, settings, data_dir):
     if flag_values.test_on == "recording":
         return records.load_dataset(data_dir, "test")
     return synthetic_split.synthetic_dataset(settings.spec, settings.init.noise)
+
+
+def _num_missed(flag_values, data_dir):
+    if flag_values.test_on == "recording":
+        return records.read_info(data_dir).splits["test"].num_missed
+    return 0
 
 
 def _read_recording(data_dir, tune_options):

@@ -6,15 +6,12 @@ import numpy as np
 
 from data_prep.nyu import calibration, frame_crops, recording_files
 from data_prep.nyu.recording_files import UnusableFrame
+from data_prep.records import dataset_info
 from data_prep.records.shards import EncodedFrame, encode_frame
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 
 __all__ = ["FrameConverter", "mirror_sample"]
-
-# Views whose centers are on average farther than this from the common center do not see the same
-# thing, mm.
-_LARGEST_DISAGREEMENT_MM = 150.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,19 +67,21 @@ class FrameConverter:
         intrinsics, ref_from_view = self.cameras.intrinsics, self.cameras.ref_from_view
         values = {}
         if self.centers_mm is None and self.center == "depth":
-            hand = frame_crops.crop_at_hand(pictures, layout, intrinsics, ref_from_view, self.spec)
-            if not hand.has_hand.any():
-                raise UnusableFrame("no hand found")
-            disagreement_mm = hand.distance_mm[hand.has_hand].mean()
-            if disagreement_mm > _LARGEST_DISAGREEMENT_MM:
-                raise UnusableFrame("the views do not agree on where the hand is")
+            hand = frame_crops.crop_at_hand(
+                pictures, layout, intrinsics, ref_from_view, self.spec, self.is_left
+            )
+            if hand.problem:
+                raise UnusableFrame(hand.problem)
             if hand.has_hand.sum() > 1:
-                values["center_disagreement_mm"] = disagreement_mm
+                away_mm = np.linalg.norm(hand.own_center_mm - hand.center_mm, axis=-1)
+                values["center_disagreement_mm"] = away_mm[hand.has_hand].mean()
             crops_mm, center_mm = hand.crops_mm, hand.center_mm
+            own = {"own_depth_mm": hand.own_crops_mm, "own_center_mm": hand.own_center_mm}
         else:
+            own = {}
             center_mm = self._read_center(frame, joints_mm)
             crops_mm = frame_crops.crop_at(pictures, layout, intrinsics, center_mm, self.spec)
-        sample = self._sample(frame, crops_mm, center_mm, intrinsics, ref_from_view)
+        sample = self._sample(frame, crops_mm, center_mm, intrinsics, ref_from_view) | own
         notes = self._annotate(sample, joints_mm)
         if joints_mm is not None:
             palm_mm = joints_mm[:, skeleton.joint_index("PALM_3")]
@@ -94,9 +93,9 @@ class FrameConverter:
     def _convert_single_views(self, frame, pictures, layout):
         """Converts a frame to a sample for each view that shows a hand."""
         intrinsics = self.cameras.intrinsics
-        center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics)
+        center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics, self.is_left)
         if not has_hand.any():
-            raise UnusableFrame("no hand found")
+            raise UnusableFrame(dataset_info.NO_HAND)
         crops_mm = frame_crops.crop_at(pictures, layout, intrinsics, center_mm, self.spec)
         joints_mm = self.split.joints_of(frame)
         samples, notes = [], set() if has_hand.all() else {"a view shows no hand"}
@@ -169,6 +168,8 @@ def mirror_sample(sample, width: int) -> dict:
         "intrinsics": intrinsics,
         "ref_from_view": flip_transform @ sample["ref_from_view"] @ flip_transform,
     }
-    if "joints_mm" in sample:
-        mirrored["joints_mm"] = sample["joints_mm"] * flip
+    if "own_depth_mm" in sample:
+        mirrored["own_depth_mm"] = sample["own_depth_mm"][..., ::-1]
+    for name in {"joints_mm", "own_center_mm"} & set(sample):
+        mirrored[name] = sample[name] * flip
     return mirrored

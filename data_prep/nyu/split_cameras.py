@@ -33,7 +33,7 @@ def find_cameras(splits, method: str | None, intrinsics, model: str | None, is_l
         method: "annotation", "depth", "predictions", "none", a calibration file, or None.
         intrinsics: float32 `[3, 4]`.
         model: `pose.keras` for "predictions".
-        is_left: Whether left hands are seen, for "predictions".
+        is_left: Whether left hands are seen.
 
     Returns:
         List of `calibration.Calibration` with intrinsics; all `is_calibrated`, or none.
@@ -46,7 +46,7 @@ def find_cameras(splits, method: str | None, intrinsics, model: str | None, is_l
     if method == "none":
         return [calibration.uncalibrated(intrinsics, "none asked for") for _ in splits]
     if method is None:
-        return _find_by_default(splits, intrinsics)
+        return _find_by_default(splits, intrinsics, is_left)
     cameras = []
     for split in splits:
         with _named_errors(split):
@@ -54,7 +54,7 @@ def find_cameras(splits, method: str | None, intrinsics, model: str | None, is_l
     return cameras
 
 
-def _find_by_default(splits, intrinsics):
+def _find_by_default(splits, intrinsics, is_left):
     cameras, problems = {}, {}
     for split in splits:
         if split.joints_mm is not None:
@@ -66,7 +66,7 @@ def _find_by_default(splits, intrinsics):
             except calibration.TooFewPoints as error:
                 problems[split.name] = str(error)
     points_mm = {
-        split.name: _points_from_depth(split, intrinsics)
+        split.name: _points_from_depth(split, intrinsics, is_left)
         for split in splits
         if split.name not in cameras
     }
@@ -118,7 +118,7 @@ def _find_by_method(split, method, intrinsics, model, is_left):
             )
         return calibration.calibrate(split.joints_mm, _ANNOTATION, intrinsics)
     if method == "depth":
-        points_mm = _points_from_depth(split, intrinsics)
+        points_mm = _points_from_depth(split, intrinsics, is_left)
         return calibration.calibrate(points_mm, _FROM_DEPTH, intrinsics, _ROUGH_INLIER_MM)
     if method == "predictions":
         if not model:
@@ -131,7 +131,7 @@ def _find_by_method(split, method, intrinsics, model, is_left):
         cameras = dataclasses.replace(cameras, intrinsics=intrinsics)
     if split.joints_mm is not None:
         return calibration.check(split.joints_mm, cameras, _ANNOTATION)
-    points_mm = _points_from_depth(split, cameras.intrinsics.astype(np.float32))
+    points_mm = _points_from_depth(split, cameras.intrinsics.astype(np.float32), is_left)
     return calibration.check(points_mm, cameras, _FROM_DEPTH, _ROUGH_INLIER_MM)
 
 
@@ -144,11 +144,11 @@ def _named_errors(split):
         raise type(error)(f"Split {split.name!r}: {error}") from error
 
 
-def _points_from_depth(split, intrinsics):
+def _points_from_depth(split, intrinsics, is_left):
     """Middle of the hand in every view of some frames, `[V, n, 1, 3]`, NaN: not found."""
 
     def estimate(pictures, layout):
-        center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics)
+        center_mm, has_hand = frame_crops.find_each(pictures, layout, intrinsics, is_left)
         return np.where(has_hand[:, None], center_mm, np.nan)
 
     return _estimate_points(split, estimate, num_points=1)

@@ -18,7 +18,7 @@ from data_prep.records.dataset_info import (
     read_info,
 )
 from data_prep.records.examples import encode_example, parse_example
-from data_prep.records.reader import list_shards, load_dataset, verify
+from data_prep.records.reader import at_own_centers, list_shards, load_dataset, verify
 from data_prep.records.schema import FIELDS, SCHEMA_VERSION, Field, check_sample, find_problem
 from data_prep.records.shard_writer import ShardWriter
 from data_prep.records.split_plan import SplitPlan
@@ -32,6 +32,7 @@ __all__ = [
     "ShardWriter",
     "SplitInfo",
     "SplitPlan",
+    "at_own_centers",
     "check_sample",
     "compute_sha256",
     "encode_example",

@@ -12,7 +12,7 @@ import re
 
 import tensorflow as tf
 
-from data_prep.records import storage
+from data_prep.records import schema, storage
 from data_prep.records.schema import SCHEMA_VERSION
 from tfhand import files
 from tfhand.geometry.crop import CropSpec
@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 INFO_NAME = "dataset_info.json"
+# Reasons to leave out a frame that may show a hand.
+NO_HAND = "no hand found"
+NO_AGREEMENT = "the views do not agree on where the hand is"
+MISSED_HANDS = (NO_HAND, NO_AGREEMENT, schema.BACKGROUND_ONLY)
 # Frames listed for each skip reason; enough to look at, few enough to read.
 MAX_FRAMES_LISTED = 20
 
@@ -76,6 +80,12 @@ class SplitInfo:
     shards: tuple[ShardInfo, ...]
     skipped: dict[str, Skips]
     extra: dict
+
+    @property
+    def num_missed(self) -> int:
+        """Number of samples left out though they may show a hand: scores count them as missed."""
+        reasons = {reason: skips.count for reason, skips in self.skipped.items()}
+        return sum(reasons.get(reason, 0) for reason in MISSED_HANDS)
 
     @property
     def num_skipped(self) -> int:

@@ -54,6 +54,7 @@ def serialize_checked(sample: Mapping, spec: CropSpec) -> bytes:
         "num_views": len(sample["depth_mm"]),
         "cube_mm": spec.cube_mm,
         "depth_png": _encode_depth(sample["depth_mm"], spec),
+        "own_depth_png": _encode_depth(sample["own_depth_mm"], spec),
         "subject": sample["subject"].encode(),
     }
     features = {
@@ -76,7 +77,8 @@ def parse_example(serialized, spec: CropSpec, num_views: int) -> dict[str, tf.Te
 
     Returns:
         `depth_mm [V, S, S]` (mm relative to the center, background exactly cube / 2), `center_mm
-        [V, 3]`, `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`, `foreground_fraction [V]`,
+        [V, 3]`, the same of what each view finds by itself as `own_depth_mm` and `own_center_mm`
+        (zero: nothing), `intrinsics [V, 4]`, `ref_from_view [V, 4, 4]`, `foreground_fraction [V]`,
         `joints_mm [V, 36, 3]` (camera frame) and `joint_mask [V, 36]` (both zero where unlabelled),
         all float32; `subject` string; `frame` int64.
 
@@ -109,7 +111,9 @@ def parse_example(serialized, spec: CropSpec, num_views: int) -> dict[str, tf.Te
         raw = {name: tf.identity(value) for name, value in raw.items()}
     parsed = {name: _restore(value, _BY_NAME[name], num_views) for name, value in raw.items()}
     parsed["joint_mask"] = tf.cast(parsed["joint_mask"], tf.float32)
-    return {"depth_mm": _decode_depth(parsed.pop("depth_png"), spec, num_views), **parsed}
+    for name in ("depth", "own_depth"):
+        parsed[f"{name}_mm"] = _decode_depth(parsed.pop(f"{name}_png"), spec, num_views)
+    return parsed
 
 
 def _feature(value, dtype):

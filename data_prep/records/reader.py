@@ -11,7 +11,7 @@ from data_prep.records.dataset_info import INFO_NAME, DatasetInfo, compute_sha25
 from data_prep.records.examples import parse_example
 from tfhand.geometry.crop import CropSpec
 
-__all__ = ["list_shards", "load_dataset", "verify"]
+__all__ = ["at_own_centers", "list_shards", "load_dataset", "verify"]
 
 
 def list_shards(data_dir, split: str) -> list[str]:
@@ -132,3 +132,15 @@ def _check_first(paths, parse, data_dir):
             raise ValueError(
                 f"Records of {data_dir} are not as {INFO_NAME} says: {reason}"
             ) from error
+
+
+def at_own_centers(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns the samples of `load_dataset` with every view cropped where it finds the hand alone.
+
+    Where it finds none, `center_mm` is zero and `depth_mm` background. Samples that were never
+    searched for, as synthetic ones, stay.
+    """
+    if "own_depth_mm" not in dataset.element_spec:
+        return dataset
+    names = ("depth_mm", "center_mm")
+    return dataset.map(lambda row: {**row, **{name: row[f"own_{name}"] for name in names}})

@@ -9,7 +9,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfhand.geometry import crop, hand_center, rigid
+from data_prep import package_judge
+from tfhand.geometry import crop, hand_center, rigid, views
 from tfhand.hand import kinematics, spheres, surface, template
 from tfhand.synthesis import depth, sensor
 
@@ -124,15 +125,23 @@ def render_crops(points, joints, view_from_ref, rng, spec):
     images, intrinsics, joints = render_views(points, joints, view_from_ref, rng)
     batch = tf.shape(joints)[0]
     ref_from_view = tf.tile(rigid.inverse(view_from_ref)[None], [batch, 1, 1, 1])
-    centers, _, _ = hand_center.find_hand_in_views(
+    hand = hand_center.find_hand_in_views(
         tf.reshape(images, [batch, num_views, _WINDOW_PX, _WINDOW_PX]),
         tf.reshape(intrinsics, [batch, num_views, 4]),
         ref_from_view,
+        package_judge.judge_of(images, intrinsics),
     )
-    crops = crop.crop_depth(images, intrinsics, tf.reshape(centers, [-1, 3]), spec)
+    crops, own_crops = (
+        views.unfold_views(
+            crop.crop_depth(images, intrinsics, views.fold_views(centers), spec), num_views
+        )
+        for centers in (hand.center_mm, hand.own_center_mm)
+    )
     return {
-        "depth_mm": tf.reshape(crops, [batch, num_views, spec.image_size, spec.image_size]),
-        "center_mm": centers,
+        "depth_mm": crops,
+        "center_mm": hand.center_mm,
+        "own_depth_mm": own_crops,
+        "own_center_mm": hand.own_center_mm,
         "intrinsics": tf.reshape(intrinsics, [batch, num_views, 4]),
         "ref_from_view": ref_from_view,
         "joints_mm": joints,

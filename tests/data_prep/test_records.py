@@ -280,3 +280,18 @@ def test_bad_writer_arguments(tmp_path, split, num_shards, message):
 def test_more_shards_than_samples(tmp_path):
     write(tmp_path, samples=[make_sample(0), make_sample(1)], num_shards=4)
     assert [sample["frame"] for sample in load(tmp_path)] == [1000, 1001]
+
+
+def test_views_have_crops_of_their_own(tmp_path):
+    samples = [make_sample(frame) for frame in (1, 2)]
+    own = make_sample(3)
+    samples[0] |= {f"own_{name}": own[name] for name in ("depth_mm", "center_mm")}
+    write(tmp_path, samples=samples, num_shards=1)
+    dataset = records.load_dataset(tmp_path, "train")
+    first, second = records.at_own_centers(dataset).as_numpy_iterator()
+    np.testing.assert_allclose(first["depth_mm"], own["depth_mm"], atol=0.051)
+    np.testing.assert_allclose(first["center_mm"], own["center_mm"], rtol=1e-6)
+    # A sample without has those of all views.
+    np.testing.assert_allclose(second["depth_mm"], samples[1]["depth_mm"], atol=0.051)
+    with pytest.raises(ValueError, match="needs both"):
+        write(tmp_path / "b", samples=[own | {"own_depth_mm": own["depth_mm"]}])

@@ -180,3 +180,16 @@ def test_nothing_labeled_is_refused():
         metrics.score(zeros, zeros, np.zeros((2, 14)))
     with pytest.raises(ValueError, match="mask of shape"):
         metrics.score(zeros, zeros, np.zeros((2, 13)))
+
+
+def test_missed_frames_count_in_every_score():
+    zeros = np.zeros((3, 14, 3))
+    labeled = np.ones((3, 14), bool)
+    labeled[:, 5] = False
+    scores = metrics.score(zeros, zeros, labeled, num_missed=1)
+    assert (scores.num_frames, scores.num_missed) == (4, 1)
+    assert scores.mean_joint_error_mm == scores.fingertip_error_mm == metrics.MISSED_MM / 4
+    assert scores.success_rate[0] == scores.success_rate[80] == scores.auc == 0.75
+    unlabeled = np.isnan(list(scores.per_joint_error_mm.values()))
+    assert np.flatnonzero(unlabeled).tolist() == [5]
+    assert metrics.Scores.from_dict(scores.to_dict()).num_missed == 1

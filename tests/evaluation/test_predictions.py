@@ -174,3 +174,12 @@ def test_joints_in_the_picture(samples):
     expected[..., 0] = 580.0 * joints_mm[..., 0] / joints_mm[..., 2] + 320.0
     expected[..., 1] = 582.0 * joints_mm[..., 1] / joints_mm[..., 2] + 240.0
     np.testing.assert_allclose(predicted.joints_uvd(1), expected, atol=FLOAT_MM)
+
+
+def test_a_view_without_a_center_is_missed_in_its_frame(samples):
+    samples["center_mm"][2, 1] = 0.0
+    scores = predict_labels(samples).score([1], num_missed=1)
+    assert (scores.num_frames, scores.num_missed) == (SAMPLES + 1, 2)
+    assert scores.success_rate[1] == (SAMPLES - 1) / (SAMPLES + 1)
+    assert predict_labels(samples).score([0]).num_missed == 0
+    assert predict_labels(samples).score(num_missed=1).num_missed == VIEWS + 1

@@ -96,8 +96,13 @@ def test_pose_requests():
             np.testing.assert_allclose(share, np.pi * 45**2 / 280**2, rtol=0.1)
         else:
             assert depth_mm.dtype == (np.uint16 if "uint16" in name else np.float32)
-            center_mm, found = hand_center.find_hand_center(depth_mm, inputs["intrinsics"])
-            assert found.numpy().all()
+            hand = hand_center.find_hand(
+                depth_mm,
+                inputs["intrinsics"],
+                lambda center_mm: {"middle_mm": center_mm, "doubt": 0.0 * center_mm[:, 0]},
+            )
+            assert hand["has_hand"].numpy().all()
+            center_mm = hand["center_mm"]
             assert not inputs["center_mm"].any()
             crops = crop.crop_depth(depth_mm, inputs["intrinsics"], center_mm, spec)
             assert np.mean(crop.foreground_mask(crops, 280.0)) > 0.05

@@ -54,7 +54,16 @@ def read_recording(dataset):
     Raises:
         ValueError: If there is no sample.
     """
-    rows = list(dataset.as_numpy_iterator())
+    names = (
+        "depth_mm",
+        "center_mm",
+        "ref_from_view",
+        "joints_mm",
+        "joint_mask",
+        "subject",
+        "frame",
+    )
+    rows = list(dataset.map(lambda row: {name: row[name] for name in names}).as_numpy_iterator())
     if not rows:
         raise ValueError("Expected at least one recorded sample, found none.")
 

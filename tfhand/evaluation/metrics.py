@@ -16,6 +16,7 @@ from tfhand.hand import skeleton
 
 __all__ = [
     "MAX_THRESHOLD_MM",
+    "MISSED_MM",
     "Scores",
     "area_under_curve",
     "best_and_worst",
@@ -27,6 +28,8 @@ __all__ = [
 
 # The success curves of the field run from 0 to 80 mm.
 MAX_THRESHOLD_MM = 80
+# Error of every joint of a frame in which the hand was not found: beyond all thresholds.
+MISSED_MM = 100.0
 _THRESHOLDS_MM = tuple(range(MAX_THRESHOLD_MM + 1))
 _WRIST_JOINTS = ("PALM_1", "PALM_2")
 _FINGERTIP_SUFFIX = "_KNU3_A"
@@ -45,6 +48,8 @@ class Scores:
         per_joint_error_mm: Mean error of each joint, by name; NaN for a joint never labeled.
         success_rate: Share of frames whose worst joint is within 0, 1, ..., 80 mm.
         auc: Area under the success curve from 0 to 80 mm, divided by 80.
+        num_missed: Those of the frames in which the hand was not found; every joint of them counts
+            with `MISSED_MM`.
     """
 
     num_frames: int
@@ -55,6 +60,7 @@ class Scores:
     per_joint_error_mm: Mapping[str, float]
     success_rate: Mapping[int, float]
     auc: float
+    num_missed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON: thresholds as strings, NaN (nothing labeled) as None."""
@@ -72,6 +78,8 @@ class Scores:
         Raises:
             ValueError: If an entry is missing or holds something else.
         """
+        # Files from before it was counted lack the last.
+        content = {"num_missed": 0, **content}
         names = [field.name for field in dataclasses.fields(cls)]
         missing = [name for name in names if name not in content]
         if missing:
@@ -88,8 +96,9 @@ class Scores:
         if list(values["success_rate"]) != [str(threshold) for threshold in _THRESHOLDS_MM]:
             raise ValueError(f"Expected success_rate within 0 to {MAX_THRESHOLD_MM} mm.")
         values["success_rate"] = dict(zip(_THRESHOLDS_MM, values["success_rate"].values()))
-        if type(values["num_frames"]) is not int:
-            raise ValueError(f"Expected a whole num_frames, found {values['num_frames']!r}.")
+        for name in ("num_frames", "num_missed"):
+            if type(values[name]) is not int:
+                raise ValueError(f"Expected a whole {name}, found {values[name]!r}.")
         return cls(**values)
 
 
@@ -204,6 +213,7 @@ def score(
     truth_mm: np.ndarray,
     mask: np.ndarray | None = None,
     joint_names: Sequence[str] = skeleton.EVALUATION_JOINT_NAMES,
+    num_missed: int = 0,
 ) -> Scores:
     """Returns all scores of one method on one set of frames.
 
@@ -212,6 +222,7 @@ def score(
         truth_mm: float [n, J, 3], mm, same frame.
         mask: bool or {0, 1} [n, J], true where there is a label; None: everywhere.
         joint_names: The J names, by default NYU's 14 evaluation joints.
+        num_missed: Further frames, in which the hand was not found.
 
     Raises:
         ValueError: If shapes differ, values are not finite, or nothing is labeled.
@@ -219,6 +230,10 @@ def score(
     errors_mm = joint_errors_mm(predicted_mm, truth_mm, mask)
     if errors_mm.shape[1] != len(joint_names):
         raise ValueError(f"Expected {len(joint_names)} joints, received {errors_mm.shape[1]}.")
+    missed_mm = np.full((num_missed, len(joint_names)), MISSED_MM)
+    # A joint that no frame has labeled is not one of those missed either.
+    missed_mm[:, ~np.isfinite(errors_mm).any(axis=0)] = np.nan
+    errors_mm = np.concatenate([errors_mm, missed_mm])
     no_wrist = [i for i, name in enumerate(joint_names) if name not in _WRIST_JOINTS]
     tips = [i for i, name in enumerate(joint_names) if name.endswith(_FINGERTIP_SUFFIX)]
     rates = success_rate(errors_mm, _THRESHOLDS_MM)
@@ -231,6 +246,7 @@ def score(
         per_joint_error_mm={name: _mean(errors_mm[:, i]) for i, name in enumerate(joint_names)},
         success_rate={t: float(rate) for t, rate in zip(_THRESHOLDS_MM, rates)},
         auc=area_under_curve(errors_mm),
+        num_missed=num_missed,
     )
 
 

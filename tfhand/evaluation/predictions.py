@@ -61,18 +61,27 @@ class Predictions:
         joints_mm = joints_mm + self.center_mm[:, view, np.newaxis]
         return camera.project(joints_mm, self.intrinsics[:, view]).numpy()
 
-    def score(self, view_indices: Sequence[int] | None = None) -> metrics.Scores:
+    def score(
+        self, view_indices: Sequence[int] | None = None, num_missed: int = 0
+    ) -> metrics.Scores:
         """Scores the 14 evaluation joints; each view of a sample counts as one frame.
 
         Args:
             view_indices: The views to score; None: all.
+            num_missed: Samples that are not there since the hand was not found. Views without a
+                center count as missed too.
 
         Raises:
             ValueError: If there is no such view, or nothing is labeled in them.
         """
         if view_indices is None:
             view_indices = range(self.spheres_mm.shape[1])
-        return metrics.score(*self._evaluation_joints(list(view_indices)))
+        view_indices = list(view_indices)
+        joints = self._evaluation_joints(view_indices)
+        has_center = self.center_mm[:, view_indices, 2].reshape(-1) > 0.0
+        num_missed = len(view_indices) * num_missed
+        num_missed += int((~has_center & joints[-1].any(axis=1)).sum())
+        return metrics.score(*(values[has_center] for values in joints), num_missed=num_missed)
 
     def _evaluation_joints(self, view_indices):
         """Returns estimates, labels and mask of the views, each with n * len(views) frames."""

@@ -87,7 +87,8 @@ def markdown_table(scores: Mapping[str, Scores]) -> str:
         scores: Scores by the method's name.
     """
     columns = ["method", "frames", "mean", "median", "12 joints", "finger tips"]
-    columns += [f"within {threshold} mm" for threshold in _TABLE_THRESHOLDS_MM] + ["AUC 0-80"]
+    columns += [f"within {threshold} mm" for threshold in _TABLE_THRESHOLDS_MM]
+    columns += ["AUC 0-80", "missed"]
     lines = ["| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     for name, score in scores.items():
         errors_mm = (
@@ -98,7 +99,7 @@ def markdown_table(scores: Mapping[str, Scores]) -> str:
         )
         cells = [name, str(score.num_frames), *(f"{error:.2f}" for error in errors_mm)]
         cells += [f"{100 * score.success_rate[t]:.2f} %" for t in _TABLE_THRESHOLDS_MM]
-        lines.append("| " + " | ".join([*cells, f"{score.auc:.4f}"]) + " |")
+        lines.append("| " + " | ".join([*cells, f"{score.auc:.4f}", str(score.num_missed)]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 __all__ = [
     "NearestSurface",
     "find_nearest_surface",
+    "find_next_surface",
     "masked_extreme",
     "masked_mean",
     "masked_sum",
@@ -43,6 +44,7 @@ class NearestSurface(NamedTuple):
 
     Attributes:
         depth_mm: float32 `[B, h, w]`, 0: no reading.
+        intrinsics: float32 `[B, 4]`, of the reduced images.
         u, v: float32 `[B, 1, w]` and `[B, h, 1]`, x / z and y / z of the rays through the pixels.
         whole: bool `[B, M]`, the surface connected to the nearest spot.
         pixels: int64 `[K]`, those of the M that belong to the cluster in any image, and a few more:
@@ -53,6 +55,7 @@ class NearestSurface(NamedTuple):
     """
 
     depth_mm: tf.Tensor
+    intrinsics: tf.Tensor
     u: tf.Tensor
     v: tf.Tensor
     whole: tf.Tensor
@@ -73,7 +76,21 @@ def find_nearest_surface(depth_mm, intrinsics) -> NearestSurface:
     Returns:
         `NearestSurface`, empty masks where an image has none.
     """
-    distance, intrinsics = _reduce(depth_mm, intrinsics)
+    return _find(*_reduce(depth_mm, intrinsics))
+
+
+def find_next_surface(surface) -> NearestSurface:
+    """Finds the nearest surface of what a `NearestSurface` leaves; `whole` is both of them then.
+
+    What is left of a wall is thus still known as a part of one.
+    """
+    is_left = (surface.depth_mm > 0.0) & ~tf.reshape(surface.whole, tf.shape(surface.depth_mm))
+    found = _find(tf.where(is_left, surface.depth_mm, _MAX_RANGE_MM), surface.intrinsics)
+    return found._replace(whole=found.whole | surface.whole)
+
+
+def _find(distance, intrinsics):
+    """Finds the nearest surface of what `_reduce` returns."""
     coarse = distance * tf.cast(distance < _MAX_RANGE_MM, tf.float32)
     batch, height, width = tf.unstack(tf.shape(coarse))
     focal, principal = tf.split(tf.expand_dims(intrinsics, 1), 2, axis=2)
@@ -108,7 +125,7 @@ def find_nearest_surface(depth_mm, intrinsics) -> NearestSurface:
     cluster = tf.pad(tf.gather(cluster, pixels, axis=1), [[0, 0], [0, _NOISE_PIXELS + 1]])
     pixels = tf.pad(pixels, [[0, _NOISE_PIXELS + 1]])
     points, area = tf.gather(points, pixels, axis=2), tf.gather(area, pixels, axis=1)
-    return NearestSurface(coarse, u, v, whole, pixels, points, area, cluster)
+    return NearestSurface(coarse, intrinsics, u, v, whole, pixels, points, area, cluster)
 
 
 def masked_extreme(values, mask) -> tf.Tensor:

@@ -5,6 +5,7 @@ SavedModel, which estimates once.
 Letters: B frames of H x W pixels, N spheres, S the side of the network's input.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from tfhand.geometry import camera, crop, hand_center
@@ -13,8 +14,10 @@ __all__ = [
     "MIN_FRAME_SIDE",
     "are_cameras",
     "check",
+    "doubt_of",
     "estimate_crops",
     "estimate_frames",
+    "judge_of",
     "leave_out",
 ]
 
@@ -39,7 +42,44 @@ def estimate_crops(network, crop_mm, cube_mm):
     return {name: outputs[name] for name in ("spheres_mm", "spread_mm")}
 
 
-def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=0):
+def judge_of(network, depth_mm, intrinsics, spec, is_left=False):
+    """Returns the judge of `hand_center` that a pose network is.
+
+    Args:
+        network: As in `estimate_crops`.
+        depth_mm: float32 or uint16 [B, H, W], mm along the camera axis; 0, negative or non-finite
+            values are no reading.
+        intrinsics: float32 [B, 4], fx, fy, cx, cy in px.
+        spec: `crop.CropSpec` that the network was built for.
+        is_left: Whether left hands are seen; the network knows right ones.
+
+    Returns:
+        Function of center_mm float32 [B, 3], camera frame, to a dict of float32 `spheres_mm`
+        [B, N, 3], camera frame; `spread_mm` [B, N]; `middle_mm` [B, 3], the mean of the spheres;
+        `doubt` [B], the mean logarithm of the spread, infinite where the crop is empty.
+    """
+
+    def judge(center_mm):
+        crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
+        is_empty = ~tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
+        outputs = estimate_crops(network, crops[..., ::-1] if is_left else crops, spec.cube_mm)
+        spheres_mm = outputs["spheres_mm"]
+        if is_left:
+            spheres_mm *= tf.constant([-1.0, 1.0, 1.0])
+        spheres_mm += center_mm[:, tf.newaxis]
+        doubt = tf.reduce_mean(tf.math.log(outputs["spread_mm"]), axis=1)
+        return {
+            "spheres_mm": spheres_mm,
+            "spread_mm": outputs["spread_mm"],
+            "middle_mm": tf.reduce_mean(spheres_mm, axis=1),
+            "doubt": tf.where(is_empty, float("inf"), doubt),
+        }
+
+    # In a graph it is traced once, however often it is called.
+    return judge if tf.executing_eagerly() else tf.function(judge, autograph=False)
+
+
+def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refine=False):
     """Finds, crops and estimates the hand in each frame.
 
     Args:
@@ -50,8 +90,8 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
         center_mm: float32 [B, 3], the crop's center in the camera frame, or [1, 3] for all frames.
             Where z is not positive, or a value not finite, the depth decides.
         spec: `crop.CropSpec` that the network was built for.
-        refinements: Number of times that a crop around a center from the depth is moved to the
-            middle of the estimated spheres and estimated again.
+        refine: Whether a crop around a center from the depth is moved to the middle of the
+            estimated spheres and estimated again.
 
     Returns:
         Dict of `found` bool [B], True where the frame shows a hand at the center; all other values
@@ -68,33 +108,36 @@ def estimate_frames(network, depth_mm, intrinsics, center_mm, spec, refinements=
     center_mm = tf.broadcast_to(center_mm, [tf.shape(depth_mm)[0], 3])
     has_center = tf.reduce_all(tf.math.is_finite(center_mm), axis=1) & (center_mm[:, 2] > 0.0)
     center_mm = tf.where(has_center[:, tf.newaxis], center_mm, 0.0)
+    judge = judge_of(network, depth_mm, intrinsics, spec)
 
-    def find_centers():
-        nearest_mm, has_hand = hand_center.find_hand_center(depth_mm, intrinsics)
-        return tf.where(has_center[:, tf.newaxis], center_mm, nearest_mm), has_center | has_hand
+    def estimate_at(center_mm):
+        hand = judge(center_mm)
+        return {**hand, "center_mm": center_mm, "has_hand": hand["doubt"] < float("inf")}
 
-    center_mm, has_hand = tf.cond(
-        tf.reduce_all(has_center), lambda: (center_mm, tf.ones_like(has_center)), find_centers
-    )
+    def find():
+        hand = hand_center.find_hand(depth_mm, intrinsics, judge)
+        moved_mm = hand["middle_mm" if refine else "center_mm"]
+        moved_mm = tf.where(has_center[:, tf.newaxis], center_mm, moved_mm)
+        if refine:
+            moved = estimate_at(moved_mm)
+        else:
+            # The estimates are there already, but for given centers.
+            moved = tf.cond(tf.reduce_any(has_center), lambda: estimate_at(moved_mm), lambda: hand)
+        return {**moved, "has_hand": moved["has_hand"] & (has_center | hand["has_hand"])}
 
-    def estimate(center_mm, has_hand):
-        crops = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
-        has_hand &= tf.reduce_any(crop.foreground_mask(crops, spec.cube_mm), axis=[1, 2])
-        return estimate_crops(network, crops, spec.cube_mm), has_hand
-
-    outputs, has_hand = estimate(center_mm, has_hand)
-    for _ in range(refinements):
-        moved_mm = center_mm + tf.reduce_mean(outputs["spheres_mm"], axis=1)
-        center_mm = tf.where(has_center[:, tf.newaxis], center_mm, moved_mm)
-        outputs, has_hand = estimate(center_mm, has_hand)
-    spheres_mm = outputs["spheres_mm"] + center_mm[:, tf.newaxis]
+    hand = tf.cond(tf.reduce_all(has_center), lambda: estimate_at(center_mm), find)
     results = {
-        "center_mm": center_mm,
-        "spheres_mm": spheres_mm,
-        "spheres_px": camera.project(spheres_mm, intrinsics)[..., :2],
-        "confidence": _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + outputs["spread_mm"]),
+        "center_mm": hand["center_mm"],
+        "spheres_mm": hand["spheres_mm"],
+        "spheres_px": camera.project(hand["spheres_mm"], intrinsics)[..., :2],
+        "confidence": _HALF_CONFIDENCE_MM / (_HALF_CONFIDENCE_MM + hand["spread_mm"]),
     }
-    return leave_out({"found": has_hand, **results}, has_hand)
+    return leave_out({"found": hand["has_hand"], **results}, hand["has_hand"])
+
+
+def doubt_of(confidence):
+    """Returns the doubt of `hand_center` about estimates of `confidence` [..., N], NumPy: [...]."""
+    return np.log(_HALF_CONFIDENCE_MM / confidence - _HALF_CONFIDENCE_MM).mean(axis=-1)
 
 
 def leave_out(results, is_valid):

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 from absl import logging
 
+from data_prep import records
 from tfhand import files
 from tfhand.evaluation import fitted, predictions, qualitative, real_frame
 from tfhand.evaluation import report as score_report
@@ -24,11 +25,13 @@ class TestSplit:
         samples: `tf.data.Dataset` of `data_prep.records.load_dataset`, one sample an element.
         spec: `crop.CropSpec`.
         with_fit: Whether hands fitted to the first view are scored too.
+        num_missed: Frames that are not among the samples since the hand was not found in them.
     """
 
     samples: tf.data.Dataset
     spec: crop.CropSpec
     with_fit: bool
+    num_missed: int = 0
 
 
 def predict_and_score(name, network, test):
@@ -40,19 +43,25 @@ def predict_and_score(name, network, test):
         test: `TestSplit`.
 
     Returns:
-        (`predictions.Predictions`, dict of `metrics.Scores` by name: `name`, `name_all_views`,
-        `name_fitted`; empty without labels).
+        (`predictions.Predictions` at common centers, dict of `metrics.Scores` by name: `name`, the
+        first view with centers that it finds by itself; `name_common_center`, the same with those
+        of all views; `name_all_views`; `name_fitted`, as `name`; empty without labels).
     """
     predicted = predictions.predict_dataset(network, test.samples, cube_mm=test.spec.cube_mm)
     joints = predicted.label_mask[:, :, skeleton.EVALUATION_JOINTS]
     if not joints.any():
         logging.warning("The test split has no labels: nothing to score.")
         return predicted, {}
-    scores = {name: predicted.score([0])} if joints[:, 0].any() else {}
-    scores[f"{name}_all_views"] = predicted.score()
+    scores = {}
+    if joints[:, 0].any():
+        samples = records.at_own_centers(test.samples)
+        alone = predictions.predict_dataset(network, samples, cube_mm=test.spec.cube_mm)
+        scores[name] = alone.score([0], test.num_missed)
+        scores[f"{name}_common_center"] = predicted.score([0], test.num_missed)
+    scores[f"{name}_all_views"] = predicted.score(num_missed=test.num_missed)
     if name in scores and test.with_fit:
-        fits = fitted.fit_predictions(predicted, test.samples, test.spec, view=0)
-        scores[f"{name}_fitted"] = fits.score([0])
+        fits = fitted.fit_predictions(alone, samples, test.spec, view=0)
+        scores[f"{name}_fitted"] = fits.score([0], test.num_missed)
     for key, score in scores.items():
         print(f"{key}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
     return predicted, scores
