@@ -145,5 +145,5 @@ def test_one_program_runs_a_command(monkeypatch, capsys):
 
 def test_one_program_names_its_commands_for_another(monkeypatch):
     monkeypatch.setattr("sys.argv", ["tfhand", "pedict"])
-    with pytest.raises(SystemExit, match=r"Expected one of predict, view, .*'pedict'"):
+    with pytest.raises(SystemExit, match=r"Expected one of predict, live, .*'pedict'"):
         program.main()

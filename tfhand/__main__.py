@@ -11,10 +11,12 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     # name: (module, what it does)
     "predict": ("tfhand.predict", "estimates the hand in depth images"),
+    "live": ("tfhand.live", "shows the hand before a depth camera"),
     "view": ("tfhand.view", "shows hands in the browser"),
     "train": ("tfhand.train", "trains on a recording, and scores the result"),
     "evaluate": ("tfhand.evaluate", "scores a network or published predictions"),
     "export": ("tfhand.export", "writes files for TensorFlow Serving and other runtimes"),
+    "record": ("data_prep.record", "records depth cameras in NYU's layout"),
     "nyu": ("data_prep.nyu", "converts a recording in NYU's layout to records"),
     "synthetic": ("data_prep.synthetic", "renders a recording, as records or in NYU's layout"),
     "inspect": ("data_prep.inspect", "checks and draws records"),
