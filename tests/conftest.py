@@ -52,6 +52,20 @@ def fixed_seeds():
     tf.random.set_seed(SEED)
 
 
+@pytest.fixture
+def eagerly():
+    """Runs functions operation by operation: what XLA compiles is not, which takes seconds each."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def compiled(eagerly):
+    """Compiles functions, in a test of a module whose other tests run them eagerly."""
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def needs():
     """Returns a function that skips a test without an optional package, or fails it.

@@ -8,6 +8,8 @@ from tests.losses import data_term_loops as loops
 from tfhand.losses import data_terms, view_pairs
 from tfhand.losses.observation import observe
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def problem(rng):
