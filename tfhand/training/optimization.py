@@ -60,6 +60,20 @@ class TrainingRun:
     options: options.RunOptions
 
 
+class _CosineTracedOnce(keras.optimizers.schedules.CosineDecay):
+    """Keras' schedule, traced once in a graph: Keras asks for it anew for every variable."""
+
+    _graph = _rate = None
+
+    def __call__(self, step):
+        if tf.executing_eagerly():
+            return super().__call__(step)
+        graph = tf.compat.v1.get_default_graph()
+        if self._graph is not graph:
+            self._graph, self._rate = graph, super().__call__(step)
+        return self._rate
+
+
 def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS, average=0.0):
     """Gives a `trainer.PoseTrainer` its optimizer: AdamW with a short rise and a cosine to 0.
 
@@ -72,7 +86,7 @@ def compile_trainer(model, learning_rate, steps, warmup=_WARMUP_STEPS, average=0
             0: with the last weights.
     """
     warmup = min(warmup, steps // 4)
-    schedule = keras.optimizers.schedules.CosineDecay(
+    schedule = _CosineTracedOnce(
         0.01 * learning_rate, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
     )
     averaging = {"use_ema": average > 0.0, "ema_momentum": average}
