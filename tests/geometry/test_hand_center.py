@@ -96,6 +96,7 @@ def test_graph_with_unknown_sizes_equals_eager(scenes):
     graph = tf.function(
         hand_center.find_hand_center,
         input_signature=[tf.TensorSpec([None, None, None]), tf.TensorSpec([None, 4])],
+        autograph=False,
     )
     for a, b in zip(
         graph(image, intrinsics), hand_center.find_hand_center(image, intrinsics), strict=True

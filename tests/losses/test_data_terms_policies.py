@@ -58,7 +58,7 @@ def test_empty_depth_is_zero_with_finite_gradient(problem):
     depth = np.full_like(depth, loops.FAR_MM)
     projected = tf.constant(projected)
 
-    @tf.function
+    @tf.function(autograph=False)
     def run():
         with tf.GradientTape() as tape:
             tape.watch(projected)
