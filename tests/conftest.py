@@ -27,21 +27,28 @@ def _configure_two_logical_cpus() -> None:
 
 _configure_two_logical_cpus()
 
-# Files whose tests take minutes; begun last, one would leave the other test processes idle.
+# Files whose tests take long, the longest first; begun last, they would leave the other test
+# processes idle.
 _LONG = (
+    "end_to_end/test_train",
     "end_to_end/",
-    "data_prep/test_nyu",
-    "data_prep/test_beam",
     "training/test_",
+    "viewer/test_browser",
+    "fitting/test_",
+    "data_prep/test_",
     "runs/test_",
-    "data/test_",
-    "viewer/",
+    "models/test_",
+    "losses/test_",
 )
 
 
 def pytest_collection_modifyitems(items):
     """Puts the long files first; `make test` hands files to its processes in this order."""
-    items.sort(key=lambda item: not any(name in item.nodeid for name in _LONG))
+
+    def rank(item):
+        return next((i for i, name in enumerate(_LONG) if name in item.nodeid), len(_LONG))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +57,20 @@ def fixed_seeds():
     random.seed(SEED)
     np.random.seed(SEED)
     tf.random.set_seed(SEED)
+
+
+@pytest.fixture
+def eagerly():
+    """Runs functions operation by operation: what XLA compiles is not, which takes seconds each."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def compiled(eagerly):
+    """Compiles functions, in a test of a module whose other tests run them eagerly."""
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

@@ -180,22 +180,22 @@ def needs_beam(path):
     return any(name.startswith(("apache_beam", "data_prep.beam.shards")) for name in names)
 
 
-def test_commands_start_without_beam():
-    commands = [n for n in map(module_name, SOURCES) if n.startswith("data_prep")]
-    commands = [n for n in commands if n.rpartition(".")[2] in ("nyu", "synthetic", "records")]
-    assert "data_prep.nyu" in commands and "data_prep.beam.nyu" in commands
-    result = run_python(f"import sys, {', '.join(commands)}; print('apache_beam' in sys.modules)")
-    assert result.stdout.strip() == "False", result.stderr
-
-
-def test_importing_commands_defines_no_global_flags():
-    commands = [module_name(p) for p in SOURCES if is_command(module_name(p))]
+def test_importing_commands_loads_no_extra_and_defines_no_global_flags():
+    names = [module_name(path) for path in SOURCES]
+    commands = [name for name in names if is_command(name)]
+    commands += [
+        name
+        for name in names
+        if name.startswith("data_prep") and name.endswith((".nyu", ".synthetic", ".records"))
+    ]
+    assert {"tfhand.view", "data_prep.nyu", "data_prep.beam.nyu"} <= set(commands)
     code = (
+        "import importlib, sys\n"
         "from absl import flags, app, logging\n"
-        f"import importlib\nfor name in {commands}: importlib.import_module(name)\n"
+        f"for name in {commands}: importlib.import_module(name)\n"
         "mine = [m for m in flags.FLAGS.flags_by_module_dict() "
         "if m.startswith(('tfhand', 'data_prep'))]\n"
-        "print(mine)"
+        "print(mine, {'apache_beam', 'viser'} & set(sys.modules))"
     )
     result = run_python(code)
-    assert result.stdout.strip() == "[]", result.stderr
+    assert result.stdout.strip() == "[] set()", result.stderr

@@ -39,7 +39,7 @@ def test_what_is_found(source, lines):
     assert traced_with_autograph(source) == lines
 
 
-@pytest.mark.parametrize("package", ["tfhand", "data_prep", "experiments", "benchmarks"])
+@pytest.mark.parametrize("package", ["tfhand", "data_prep", "experiments", "benchmarks", "tests"])
 def test_no_function_of_the_project(package):
     paths = sorted((ROOT / package).rglob("*.py"))
     assert paths

@@ -99,9 +99,8 @@ def test_small_recording_fills_a_batch(recording, batch):
     assert make(0)["depth_mm"].shape == (10, 3, 32, 32)
 
 
-def test_synthetic_batches():
-    config = samples.SyntheticConfig(points=2000)
-    make = tf.function(batches.synthetic_batches(SPEC, 4, config, seed=3), autograph=False)
+def test_synthetic_batches(eagerly):
+    make = batches.synthetic_batches(SPEC, 4, samples.SyntheticConfig(points=2000), seed=3)
     first, second, again = (make(tf.constant(step, tf.int64)) for step in (0, 1, 0))
     assert first["depth_mm"].shape == (4, 16, 16) and first["spheres_mm"].shape == (4, 41, 3)
     assert np.abs(first["spheres_mm"] - second["spheres_mm"]).max() > 1.0

@@ -38,7 +38,10 @@ def test_depth_to_points_matches_unproject_pixel_by_pixel():
     depth[1, 3, 5] = np.nan
     intrinsics = rng.uniform([400, 410, 2, 1], [700, 690, 3, 2], size=(2, 4)).astype(np.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None]), tf.TensorSpec([None, 4])])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, None]), tf.TensorSpec([None, 4])],
+        autograph=False,
+    )
     def traced(depth_mm, values):
         return camera.depth_to_points(depth_mm, values)
 

@@ -45,7 +45,7 @@ def test_decoding_in_a_graph(tmp_path, depth, write):
     layout = depth_image.PngLayout.of(data)
     assert layout == (24, 32, write is write_nyu_png)
 
-    @tf.function
+    @tf.function(autograph=False)
     def decode(png):
         return depth_image.depth_from_png(depth_image.decode_png(png, layout))
 

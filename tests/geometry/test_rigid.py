@@ -81,7 +81,7 @@ def test_rotation_from_axis_angle_matches_the_matrix_exponential(rng):
 
 
 def test_rotation_from_axis_angle_at_zero_is_exact_with_exact_gradient():
-    @tf.function
+    @tf.function(autograph=False)
     def value_and_jacobian(vector):
         with tf.GradientTape() as tape:
             tape.watch(vector)
@@ -103,7 +103,7 @@ def test_rotation_gradient_matches_differences(rng, scale):
     vector *= scale / np.linalg.norm(vector)
     weights = rng.normal(size=(3, 3))
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradient(value):
         with tf.GradientTape() as tape:
             tape.watch(value)
@@ -204,7 +204,10 @@ def test_ref_from_crop_places_the_crop_origin_at_the_center(rng):
 
 
 def test_functions_trace_with_unknown_batch(rng):
-    @tf.function(input_signature=[tf.TensorSpec([None, 3, 4, 4]), tf.TensorSpec([None, 3, 3])])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 3, 4, 4]), tf.TensorSpec([None, 3, 3])],
+        autograph=False,
+    )
     def traced(ref_from_view, centers):
         return rigid.crop_j_from_crop_i(ref_from_view, centers)
 

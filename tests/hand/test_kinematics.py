@@ -180,7 +180,7 @@ def test_gradients_agree_with_differences_in_a_graph(rng):
     angles, shape = random_hands(rng, 2)
     weight = rng.normal(size=(2, len(template.BONES), 3)).astype(np.float32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def value_and_gradients(angles, shape):
         with tf.GradientTape() as tape:
             tape.watch([angles, shape])

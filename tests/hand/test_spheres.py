@@ -142,7 +142,7 @@ def test_size_scales_everything():
 def test_gradients_are_finite_in_a_graph_and_reach_every_parameter():
     angles, shape = hand(3)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(angles, shape):
         with tf.GradientTape() as tape:
             tape.watch([angles, shape])
@@ -165,7 +165,7 @@ def test_gradients_are_finite_in_a_graph_and_reach_every_parameter():
 @pytest.mark.parametrize("count", [1, 5])
 def test_graph_with_unknown_batch_equals_eager(count):
     signature = [tf.TensorSpec([None, 23]), tf.TensorSpec([None, len(template.SHAPE_NAMES)])]
-    graph = tf.function(spheres.pose_spheres, input_signature=signature)
+    graph = tf.function(spheres.pose_spheres, input_signature=signature, autograph=False)
     angles, shape = hand(count)
     for a, b in zip(graph(angles, shape), spheres.pose_spheres(angles, shape), strict=True):
         assert a.dtype == tf.float32

@@ -11,6 +11,8 @@ from tfhand.losses.observation import observe
 from tfhand.rendering import spheres
 from tfhand.synthesis import depth as splat
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def splat_of_sphere(radius_mm, spec, points=400000):
     """The crop of a sphere's surface seen by a sensor, from points all over it."""
@@ -45,7 +47,7 @@ def problem(rng):
 
 
 @pytest.mark.parametrize("clamp_mm", [50.0, 6.0])
-def test_values_match_loops(problem, rng, clamp_mm):
+def test_values_match_loops(compiled, problem, rng, clamp_mm):
     weights = rng.uniform(size=[2, 3, 3]).astype(np.float32)
     m2d, d2m = loops.both_terms(*problem, clamp_mm=clamp_mm, pair_weights=weights)
     expected = loops.oracle_m2d(*problem, clamp_mm, weights)
@@ -78,7 +80,7 @@ def test_gradient_matches_finite_differences_of_the_loop():
             np.testing.assert_allclose(gradient[axis], numeric[0], atol=2e-3)
 
 
-def test_gradients_of_a_whole_hand_match_loops(rng):
+def test_gradients_of_a_whole_hand_match_loops(compiled, rng):
     radii = rng.uniform(8.0, 20.0, 41).astype(np.float32).astype(float)
     hands = rng.normal(size=[1, 1, 3, 41, 3]) * [35.0, 35.0, 25.0]
     depth = np.stack([[loops.oracle_render(hands[0, 0, j], radii) for j in range(3)]]).astype(
@@ -130,7 +132,7 @@ def test_stride_uses_the_subsampled_grid(problem):
     np.testing.assert_allclose(value, [0.0], atol=1e-2)
 
 
-def test_graph_with_unknown_batch_equals_eager(problem):
+def test_graph_with_unknown_batch_equals_eager(compiled, problem):
     projected, radii, depth = problem
     mask = np.ones([1, 1, 3, loops.SIZE, loops.SIZE], bool)
     mask[..., ::3] = False

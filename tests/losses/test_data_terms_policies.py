@@ -8,6 +8,8 @@ from tests.losses import data_term_loops as loops
 from tfhand.losses import data_terms, view_pairs
 from tfhand.losses.observation import observe
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def problem(rng):
@@ -56,7 +58,7 @@ def test_empty_depth_is_zero_with_finite_gradient(problem):
     depth = np.full_like(depth, loops.FAR_MM)
     projected = tf.constant(projected)
 
-    @tf.function
+    @tf.function(autograph=False)
     def run():
         with tf.GradientTape() as tape:
             tape.watch(projected)

@@ -81,9 +81,9 @@ ESTIMATES = {
 
 
 @functools.cache
-def graph_of(name):
-    """Value and gradient of one term, traced once for each number of views."""
-    weights = loss_weights.only(**{name: 1.0})
+def terms_graph():
+    """Values and gradients of every term by name, traced once for each number of views."""
+    weights = loss_weights.only(**dict.fromkeys(terms.TERMS, 1.0))
     objective = objectives.RecordedObjective(
         weights=weights, target_weight=0.0, negative_elbo=prior().negative_elbo, spec=SPEC
     )
@@ -91,12 +91,14 @@ def graph_of(name):
     @tf.function(autograph=False)
     def evaluate(estimate, depth_mm, ref_from_crop):
         batch = {"depth_mm": depth_mm, "ref_from_crop": ref_from_crop}
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(estimate)
             network = Leaves(spheres_mm=tf.reshape(estimate, [-1, 41, 3]))
             _, values = objective(network, batch, stateless_rng.for_step(0, "test", 0))
-        (value,) = values.values()
-        return value, tape.gradient(value, estimate, unconnected_gradients="zero")
+        return values, {
+            name: tape.gradient(value, estimate, unconnected_gradients="zero")
+            for name, value in values.items()
+        }
 
     return evaluate
 
@@ -111,33 +113,32 @@ def poses(views, turn_rad):
     return tf.tile(motion[None], [BATCH, 1, 1, 1])
 
 
-@pytest.mark.parametrize("name", terms.TERMS)
-@pytest.mark.parametrize("views", [1, 2, 3])
-def test_values_and_gradients_are_finite(name, views):
-    evaluate = graph_of(name)
+@pytest.mark.parametrize("views", [1, 3])
+def test_values_and_gradients_are_finite(views):
     for make_depth in DEPTHS:
         for what, make_estimate in ESTIMATES.items():
             for turn_rad in (0.0, 0.8):
                 estimate = np.repeat(make_estimate()[:, None], views, axis=1)
-                value, gradient = evaluate(
+                values, gradients = terms_graph()(
                     tf.constant(estimate), tf.constant(make_depth(views)), poses(views, turn_rad)
                 )
-                case = f"{name}, {views} views, {make_depth.__name__}, {what}, {turn_rad}"
-                assert value.shape == (BATCH,), case
-                assert np.isfinite(value).all(), case
-                assert np.isfinite(gradient).all(), case
+                for name in terms.TERMS:
+                    case = f"{name}, {views} views, {make_depth.__name__}, {what}, {turn_rad}"
+                    assert values[name].shape == (BATCH,), case
+                    assert np.isfinite(values[name]).all(), case
+                    assert np.isfinite(gradients[name]).all(), case
 
 
-@pytest.mark.parametrize("name", terms.TERMS)
-def test_the_term_itself_is_evaluated(name):
+def test_the_terms_themselves_are_evaluated():
     """A term that were cut off would be finite too: most say something of a wrong hand."""
-    estimate = hands_mm()[:, None] * np.float32([1.4, 0.3])[:, None, None]
+    estimate = hands_mm()[:, None] * np.float32([1.4, 0.3, 1.0])[:, None, None]
     estimate[:, 1] += 7.0
-    value, gradient = graph_of(name)(
-        tf.constant(estimate.astype(np.float32)), tf.constant(plane(2)), poses(2, 0.8)
+    values, gradients = terms_graph()(
+        tf.constant(estimate.astype(np.float32)), tf.constant(plane(3)), poses(3, 0.8)
     )
-    assert (np.abs(value) > 0).all()
-    assert (np.abs(gradient).max(axis=(1, 2, 3)) > 0).all()
+    for name in terms.TERMS:
+        assert (np.abs(values[name]) > 0).all(), name
+        assert (np.abs(gradients[name]).max(axis=(1, 2, 3)) > 0).all(), name
 
 
 class Leaves:
@@ -171,7 +172,7 @@ def assert_finite(loss, gradients, case):
         assert np.isfinite(gradient).all(), (case, name)
 
 
-@pytest.mark.parametrize("views", [1, 2, 3])
+@pytest.mark.parametrize("views", [1, 3])
 def test_distance_to_targets_is_finite(views):
     weights = loss_weights.only()
     objective = objectives.RecordedObjective(weights, 1.0, None, SPEC)

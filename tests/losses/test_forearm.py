@@ -112,7 +112,7 @@ def slide_of_the_wrist(seen, steps=80):
         "ref_from_crop": tf.constant(seen.ref_from_crop),
     }
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradient():
         with tf.GradientTape() as tape:
             folded = views.fold_views(hands)

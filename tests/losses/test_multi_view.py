@@ -35,7 +35,7 @@ def test_outlier_does_not_move_the_median():
 def test_gradient_draws_each_view_to_the_constant_median(rng):
     spheres = tf.constant(rng.normal(size=[1, 3, 2, 3]) * 20.0, tf.float32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradient():
         with tf.GradientTape() as tape:
             tape.watch(spheres)

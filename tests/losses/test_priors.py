@@ -91,7 +91,7 @@ def test_gradient_is_finite_where_spheres_coincide():
     # Far from the origin, and in a graph: an epsilon on the difference would be lost here.
     spheres = tf.fill([2, 3, 4, 3], 700.123)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients():
         with tf.GradientTape() as tape:
             tape.watch(spheres)
@@ -133,7 +133,7 @@ def test_unknown_batch_in_a_graph(problem):
             priors.pose_prior(s, lambda x: tf.reduce_sum(x, axis=[1, 2])),
         )
 
-    graph = tf.function(terms, input_signature=[tf.TensorSpec([None, 3, 5, 3])])
+    graph = tf.function(terms, input_signature=[tf.TensorSpec([None, 3, 5, 3])], autograph=False)
     spheres = tf.constant(spheres, tf.float32)
     for actual, expected in zip(graph(spheres), terms(spheres)):
         np.testing.assert_allclose(actual, expected, rtol=1e-5)

@@ -90,7 +90,7 @@ def test_views_without_foreground_are_left_out():
     depth[:, 1] = FAR_MM
     projected = tf.constant(np.full([1, 1, 2, 1, 3], [90.0, -10.0, 0.0], np.float32))
 
-    @tf.function
+    @tf.function(autograph=False)
     def run(depth):
         with tf.GradientTape() as tape:
             tape.watch(projected)

@@ -73,33 +73,11 @@ def pose(tmp_path_factory):
     return loaded, network, directory
 
 
-def test_pose_signatures(pose, tmp_path):
-    _, network, directory = pose
-    depth_mm, intrinsics, center_mm = _frame()
-    spec = crop.CropSpec(64, CUBE_MM)
-    crop_mm = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
-    assert 0.05 < np.mean(crop.foreground_mask(crop_mm, CUBE_MM)) < 1.0
-    spheres_mm = network(crop.normalize(crop_mm, CUBE_MM))["spheres_mm"].numpy()
-
-    np.savez(
-        tmp_path / "data.npz",
-        saved_model=str(directory),
-        depth_mm=depth_mm,
-        intrinsics=intrinsics,
-        center_mm=center_mm,
-        crop_mm=crop_mm,
-        spheres_mm=spheres_mm,
-        joints_mm=spheres_mm[:, skeleton.SPHERE_FROM_JOINT],
-        evaluation_joints_mm=spheres_mm[:, skeleton.EVALUATION_SPHERES],
-        signatures=sorted(SIGNATURES),
-        tolerance=FLOAT_TOLERANCE_MM,
-        crop_tolerance=CROP_TOLERANCE_MM,
-    )
-    program = """
+POSE_PROGRAM = """
 import numpy as np
 import tensorflow as tf
 
-data = np.load("data.npz")
+data = np.load("pose.npz")
 signatures = tf.saved_model.load(str(data["saved_model"])).signatures
 assert set(signatures) == set(data["signatures"].tolist()), set(signatures)
 two = np.concatenate([data["crop_mm"]] * 2)
@@ -119,7 +97,80 @@ for name in ("spheres_mm", "joints_mm", "evaluation_joints_mm"):
         from_frame[name], expected + data["center_mm"], atol=float(data["crop_tolerance"])
     )
 """
-    _run_without_package(program, tmp_path)
+
+PRIOR_PROGRAM = """
+data = np.load("prior.npz")
+signatures = tf.saved_model.load("prior/1").signatures
+assert set(signatures) == {"elbo", "reconstruct", "sample"}, set(signatures)
+spheres_mm = tf.constant(data["spheres_mm"])
+elbo = signatures["elbo"](spheres_mm=spheres_mm)["elbo"]
+# One sample of the latent against the mean over twenty.
+np.testing.assert_allclose(elbo, data["elbo"], rtol=0.1)
+reconstructed_mm = signatures["reconstruct"](spheres_mm=spheres_mm)["spheres_mm"]
+np.testing.assert_allclose(reconstructed_mm, data["reconstructed_mm"], atol=1e-2)
+assert signatures["sample"](num_hands=tf.constant(5))["spheres_mm"].shape == (5, 41, 3)
+for name, request in (
+    ("elbo", {"spheres_mm": spheres_mm * np.nan}),
+    ("reconstruct", {"spheres_mm": spheres_mm * np.nan}),
+    ("elbo", {"spheres_mm": spheres_mm * 1e18}),
+    ("elbo", {"spheres_mm": spheres_mm[:0]}),
+    ("reconstruct", {"spheres_mm": spheres_mm[:0]}),
+    ("sample", {"num_hands": tf.constant(0)}),
+):
+    try:
+        signatures[name](**request)
+    except tf.errors.InvalidArgumentError as error:
+        assert list(request)[0] + ": expected" in error.message, error.message
+    else:
+        raise AssertionError(name)
+"""
+
+
+def write_pose_data(pose, path):
+    """Writes a frame and what the network answers."""
+    _, network, directory = pose
+    depth_mm, intrinsics, center_mm = _frame()
+    spec = crop.CropSpec(64, CUBE_MM)
+    crop_mm = crop.crop_depth(depth_mm, intrinsics, center_mm, spec)
+    assert 0.05 < np.mean(crop.foreground_mask(crop_mm, CUBE_MM)) < 1.0
+    spheres_mm = network(crop.normalize(crop_mm, CUBE_MM))["spheres_mm"].numpy()
+
+    np.savez(
+        path,
+        saved_model=str(directory),
+        depth_mm=depth_mm,
+        intrinsics=intrinsics,
+        center_mm=center_mm,
+        crop_mm=crop_mm,
+        spheres_mm=spheres_mm,
+        joints_mm=spheres_mm[:, skeleton.SPHERE_FROM_JOINT],
+        evaluation_joints_mm=spheres_mm[:, skeleton.EVALUATION_SPHERES],
+        signatures=sorted(SIGNATURES),
+        tolerance=FLOAT_TOLERANCE_MM,
+        crop_tolerance=CROP_TOLERANCE_MM,
+    )
+
+
+def write_prior(folder, rng):
+    """Exports a prior, and writes what it answers."""
+    palm_mm = rng.uniform(-40, 40, (11, 3))
+    prior = pose_prior.PosePrior(
+        pose_prior.PosePriorConfig(reference_palm_mm=palm_mm, latent_size=4, hidden_size=16)
+    )
+    spheres_mm = rng.uniform(-60, 60, (3, 41, 3)).astype(np.float32)
+    exporting.export_prior(prior, folder / "prior" / "1")
+    np.savez(
+        folder / "prior.npz",
+        spheres_mm=spheres_mm,
+        reconstructed_mm=prior.reconstruct(spheres_mm),
+        elbo=-np.mean([prior.negative_elbo(spheres_mm) for _ in range(20)], axis=0),
+    )
+
+
+def test_signatures_run_without_this_package(pose, tmp_path, rng):
+    write_pose_data(pose, tmp_path / "pose.npz")
+    write_prior(tmp_path, rng)
+    _run_without_package(POSE_PROGRAM + PRIOR_PROGRAM, tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(SIGNATURES - {"serving_default"}))
@@ -248,51 +299,6 @@ def test_bad_crops_are_invalid_arguments(pose):
     outside[1, 3, 3] = -CUBE_MM / 2 - 2.0
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"-140 or more, .* crops\] \[1\]"):
         serve(depth_mm=tf.constant(outside))
-
-
-def test_prior_signatures(tmp_path, rng):
-    palm_mm = rng.uniform(-40, 40, (11, 3))
-    prior = pose_prior.PosePrior(
-        pose_prior.PosePriorConfig(reference_palm_mm=palm_mm, latent_size=4, hidden_size=16)
-    )
-    spheres_mm = rng.uniform(-60, 60, (3, 41, 3)).astype(np.float32)
-    exporting.export_prior(prior, tmp_path / "prior" / "1")
-    np.savez(
-        tmp_path / "data.npz",
-        spheres_mm=spheres_mm,
-        reconstructed_mm=prior.reconstruct(spheres_mm),
-        elbo=-np.mean([prior.negative_elbo(spheres_mm) for _ in range(20)], axis=0),
-    )
-    program = """
-import numpy as np
-import tensorflow as tf
-
-data = np.load("data.npz")
-signatures = tf.saved_model.load("prior/1").signatures
-assert set(signatures) == {"elbo", "reconstruct", "sample"}, set(signatures)
-spheres_mm = tf.constant(data["spheres_mm"])
-elbo = signatures["elbo"](spheres_mm=spheres_mm)["elbo"]
-# One sample of the latent against the mean over twenty.
-np.testing.assert_allclose(elbo, data["elbo"], rtol=0.1)
-reconstructed_mm = signatures["reconstruct"](spheres_mm=spheres_mm)["spheres_mm"]
-np.testing.assert_allclose(reconstructed_mm, data["reconstructed_mm"], atol=1e-2)
-assert signatures["sample"](num_hands=tf.constant(5))["spheres_mm"].shape == (5, 41, 3)
-for name, request in (
-    ("elbo", {"spheres_mm": spheres_mm * np.nan}),
-    ("reconstruct", {"spheres_mm": spheres_mm * np.nan}),
-    ("elbo", {"spheres_mm": spheres_mm * 1e18}),
-    ("elbo", {"spheres_mm": spheres_mm[:0]}),
-    ("reconstruct", {"spheres_mm": spheres_mm[:0]}),
-    ("sample", {"num_hands": tf.constant(0)}),
-):
-    try:
-        signatures[name](**request)
-    except tf.errors.InvalidArgumentError as error:
-        assert list(request)[0] + ": expected" in error.message, error.message
-    else:
-        raise AssertionError(name)
-"""
-    _run_without_package(program, tmp_path)
 
 
 def test_replaces_an_older_export(pose):

@@ -241,7 +241,7 @@ def test_gradient_is_finite_and_moves_no_hand(trained, degenerate):
         # All spheres in one point: the rotation is arbitrary, its gradient must not be taken.
         hands = tf.zeros_like(hands)
 
-    @tf.function
+    @tf.function(autograph=False)
     def evaluate(spheres_mm):
         with tf.GradientTape() as tape:
             tape.watch(spheres_mm)
@@ -261,6 +261,7 @@ def test_graph_with_unknown_batch_equals_eager(trained):
     graph = tf.function(
         lambda x: prior.negative_elbo(x, sample=False),
         input_signature=[tf.TensorSpec([None, NUM_SPHERES, 3], tf.float32)],
+        autograph=False,
     )
     actual = graph(hands)
     assert actual.dtype == tf.float32

@@ -82,7 +82,7 @@ def test_gradient_is_finite_at_the_center_and_on_the_surface():
     points = tf.constant([[[0.0, 0.0, 0.0], [20.0, 0.0, 0.0]]])
     c, r = tf.zeros([1, 1, 3]), tf.constant([20.0])
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients():
         with tf.GradientTape() as tape:
             tape.watch([points, c, r])
@@ -137,6 +137,7 @@ def test_graph_with_unknown_batch_and_points_equals_eager(rng):
     graph = tf.function(
         loss_and_gradient,
         input_signature=[tf.TensorSpec([None, None, 3]), tf.TensorSpec([None, 6, 3])],
+        autograph=False,
     )
     for batch, count in [(1, 20), (3, 7)]:
         arguments = points[:batch, :count], centers[:batch]

@@ -28,6 +28,7 @@ def test_unknown_batch_in_a_graph():
     graph = tf.function(
         distance_transform.distance_transform,
         input_signature=[tf.TensorSpec([None, 6, 6], tf.bool)],
+        autograph=False,
     )
     mask = np.eye(6, dtype=bool)[np.newaxis]
     np.testing.assert_array_equal(graph(mask), distance_transform.distance_transform(mask))

@@ -66,6 +66,7 @@ def test_graph_with_unknown_batch_equals_eager(rng):
     graph = tf.function(
         lambda x: heatmaps.target_heatmaps(x, SIZE, CUBE_MM),
         input_signature=[tf.TensorSpec([None, 5, 3], tf.float32)],
+        autograph=False,
     )
     np.testing.assert_allclose(
         graph(spheres_mm), heatmaps.target_heatmaps(spheres_mm, SIZE, CUBE_MM), atol=VALUE_TOLERANCE

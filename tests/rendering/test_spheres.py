@@ -225,7 +225,9 @@ def test_graph_with_unknown_batch_equals_eager(rng):
         return value, tape.gradient(value, c)
 
     graph = tf.function(
-        loss_and_gradient, input_signature=[tf.TensorSpec([None, 6, 3], tf.float32)]
+        loss_and_gradient,
+        input_signature=[tf.TensorSpec([None, 6, 3], tf.float32)],
+        autograph=False,
     )
     for batch in (1, 2):
         c = tf.constant(centers[:batch], tf.float32)
@@ -236,7 +238,7 @@ def test_graph_with_unknown_batch_equals_eager(rng):
 def test_compiles_inside_another_xla_program(rng):
     centers, radii = random_spheres(rng, 2, 6)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def gradient(c):
         with tf.GradientTape() as tape:
             tape.watch(c)
@@ -261,7 +263,7 @@ def test_two_replicas_equal_one(rng, replicas):
             value = tf.reduce_sum(render(c, radii[0]))
         return value, tape.gradient(value, c)
 
-    @tf.function
+    @tf.function(autograph=False)
     def run(first, second):
         def replica():
             context = tf.distribute.get_replica_context()

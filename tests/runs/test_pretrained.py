@@ -28,7 +28,7 @@ def requested(*arguments):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that has finished its prior and its initialization."""
+    """A run that has finished its prior and its initialization, of no step."""
     workdir = workdirs.Workdir(tmp_path_factory.mktemp("run"))
     values = parse(*SMALL, *FEW)
     network, prior, init, run_options = (
@@ -42,8 +42,10 @@ def run(tmp_path_factory):
     )
     strategy, spec = tf.distribute.get_strategy(), crop.CropSpec(32, 300.0)
     context = optimization.RunContext(workdir, strategy, spec, 1, run_options)
-    pretraining.train_prior(context, prior)
-    pretraining.train_network(context, network, init)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimization, "fit", lambda *arguments: None)
+        pretraining.train_prior(context, prior)
+        pretraining.train_network(context, network, init)
     described = {"commit": None, "versions": {}, "seed": 1}
     for start in ("none", "shipped"):
         flags = resolved_flags.to_dict(values) | {"init_from": start}

@@ -275,14 +275,3 @@ def test_views_of_some_samples_are_fitted_one_by_one(tuned, recording):
     assert notes == [("fit", 0.0), ("fit", 0.1), ("train", ("round-1", 10, 3))]
     (known,) = tuned.known_poses
     assert known.angles.shape == (2 * 3 + 3, 23)
-
-
-def test_fine_tuning_is_traced_once(recording, make_network, tmp_path, graphs):
-    tuning = make_tuning(recording, method="gradient", steps=3, batch=2)
-    strategy = tf.distribute.get_strategy()
-    objective = fine_tuning.make_objective(tuning.weights, tuning.options, SPEC, None)
-    model = fine_tuning.make_trainer(strategy, make_network(), objective, tuning, 1)
-    make_batch = fine_tuning.make_batches(tuning, None, SPEC, 1)
-    run = optimization.TrainingRun(tmp_path, "round-1", options.RunOptions(checkpoint_steps=1))
-    optimization.fit(model, make_batch, 3, run)
-    assert len(graphs) == 1

@@ -73,7 +73,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", [1, 3, 5, 9])
+@pytest.mark.parametrize("step", [1, 5])
 def test_goes_on_to_the_same_weights_and_curves(whole, tmp_path, read_curves, monkeypatch, step):
     class KilledAt(callbacks.LastStep):
         def on_train_batch_end(self, batch, logs=None):
@@ -126,19 +126,17 @@ def run_process(*arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_killed_again_and_again(whole, tmp_path, read_curves):
+def test_killed_again_and_again(whole, tmp_path, read_curves, capsys):
     sigkill = int(signal.SIGKILL)
-    assert run_process(tmp_path, "step", 2, sigkill).returncode == -sigkill
     assert run_process(tmp_path, "save", 6, sigkill).returncode == -sigkill
     result = run_process(tmp_path, "step", 8, int(signal.SIGTERM))
     assert result.returncode == preemption.EXIT_PREEMPTED == 75, result.stderr[-3000:]
     assert "Stopped by SIGTERM; the same command goes on" in result.stdout
-    # The point of step 6 was written before the second kill, and again after it.
-    result = run_process(tmp_path, "never", 0, 0)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "from step 6" in result.stdout
+    # The point of step 6 was written before the first kill, and again after it.
+    state = train(tmp_path)
+    assert "from step 6" in capsys.readouterr().out
+    assert_equal(state, whole[0])
     assert read_curves(tmp_path) == whole[1]
-    assert_equal(train(tmp_path), whole[0])
 
 
 def test_a_record_of_the_curves_that_was_cut_off(whole, tmp_path, read_curves):

@@ -49,7 +49,10 @@ def test_the_trained_network_is_kept(context, monkeypatch):
         run(steps=8)
 
 
-def test_mixed_precision_trains_and_is_served_in_float32(context):
+def test_mixed_precision_trains_and_is_served_in_float32(context, monkeypatch):
+    # Synthetic samples have their own tests; compiling them takes long.
+    batch = {"depth_mm": tf.random.normal([4, 32, 32]), "spheres_mm": tf.zeros([4, 41, 3])}
+    monkeypatch.setattr(pretraining.batches, "synthetic_batches", lambda *_: lambda *_: batch)
     network_options = options.NetworkOptions(
         image_size=32, features=8, growth=4, depth=1, precision="mixed_bfloat16"
     )

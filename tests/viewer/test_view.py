@@ -2,8 +2,6 @@
 
 import importlib
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -101,14 +99,6 @@ def test_requests_in_the_meantime_make_one_drawing():
     with pytest.raises(KeyboardInterrupt):
         redraw.run()
     assert drawn == [0, 1]
-
-
-def test_importing_the_command_does_not_import_the_library():
-    code = "import sys, tfhand.view; print('viser' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
-    )
-    assert result.stdout.strip() == "False", result.stderr
 
 
 def test_a_bad_first_image_does_not_stop_a_folder(model_path, tmp_path):

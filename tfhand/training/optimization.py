@@ -83,9 +83,22 @@ class HoldThenDecay(keras.optimizers.schedules.LearningRateSchedule):
             warmup_target=learning_rate,
             warmup_steps=self._warmup,
         )
+        self._graph = self._rate = None
 
     def __call__(self, step):
-        """Returns the learning rate of a step."""
+        """Returns the learning rate of a step.
+
+        In a graph it is traced once, of the step for which it is asked first: Keras asks anew for
+        every variable.
+        """
+        if tf.executing_eagerly():
+            return self._evaluate(step)
+        graph = tf.compat.v1.get_default_graph()
+        if self._graph is not graph:
+            self._graph, self._rate = graph, self._evaluate(step)
+        return self._rate
+
+    def _evaluate(self, step):
         # The clock of rise and cosine stands still at the highest rate.
         step = keras.ops.cast(step, "float32")
         held = keras.ops.clip(step - self._warmup, 0, self._hold)
