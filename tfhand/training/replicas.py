@@ -41,9 +41,6 @@ def make_strategy(distribution, num_devices):
     count = num_devices or (len(devices) if devices[0].device_type == "GPU" else 1)
     if count > len(devices):
         raise ValueError(f"Expected at most {len(devices)} devices, found --num_devices={count}.")
-    if count == 1:
-        # TensorFlow takes the first device by itself, and traces updates of variables faster.
-        return tf.distribute.get_strategy()
     return tf.distribute.MirroredStrategy([device.name for device in devices[:count]])
 
 
