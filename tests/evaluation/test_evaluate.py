@@ -185,11 +185,11 @@ def moved_fits(monkeypatch):
     """Fits that are their start moved by 6 mm along y, and notes of what was fitted."""
     notes = Notes()
 
-    def fit_samples(estimate_mm, samples, config, shape=None):
+    def fit_samples(starts_mm, samples, config, shape=None):
         notes.configs.append(config)
         group = None if samples.group is None else samples.group.tolist()
         notes.append((samples.depth_mm.shape[:2], group))
-        moved = estimate_mm + np.float32([0.0, 6.0, 0.0])
+        moved = np.median(starts_mm, axis=1) + np.float32([0.0, 6.0, 0.0])
         return kinematic_fit.FitResult(moved, *[None] * 7)
 
     monkeypatch.setattr(batched_fits, "fit_samples", fit_samples)
@@ -236,8 +236,8 @@ def test_a_shape_without_a_fit_is_refused(constant_model, data_dir, capsys):
 
 
 def test_a_fit_that_is_no_number_leaves_the_estimate(monkeypatch):
-    def fit_samples(estimate_mm, *arguments):
-        fitted_mm = estimate_mm + 1.0
+    def fit_samples(starts_mm, *arguments):
+        fitted_mm = starts_mm[:, 0] + 1.0
         fitted_mm[1] = np.nan
         return kinematic_fit.FitResult(fitted_mm, *[None] * 7)
 

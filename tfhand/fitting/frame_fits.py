@@ -73,7 +73,7 @@ class FrameFits:
         """
         crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
         samples = self._samples(crops, np.zeros([len(crops)], np.int32))
-        self.shape = batched_fits.find_shapes(start, samples, self._config)[0]
+        self.shape = batched_fits.find_shapes(start[:, None], samples, self._config)[0]
 
     def _in_crops(self, depth_mm, intrinsics, center_mm, spheres_mm):
         """Returns crops [B, S, S] and spheres [B, 41, 3] in their frames, both of right hands."""

@@ -26,6 +26,9 @@ __all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter", "Samples", "compil
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
 _TRANSLATION_UNIT_MM = 33.0
 
+# Rows and columns of the coarse grid on which starts are compared: every fourth.
+_COARSE_STRIDE = 4
+
 # Shape parameters that are unknowns, bool [P].
 _IS_FREE = {
     "all": np.full(len(template.SHAPE_NAMES), True),
@@ -41,6 +44,7 @@ class FitConfig:
 
     Attributes:
         align_steps: Steps that only match the estimate's spheres, from which the fit starts.
+        approach_steps: Steps on a coarse grid of the depth maps from each of several starts.
         steps: Steps on the depth maps.
         learning_rate: First learning rate; it falls to a tenth along a cosine.
         model_to_data: Weight per mm of `data_terms.model_to_data`.
@@ -61,6 +65,7 @@ class FitConfig:
     """
 
     align_steps: int = 40
+    approach_steps: int = 15
     steps: int = 60
     learning_rate: float = 0.05
     model_to_data: float = 1.0
@@ -141,6 +146,7 @@ class _Hands(tf.Module):
         self.group = tf.Variable(tf.zeros([batch], tf.int32), trainable=False)
         # The rigid motion that rotation vector and translation refine.
         self.start = tf.Variable(tf.eye(4, batch_shape=[batch]), trainable=False)
+        self.pose = [self.angles, self.rotation_vector, self.translation, self.start]
         # Turning about the middle of the hand, not the wrist, decouples rotation from translation.
         self.pivot = tf.constant([[0.0, 80.0, 0.0]])
 
@@ -220,12 +226,13 @@ class Fitter:
         self._variables = [hands.angles, hands.rotation_vector, hands.translation, hands.shape]
         self._optimizer.build(self._variables)
         compiled = functools.partial(tf.function, autograph=False)
-        self._align = compiled(self._align_to_estimate)
+        self._align = compiled(self._align_to_spheres)
+        self._approach = compiled(self._approach_depth)
         self._descend = compiled(self._descend_on_depth)
         self._measure = compiled(self._residual)
         self._lock = threading.Lock()
 
-    def fit(self, estimate_mm, samples, shape, fit_shape):
+    def fit(self, estimate_mm, samples, shape, fit_shape, starts_mm=None):
         """Fits hands to depth maps, starting from estimates.
 
         Args:
@@ -234,50 +241,86 @@ class Fitter:
             samples: `Samples`, B of them, with groups.
             shape: float32 [G, P] to start from.
             fit_shape: Whether the shapes are unknowns too.
+            starts_mm: Optional float32 [B, K, 41, 3], further starts, for example the estimate of
+                each view. A few steps from each tell which one a sample goes on from.
 
         Returns:
             `FitResult`.
         """
+        starts = [estimate_mm]
+        if starts_mm is not None:
+            starts += list(np.moveaxis(starts_mm, 1, 0))
         # Its unknowns are variables: one fit at a time.
         with self._lock:
-            return self._fit(estimate_mm, samples, shape, fit_shape)
+            return self._fit(starts, samples, shape, fit_shape)
 
-    def _fit(self, estimate_mm, samples, shape, fit_shape):
-        self._estimate_mm.assign(estimate_mm)
+    def _fit(self, starts, samples, shape, fit_shape):
+        self._estimate_mm.assign(starts[0])
         self._depth_mm.assign(samples.depth_mm)
         self._crop_from_ref.assign(rigid.inverse(samples.ref_from_crop))
-        self._hands.reset(self._estimate_mm, samples.group, shape)
         fit_shape = tf.constant(1.0 if fit_shape else 0.0)
-        self._align(fit_shape)
+        if len(starts) == 1:
+            self._align_start(starts[0], samples.group, shape, fit_shape)
+        else:
+            self._choose_start(starts, samples.group, shape)
         self._descend(fit_shape)
         centers, radii, *residuals = self._measure()
         hands = self._hands
         result = (centers, radii, hands.angles, hands.rotation(), *residuals, hands.shapes())
         return FitResult(*(value.numpy() for value in result))
 
-    def _align_to_estimate(self, fit_shape):
-        """Matches the estimate's spheres. A wide clamp: the start may be far off."""
+    def _align_start(self, start_mm, group, shape, fit_shape):
+        start_mm = tf.constant(start_mm, tf.float32)
+        self._hands.reset(start_mm, group, shape)
+        self._align(start_mm, fit_shape)
+
+    def _choose_start(self, starts, group, shape):
+        """Goes to where a few steps from the best of several starts lead, sample by sample."""
+        same_shape, losses, poses = tf.constant(0.0), [], []
+        for start_mm in starts:
+            self._align_start(start_mm, group, shape, same_shape)
+            loss = self._approach(same_shape).numpy()
+            losses.append(np.where(np.isfinite(loss), loss, np.inf))
+            poses.append([variable.numpy() for variable in self._hands.pose])
+        best, each = np.argmin(losses, axis=0), np.arange(self._batch)
+        for variable, *values in zip(self._hands.pose, *poses):
+            variable.assign(np.stack(values)[best, each])
+
+    def _align_to_spheres(self, spheres_mm, fit_shape):
+        """Matches spheres. A wide clamp: the hand may be far off."""
 
         def loss():
             centers, _ = self._hands.centers_and_radii()
-            return _estimate_distance(centers, self._estimate_mm, 100.0)
+            return _estimate_distance(centers, spheres_mm, 100.0)
 
         self._minimize(loss, self._config.align_steps, 2.0, fit_shape)
 
+    def _approach_depth(self, fit_shape):
+        """Matches the depth maps on a coarse grid; returns what the hands still differ by, [B]."""
+        observation = self._observe(_COARSE_STRIDE)
+        self._minimize(
+            lambda: self._depth_loss(observation), self._config.approach_steps, 1.0, fit_shape
+        )
+        return self._depth_loss(observation)
+
     def _descend_on_depth(self, fit_shape):
         """Matches the depth maps, and the estimate a little."""
-        config = self._config
         # Out of the loop: what no step changes.
-        observation = self._observe(config.stride)
+        observation = self._observe(self._config.stride)
 
         def loss():
-            centers, radii = self._hands.centers_and_radii()
-            m2d, d2m, outside = self._terms(centers, radii, observation)
-            loss = config.model_to_data * m2d + config.data_to_model * d2m
-            loss += config.silhouette * outside
-            return loss + config.estimate * _estimate_distance(centers, self._estimate_mm, 30.0)
+            centers, _ = self._hands.centers_and_radii()
+            of_estimate = _estimate_distance(centers, self._estimate_mm, 30.0)
+            return self._depth_loss(observation) + self._config.estimate * of_estimate
 
-        self._minimize(loss, config.steps, 1.0, fit_shape)
+        self._minimize(loss, self._config.steps, 1.0, fit_shape)
+
+    def _depth_loss(self, observation):
+        config = self._config
+        centers, radii = self._hands.centers_and_radii()
+        m2d, d2m, outside = self._terms(centers, radii, observation)
+        loss = config.model_to_data * m2d + config.data_to_model * d2m
+        return loss + config.silhouette * outside
 
     def _minimize(self, loss, steps, factor, fit_shape):
         """Minimizes `loss` [B] and what holds for every hand, all steps in one program."""
@@ -287,7 +330,7 @@ class Fitter:
 
         def step(i):
             # A cosine from the full rate to a tenth of it.
-            decay = 0.55 + 0.45 * tf.cos(np.pi * tf.cast(i, tf.float32) / steps)
+            decay = 0.55 + 0.45 * tf.cos(np.pi * tf.cast(i / steps, tf.float32))
             self._optimizer.learning_rate.assign(rate * decay)
             with tf.GradientTape() as tape:
                 total = tf.reduce_mean(loss() + self._config.limits * self._hands.beyond_limits())
