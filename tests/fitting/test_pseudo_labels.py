@@ -47,7 +47,7 @@ class Bookkeeper:
         of_parts = np.stack([number, *[np.ones(self.batch)] * 5], axis=1)
         pixels = np.tile([100.0, 100.0, 100.0, 100.0, 100.0, 3.0], (self.batch, 1))
         return kinematic_fit.FitResult(
-            estimate_mm + 1.0, radii, angles, turns, number, of_parts, pixels, shape
+            estimate_mm + 1.0, radii, angles, turns, number, number, of_parts, pixels, shape
         )
 
 
@@ -118,8 +118,8 @@ def test_one_finger_may_be_off_but_not_two_nor_the_palm():
     pixels = np.full([5, 6], 100.0, np.float32)
     # Two fingers that are hidden can be anywhere.
     of_parts[4, 2:4], pixels[4, 2:4] = 9.0, 3.0
-    nothing = [None] * 4
-    fits = kinematic_fit.FitResult(*nothing, np.full(5, 3.0), of_parts, pixels, None)
+    hands, residual_mm = [None] * 4, np.full(5, 3.0)
+    fits = kinematic_fit.FitResult(*hands, residual_mm, residual_mm, of_parts, pixels, None)
     is_inlier, is_part_inlier = pseudo_labels._judge(fits, pseudo_labels.Gate())
     np.testing.assert_array_equal(is_inlier, [True, True, False, False, True])
     assert is_part_inlier.sum(axis=1).tolist() == [6, 5, 0, 0, 4]

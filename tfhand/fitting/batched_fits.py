@@ -25,7 +25,7 @@ def fit_samples(starts_mm, samples, config, shape=None):
 
     Args:
         starts_mm: float32 [n, V, 41, 3], reference frame, estimates of the hand. Fits start from
-            their median or one of them, whichever explains the depth best after a few steps.
+            their median, or from one of them that explains the depth clearly better.
         samples: `kinematic_fit.Samples`, n of them.
         config: `kinematic_fit.FitConfig`.
         shape: Optional float32 [G, P] to start from.
@@ -56,7 +56,7 @@ def find_shapes(starts_mm, samples, config):
 
     Args:
         starts_mm: float32 [n, V, 41, 3], reference frame, estimates of the hand. Fits start from
-            their median or one of them, whichever explains the depth best after a few steps.
+            their median, or from one of them that explains the depth clearly better.
         samples: `kinematic_fit.Samples` with groups, n of them.
         config: `kinematic_fit.FitConfig`.
 
@@ -75,14 +75,14 @@ def refine(spheres_mm, samples, config):
         config: `kinematic_fit.FitConfig`.
 
     Returns:
-        float32 [n, V, 41, 3], crop frames; estimates stay where a fit is not finite.
+        float32 [n, V, 41, 3], crop frames; estimates stay where a fit does not explain the depth
+        better.
     """
     ref_from_crop = samples.ref_from_crop
     starts = rigid.apply(ref_from_crop, spheres_mm).numpy()
-    fitted = fit_samples(starts, samples, config).spheres_mm
-    in_views = rigid.apply(rigid.inverse(ref_from_crop), fitted[:, None]).numpy()
-    is_finite = np.isfinite(in_views).all(axis=(2, 3), keepdims=True)
-    return np.where(is_finite, in_views, spheres_mm)
+    fits = fit_samples(starts, samples, config)
+    in_views = rigid.apply(rigid.inverse(ref_from_crop), fits.spheres_mm[:, None]).numpy()
+    return np.where(fits.is_better[:, None, None, None], in_views, spheres_mm)
 
 
 class _Batches:

@@ -26,8 +26,12 @@ __all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter", "Samples", "compil
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
 _TRANSLATION_UNIT_MM = 33.0
 
-# Rows and columns of the coarse grid on which starts are compared: every fourth.
-_COARSE_STRIDE = 4
+# A fit that explains the depth by less than this better is not worth more than the estimate.
+_LEAST_GAIN_MM = 0.25
+
+# Starts are compared on every fourth row and column. The estimate is the start unless another one
+# explains the depth better by this.
+_COARSE_STRIDE, _LEAST_LEAD_MM = 4, 1.0
 
 # Shape parameters that are unknowns, bool [P].
 _IS_FREE = {
@@ -44,7 +48,6 @@ class FitConfig:
 
     Attributes:
         align_steps: Steps that only match the estimate's spheres, from which the fit starts.
-        approach_steps: Steps on a coarse grid of the depth maps from each of several starts.
         steps: Steps on the depth maps.
         learning_rate: First learning rate; it falls to a tenth along a cosine.
         model_to_data: Weight per mm of `data_terms.model_to_data`.
@@ -65,7 +68,6 @@ class FitConfig:
     """
 
     align_steps: int = 40
-    approach_steps: int = 15
     steps: int = 60
     learning_rate: float = 0.05
     model_to_data: float = 1.0
@@ -118,6 +120,7 @@ class FitResult:
             move only the forearm, are not found.
         ref_from_hand: float32 [B, 3, 3], rotation.
         residual_mm: float32 [B], mean of both data terms over the views: what to gate by.
+        estimate_residual_mm: float32 [B], the same of the estimate, with the radii of the fit.
         part_residual_mm: float32 [B, 6], the same of each part, see `part_residuals`.
         part_pixels: float32 [B, 6], pixels of all views that each part covers.
         shape: float32 [G, P], one for each group of samples.
@@ -128,9 +131,16 @@ class FitResult:
     angles: np.ndarray
     ref_from_hand: np.ndarray
     residual_mm: np.ndarray
+    estimate_residual_mm: np.ndarray
     part_residual_mm: np.ndarray
     part_pixels: np.ndarray
     shape: np.ndarray
+
+    @property
+    def is_better(self):
+        """Whether fits are finite and explain the depth better than the estimate, bool [B]."""
+        is_finite = np.isfinite(self.spheres_mm).all(axis=(1, 2))
+        return is_finite & (self.residual_mm < self.estimate_residual_mm - _LEAST_GAIN_MM)
 
 
 class _Hands(tf.Module):
@@ -146,7 +156,6 @@ class _Hands(tf.Module):
         self.group = tf.Variable(tf.zeros([batch], tf.int32), trainable=False)
         # The rigid motion that rotation vector and translation refine.
         self.start = tf.Variable(tf.eye(4, batch_shape=[batch]), trainable=False)
-        self.pose = [self.angles, self.rotation_vector, self.translation, self.start]
         # Turning about the middle of the hand, not the wrist, decouples rotation from translation.
         self.pivot = tf.constant([[0.0, 80.0, 0.0]])
 
@@ -227,7 +236,7 @@ class Fitter:
         self._optimizer.build(self._variables)
         compiled = functools.partial(tf.function, autograph=False)
         self._align = compiled(self._align_to_spheres)
-        self._approach = compiled(self._approach_depth)
+        self._start_loss = compiled(self._loss_of_start)
         self._descend = compiled(self._descend_on_depth)
         self._measure = compiled(self._residual)
         self._lock = threading.Lock()
@@ -242,49 +251,44 @@ class Fitter:
             shape: float32 [G, P] to start from.
             fit_shape: Whether the shapes are unknowns too.
             starts_mm: Optional float32 [B, K, 41, 3], further starts, for example the estimate of
-                each view. A few steps from each tell which one a sample goes on from.
+                each view. A sample starts from one of these that explains the depth clearly better
+                than the estimate.
 
         Returns:
             `FitResult`.
         """
-        starts = [estimate_mm]
-        if starts_mm is not None:
-            starts += list(np.moveaxis(starts_mm, 1, 0))
         # Its unknowns are variables: one fit at a time.
         with self._lock:
-            return self._fit(starts, samples, shape, fit_shape)
+            return self._fit(estimate_mm, samples, shape, fit_shape, starts_mm)
 
-    def _fit(self, starts, samples, shape, fit_shape):
-        self._estimate_mm.assign(starts[0])
+    def _fit(self, estimate_mm, samples, shape, fit_shape, starts_mm):
+        self._estimate_mm.assign(estimate_mm)
         self._depth_mm.assign(samples.depth_mm)
         self._crop_from_ref.assign(rigid.inverse(samples.ref_from_crop))
         fit_shape = tf.constant(1.0 if fit_shape else 0.0)
-        if len(starts) == 1:
-            self._align_start(starts[0], samples.group, shape, fit_shape)
-        else:
-            self._choose_start(starts, samples.group, shape)
+        start_mm = self._estimate_mm.value()
+        self._hands.reset(start_mm, samples.group, shape)
+        if starts_mm is not None:
+            start_mm = self._choose_start(starts_mm)
+            self._hands.reset(start_mm, samples.group, shape)
+        self._align(start_mm, fit_shape)
         self._descend(fit_shape)
         centers, radii, *residuals = self._measure()
         hands = self._hands
         result = (centers, radii, hands.angles, hands.rotation(), *residuals, hands.shapes())
         return FitResult(*(value.numpy() for value in result))
 
-    def _align_start(self, start_mm, group, shape, fit_shape):
-        start_mm = tf.constant(start_mm, tf.float32)
-        self._hands.reset(start_mm, group, shape)
-        self._align(start_mm, fit_shape)
+    def _choose_start(self, starts_mm):
+        """Returns the best of the estimate and other starts, sample by sample, [B, 41, 3]."""
+        starts = [self._estimate_mm.value(), *tf.unstack(tf.cast(starts_mm, tf.float32), axis=1)]
+        losses = np.stack([self._start_loss(start).numpy() for start in starts])
+        losses[0] -= _LEAST_LEAD_MM
+        best = np.argmin(np.where(np.isfinite(losses), losses, np.inf), axis=0)
+        return tf.gather(tf.stack(starts, axis=1), best, batch_dims=1)
 
-    def _choose_start(self, starts, group, shape):
-        """Goes to where a few steps from the best of several starts lead, sample by sample."""
-        same_shape, losses, poses = tf.constant(0.0), [], []
-        for start_mm in starts:
-            self._align_start(start_mm, group, shape, same_shape)
-            loss = self._approach(same_shape).numpy()
-            losses.append(np.where(np.isfinite(loss), loss, np.inf))
-            poses.append([variable.numpy() for variable in self._hands.pose])
-        best, each = np.argmin(losses, axis=0), np.arange(self._batch)
-        for variable, *values in zip(self._hands.pose, *poses):
-            variable.assign(np.stack(values)[best, each])
+    def _loss_of_start(self, spheres_mm):
+        _, radii = self._hands.centers_and_radii()
+        return self._depth_loss(spheres_mm, radii, self._observe(_COARSE_STRIDE))
 
     def _align_to_spheres(self, spheres_mm, fit_shape):
         """Matches spheres. A wide clamp: the hand may be far off."""
@@ -295,29 +299,21 @@ class Fitter:
 
         self._minimize(loss, self._config.align_steps, 2.0, fit_shape)
 
-    def _approach_depth(self, fit_shape):
-        """Matches the depth maps on a coarse grid; returns what the hands still differ by, [B]."""
-        observation = self._observe(_COARSE_STRIDE)
-        self._minimize(
-            lambda: self._depth_loss(observation), self._config.approach_steps, 1.0, fit_shape
-        )
-        return self._depth_loss(observation)
-
     def _descend_on_depth(self, fit_shape):
         """Matches the depth maps, and the estimate a little."""
         # Out of the loop: what no step changes.
         observation = self._observe(self._config.stride)
 
         def loss():
-            centers, _ = self._hands.centers_and_radii()
+            centers, radii = self._hands.centers_and_radii()
             of_estimate = _estimate_distance(centers, self._estimate_mm, 30.0)
-            return self._depth_loss(observation) + self._config.estimate * of_estimate
+            of_depth = self._depth_loss(centers, radii, observation)
+            return of_depth + self._config.estimate * of_estimate
 
         self._minimize(loss, self._config.steps, 1.0, fit_shape)
 
-    def _depth_loss(self, observation):
+    def _depth_loss(self, centers, radii, observation):
         config = self._config
-        centers, radii = self._hands.centers_and_radii()
         m2d, d2m, outside = self._terms(centers, radii, observation)
         loss = config.model_to_data * m2d + config.data_to_model * d2m
         return loss + config.silhouette * outside
@@ -367,12 +363,16 @@ class Fitter:
 
     def _residual(self):
         centers, radii = self._hands.centers_and_radii()
-        m2d, d2m, _ = self._terms(centers, radii, self._observe(self._config.stride))
+        strided = self._observe(self._config.stride)
+        residuals = []
+        for spheres_mm in (centers, self._estimate_mm):
+            m2d, d2m, _ = self._terms(spheres_mm, radii, strided)
+            residuals.append(0.5 * (m2d + d2m))
         in_views = self._in_views(centers)
         observation = self._observe(stride=1).without_forearm(in_views)
         margin_mm = self._config.margin_px * self._spec.pixel_mm
         of_parts = part_residuals.part_residuals(in_views[:, 0], radii, observation, margin_mm)
-        return centers, radii, 0.5 * (m2d + d2m), *of_parts
+        return centers, radii, *residuals, *of_parts
 
 
 @functools.lru_cache(maxsize=4)
