@@ -81,7 +81,7 @@ def _fit(network, recording, spec):
         network,
         kinematic_fit.Samples(recording.depth_mm, recording.ref_from_crop, recording.group, spec),
         kinematic_fit.FitConfig(),
-        pseudo_labels.Gate(keep_share=1.0),
+        pseudo_labels.Gate(),
     )
     return batches.targets_in_views(fits.spheres_ref_mm, recording.ref_from_crop)
 
@@ -99,9 +99,9 @@ def complete_labels(recording, fits_mm):
 def _estimates(network, recording, spec):
     """Returns the spheres that a network estimates, [n, V, 41, 3], in the crops' frames."""
     single_views = recordings.one_view_each(recording)
-    in_ref = pseudo_labels.estimate_in_ref(
+    in_ref = pseudo_labels.estimates_in_ref(
         network, single_views.depth_mm, single_views.ref_from_crop, spec.cube_mm
-    )
+    )[:, 0]
     in_views = batches.targets_in_views(in_ref, single_views.ref_from_crop)
     return in_views.reshape(*recording.depth_mm.shape[:2], *in_views.shape[2:])
 

@@ -1,10 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import loss_weights
 from tfhand.geometry import crop
-from tfhand.losses import silhouette
+from tfhand.hand import skeleton, spheres
+from tfhand.losses import silhouette, terms
 from tfhand.losses.observation import observe
+from tfhand.rendering import spheres as rendering
 
 CUBE_MM = 320.0
 SIZE = 16  # pixels of 20 mm
@@ -122,3 +127,31 @@ def test_pair_weights_choose_pairs():
     projected[0, :, :, 0] = [[[90, -10, 0], [110, -10, 0]], [[130, -10, 0], [150, -10, 0]]]
     value = of_pairs(projected, depth, pair_weights=np.eye(2)[None])
     np.testing.assert_allclose(value, [(60.0 + 120.0) / 2], atol=TOLERANCE_MM)
+
+
+def test_every_sphere_of_a_finger_beside_the_hand_has_a_gradient():
+    """Which equations 5 and 9 do not give: the spheres cover background, others are nearer."""
+    hand = spheres.load().centers_mm.astype(np.float32)
+    hand = tf.constant(hand - hand.mean(axis=0))[None, None]
+    spec = crop.CropSpec(64, 300.0)
+    dense, radii = spheres.dense_spheres(hand[0], tf.constant(spheres.load().radii_mm))
+    drawn = rendering.render_depth(dense, radii, image_size=64, cube_mm=300.0)
+    finger = skeleton.FINGER_SPHERES["THUMB"]
+    beside = hand.numpy()
+    beside[..., finger, 0] = 110.0
+    inputs = terms.TermInputs(
+        tf.constant(beside), tf.eye(4, batch_shape=[1, 1]), tf.ones([1]), observe(drawn[None], spec)
+    )
+    weights = loss_weights.only(model_to_data=1.0, data_to_model=0.5)
+    without = share_with_gradient(inputs, weights, finger)
+    with_term = share_with_gradient(inputs, dataclasses.replace(weights, silhouette=0.5), finger)
+    assert without < 0.5 and with_term == 1.0
+
+
+def share_with_gradient(inputs, weights, chosen):
+    with tf.GradientTape() as tape:
+        tape.watch(inputs.spheres_mm)
+        moved = dataclasses.replace(inputs)
+        total, _ = terms.weighted_sum(moved, weights)
+    length = tf.norm(tape.gradient(total, inputs.spheres_mm), axis=-1).numpy()
+    return np.mean(length[..., chosen] > 1e-4)

@@ -13,17 +13,19 @@ from tfhand.losses import multi_view
 __all__ = ["find_shapes", "fit_samples", "refine"]
 
 _BATCH = 150
-# Samples a subject from which its shape is fitted.
+# Most and fewest samples a subject from which its shape is fitted, as far as it has them.
 _SHAPE_SAMPLES = 36
+_LEAST_SHAPE_SAMPLES = 12
 
 
-def fit_samples(estimate_mm, samples, config, shape=None):
+def fit_samples(starts_mm, samples, config, shape=None):
     """Fits one hand to all views of each sample: first shapes, from some samples, then the rest.
 
     Without groups, every sample has a shape of its own, fitted with its pose.
 
     Args:
-        estimate_mm: float32 [n, 41, 3], reference frame, from which the fits start.
+        starts_mm: float32 [n, V, 41, 3], reference frame, estimates of the hand. Fits start from
+            their median, or from one of them that explains the depth clearly better.
         samples: `kinematic_fit.Samples`, n of them.
         config: `kinematic_fit.FitConfig`.
         shape: Optional float32 [G, P] to start from.
@@ -36,7 +38,7 @@ def fit_samples(estimate_mm, samples, config, shape=None):
     """
     if samples.group is None and shape is not None:
         raise ValueError("Expected groups beside shapes to start from, received None.")
-    batches = _Batches(estimate_mm, samples, config, shape)
+    batches = _Batches(starts_mm, samples, config, shape)
     has_groups = samples.group is not None
     shape = batches.find_shape() if has_groups else batches.shape
     results = []
@@ -49,22 +51,23 @@ def fit_samples(estimate_mm, samples, config, shape=None):
     return kinematic_fit.FitResult(**columns, shape=shape if has_groups else shape[:0])
 
 
-def find_shapes(estimate_mm, samples, config):
+def find_shapes(starts_mm, samples, config):
     """Finds the shape of each subject from some of its samples.
 
     Args:
-        estimate_mm: float32 [n, 41, 3], reference frame, from which the fits start.
+        starts_mm: float32 [n, V, 41, 3], reference frame, estimates of the hand. Fits start from
+            their median, or from one of them that explains the depth clearly better.
         samples: `kinematic_fit.Samples` with groups, n of them.
         config: `kinematic_fit.FitConfig`.
 
     Returns:
         float32 [G, P].
     """
-    return _Batches(estimate_mm, samples, config, None).find_shape()
+    return _Batches(starts_mm, samples, config, None).find_shape()
 
 
 def refine(spheres_mm, samples, config):
-    """Replaces estimates of a network by hands fitted to the depth, starting from their median.
+    """Replaces estimates of a network by hands fitted to the depth, which start from them.
 
     Args:
         spheres_mm: float32 [n, V, 41, 3], estimates in the crop frames.
@@ -72,14 +75,14 @@ def refine(spheres_mm, samples, config):
         config: `kinematic_fit.FitConfig`.
 
     Returns:
-        float32 [n, V, 41, 3], crop frames; estimates stay where a fit is not finite.
+        float32 [n, V, 41, 3], crop frames; estimates stay where a fit does not explain the depth
+        better.
     """
     ref_from_crop = samples.ref_from_crop
-    start = multi_view.median_over_views(rigid.apply(ref_from_crop, spheres_mm)).numpy()
-    fitted = fit_samples(start, samples, config).spheres_mm
-    in_views = rigid.apply(rigid.inverse(ref_from_crop), fitted[:, None]).numpy()
-    is_finite = np.isfinite(in_views).all(axis=(2, 3), keepdims=True)
-    return np.where(is_finite, in_views, spheres_mm)
+    starts = rigid.apply(ref_from_crop, spheres_mm).numpy()
+    fits = fit_samples(starts, samples, config)
+    in_views = rigid.apply(rigid.inverse(ref_from_crop), fits.spheres_mm[:, None]).numpy()
+    return np.where(fits.is_better[:, None, None, None], in_views, spheres_mm)
 
 
 class _Batches:
@@ -90,8 +93,11 @@ class _Batches:
         shape: float32 [G, P] to start from; without groups one for every place in a batch.
     """
 
-    def __init__(self, estimate_mm, samples, config, shape):
-        self._estimate_mm, self._samples = estimate_mm, samples
+    def __init__(self, starts_mm, samples, config, shape):
+        self._estimate_mm = multi_view.median_over_views(starts_mm).numpy()
+        # One estimate alone is its own median.
+        self._starts_mm = starts_mm if starts_mm.shape[1] > 1 else None
+        self._samples = samples
         self.size = min(_BATCH, max(len(samples), 1))
         if shape is None:
             num_groups = self.size if samples.group is None else int(samples.group.max()) + 1
@@ -112,14 +118,22 @@ class _Batches:
             ref_from_crop=samples.ref_from_crop[rows],
             group=np.arange(self.size) if samples.group is None else samples.group[rows],
         )
-        return self._fitter.fit(self._estimate_mm[rows], batch, shape, fit_shape)
+        starts = None if self._starts_mm is None else self._starts_mm[rows]
+        return self._fitter.fit(self._estimate_mm[rows], batch, shape, fit_shape, starts)
 
     def find_shape(self):
         """Returns the shape of each subject, fitted to some samples of each."""
-        group = self._samples.group
-        count = max(min(_SHAPE_SAMPLES, self.size // len(self.shape)), 1)
-        chosen = []
-        for g in np.unique(group):
-            members = np.flatnonzero(group == g)
-            chosen.append(members[np.linspace(0, len(members) - 1, count).astype(int)])
-        return self.fit(np.unique(np.concatenate(chosen)), self.shape, True).shape
+        group, shape = self._samples.group, self.shape.copy()
+        subjects = np.unique(group)
+        together = max(self.size // _LEAST_SHAPE_SAMPLES, 1)
+        for first in range(0, len(subjects), together):
+            some = subjects[first : first + together]
+            count = min(_SHAPE_SAMPLES, self.size // len(some))
+            rows = [_evenly(np.flatnonzero(group == g), count) for g in some]
+            # The shapes of other subjects are fitted to nothing.
+            shape[some] = self.fit(np.concatenate(rows), self.shape, True).shape[some]
+        return shape
+
+
+def _evenly(rows, count):
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]

@@ -44,7 +44,8 @@ class FrameFits:
             spheres_mm: float32 [B, 41, 3], estimates, camera frame.
 
         Returns:
-            float32 [B, 41, 3], camera frame; the estimate stays where a fit is not finite.
+            float32 [B, 41, 3], camera frame; the estimate stays where a fit does not explain the
+            depth better.
         """
         crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
         batch = 1 if len(crops) == 1 else _BATCH
@@ -57,9 +58,8 @@ class FrameFits:
             samples = self._samples(crops[rows], each)
             fitter = kinematic_fit.compiled_fitter(batch, 1, batch, self._spec, self._config)
             fit = fitter.fit(start[rows], samples, shape, self.shape is None)
-            fitted.append(fit.spheres_mm)
+            fitted.append(np.where(fit.is_better[:, None, None], fit.spheres_mm, start[rows]))
         fitted = np.concatenate(fitted)[: len(crops)]
-        fitted = np.where(np.isfinite(fitted).all(axis=(1, 2), keepdims=True), fitted, start)
         return (self._mirrored(fitted) + center_mm[:, None]).astype(np.float32)
 
     def learn_shape(self, depth_mm, intrinsics, center_mm, spheres_mm):
@@ -73,7 +73,7 @@ class FrameFits:
         """
         crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
         samples = self._samples(crops, np.zeros([len(crops)], np.int32))
-        self.shape = batched_fits.find_shapes(start, samples, self._config)[0]
+        self.shape = batched_fits.find_shapes(start[:, None], samples, self._config)[0]
 
     def _in_crops(self, depth_mm, intrinsics, center_mm, spheres_mm):
         """Returns crops [B, S, S] and spheres [B, 41, 3] in their frames, both of right hands."""

@@ -26,6 +26,13 @@ __all__ = ["FREE_SHAPES", "FitConfig", "FitResult", "Fitter", "Samples", "compil
 # 0.03 mean 0.03 rad, 1 mm and 0.03 standard deviations of shape.
 _TRANSLATION_UNIT_MM = 33.0
 
+# A fit that explains the depth by less than this better is not worth more than the estimate.
+_LEAST_GAIN_MM = 0.25
+
+# Starts are compared on every fourth row and column. The estimate is the start unless another one
+# explains the depth better by this.
+_COARSE_STRIDE, _LEAST_LEAD_MM = 4, 1.0
+
 # Shape parameters that are unknowns, bool [P].
 _IS_FREE = {
     "all": np.full(len(template.SHAPE_NAMES), True),
@@ -113,6 +120,7 @@ class FitResult:
             move only the forearm, are not found.
         ref_from_hand: float32 [B, 3, 3], rotation.
         residual_mm: float32 [B], mean of both data terms over the views: what to gate by.
+        estimate_residual_mm: float32 [B], the same of the estimate, with the radii of the fit.
         part_residual_mm: float32 [B, 6], the same of each part, see `part_residuals`.
         part_pixels: float32 [B, 6], pixels of all views that each part covers.
         shape: float32 [G, P], one for each group of samples.
@@ -123,9 +131,16 @@ class FitResult:
     angles: np.ndarray
     ref_from_hand: np.ndarray
     residual_mm: np.ndarray
+    estimate_residual_mm: np.ndarray
     part_residual_mm: np.ndarray
     part_pixels: np.ndarray
     shape: np.ndarray
+
+    @property
+    def is_better(self):
+        """Whether fits are finite and explain the depth better than the estimate, bool [B]."""
+        is_finite = np.isfinite(self.spheres_mm).all(axis=(1, 2))
+        return is_finite & (self.residual_mm < self.estimate_residual_mm - _LEAST_GAIN_MM)
 
 
 class _Hands(tf.Module):
@@ -186,6 +201,10 @@ class _Hands(tf.Module):
         over = tf.nn.relu(self.angles - high) + tf.nn.relu(low - self.angles)
         return tf.reduce_sum(over, axis=1)
 
+    def shape_penalty(self):
+        """Returns the squared standard deviations of the shapes, mean over the groups."""
+        return tf.reduce_mean(tf.reduce_sum(self.shape**2, axis=1))
+
 
 def _estimate_distance(centers, estimate_mm, clamp_mm):
     distance = tf.sqrt(tf.reduce_sum((centers - estimate_mm) ** 2, axis=-1) + 1e-4)
@@ -216,12 +235,13 @@ class Fitter:
         self._variables = [hands.angles, hands.rotation_vector, hands.translation, hands.shape]
         self._optimizer.build(self._variables)
         compiled = functools.partial(tf.function, autograph=False)
-        self._align_step = compiled(lambda fit_shape: self._descend(False, fit_shape))
-        self._depth_step = compiled(lambda fit_shape: self._descend(True, fit_shape))
+        self._align = compiled(self._align_to_spheres)
+        self._start_loss = compiled(self._loss_of_start)
+        self._descend = compiled(self._descend_on_depth)
         self._measure = compiled(self._residual)
         self._lock = threading.Lock()
 
-    def fit(self, estimate_mm, samples, shape, fit_shape):
+    def fit(self, estimate_mm, samples, shape, fit_shape, starts_mm=None):
         """Fits hands to depth maps, starting from estimates.
 
         Args:
@@ -230,51 +250,109 @@ class Fitter:
             samples: `Samples`, B of them, with groups.
             shape: float32 [G, P] to start from.
             fit_shape: Whether the shapes are unknowns too.
+            starts_mm: Optional float32 [B, K, 41, 3], further starts, for example the estimate of
+                each view. A sample starts from one of these that explains the depth clearly better
+                than the estimate.
 
         Returns:
             `FitResult`.
         """
         # Its unknowns are variables: one fit at a time.
         with self._lock:
-            return self._fit(estimate_mm, samples, shape, fit_shape)
+            return self._fit(estimate_mm, samples, shape, fit_shape, starts_mm)
 
-    def _fit(self, estimate_mm, samples, shape, fit_shape):
+    def _fit(self, estimate_mm, samples, shape, fit_shape, starts_mm):
         self._estimate_mm.assign(estimate_mm)
         self._depth_mm.assign(samples.depth_mm)
         self._crop_from_ref.assign(rigid.inverse(samples.ref_from_crop))
-        self._hands.reset(self._estimate_mm, samples.group, shape)
         fit_shape = tf.constant(1.0 if fit_shape else 0.0)
-        self._run(self._align_step, fit_shape, self._config.align_steps, 2.0)
-        self._run(self._depth_step, fit_shape, self._config.steps, 1.0)
+        start_mm = self._estimate_mm.value()
+        self._hands.reset(start_mm, samples.group, shape)
+        if starts_mm is not None:
+            start_mm = self._choose_start(starts_mm)
+            self._hands.reset(start_mm, samples.group, shape)
+        self._align(start_mm, fit_shape)
+        self._descend(fit_shape)
         centers, radii, *residuals = self._measure()
         hands = self._hands
         result = (centers, radii, hands.angles, hands.rotation(), *residuals, hands.shapes())
         return FitResult(*(value.numpy() for value in result))
 
-    def _run(self, step, fit_shape, steps, factor):
+    def _choose_start(self, starts_mm):
+        """Returns the best of the estimate and other starts, sample by sample, [B, 41, 3]."""
+        starts = [self._estimate_mm.value(), *tf.unstack(tf.cast(starts_mm, tf.float32), axis=1)]
+        losses = np.stack([self._start_loss(start).numpy() for start in starts])
+        losses[0] -= _LEAST_LEAD_MM
+        best = np.argmin(np.where(np.isfinite(losses), losses, np.inf), axis=0)
+        return tf.gather(tf.stack(starts, axis=1), best, batch_dims=1)
+
+    def _loss_of_start(self, spheres_mm):
+        _, radii = self._hands.centers_and_radii()
+        return self._depth_loss(spheres_mm, radii, self._observe(_COARSE_STRIDE))
+
+    def _align_to_spheres(self, spheres_mm, fit_shape):
+        """Matches spheres. A wide clamp: the hand may be far off."""
+
+        def loss():
+            centers, _ = self._hands.centers_and_radii()
+            return _estimate_distance(centers, spheres_mm, 100.0)
+
+        self._minimize(loss, self._config.align_steps, 2.0, fit_shape)
+
+    def _descend_on_depth(self, fit_shape):
+        """Matches the depth maps, and the estimate a little."""
+        # Out of the loop: what no step changes.
+        observation = self._observe(self._config.stride)
+
+        def loss():
+            centers, radii = self._hands.centers_and_radii()
+            of_estimate = _estimate_distance(centers, self._estimate_mm, 30.0)
+            of_depth = self._depth_loss(centers, radii, observation)
+            return of_depth + self._config.estimate * of_estimate
+
+        self._minimize(loss, self._config.steps, 1.0, fit_shape)
+
+    def _depth_loss(self, centers, radii, observation):
+        config = self._config
+        m2d, d2m, outside = self._terms(centers, radii, observation)
+        loss = config.model_to_data * m2d + config.data_to_model * d2m
+        return loss + config.silhouette * outside
+
+    def _minimize(self, loss, steps, factor, fit_shape):
+        """Minimizes `loss` [B] and what holds for every hand, all steps in one program."""
+        rate = self._config.learning_rate * factor
         for variable in self._optimizer.variables:
             variable.assign(tf.zeros_like(variable))
-        for i in range(steps):
+
+        def step(i):
             # A cosine from the full rate to a tenth of it.
-            decay = 0.55 + 0.45 * np.cos(np.pi * i / steps)
-            self._optimizer.learning_rate.assign(self._config.learning_rate * factor * decay)
-            step(fit_shape)
+            decay = 0.55 + 0.45 * tf.cos(np.pi * tf.cast(i / steps, tf.float32))
+            self._optimizer.learning_rate.assign(rate * decay)
+            with tf.GradientTape() as tape:
+                total = tf.reduce_mean(loss() + self._config.limits * self._hands.beyond_limits())
+                total += self._config.shape * self._hands.shape_penalty()
+            *gradients, of_shape = tape.gradient(total, self._variables)
+            # Each sample has 1 / B of its own gradient, which Adam takes out again.
+            self._optimizer.apply(
+                [*gradients, of_shape * fit_shape * self._free_shape], self._variables
+            )
+            return i + 1
 
-    def _observe(self, centers, stride):
-        """Returns spheres in the views, [B, 1, V, 41, 3], and the `Observation` of the hand."""
+        tf.while_loop(lambda i: i < steps, step, [0])
+
+    def _observe(self, stride):
+        return observe(self._depth_mm, self._spec, clamp_mm=self._config.clamp_mm, stride=stride)
+
+    def _in_views(self, centers):
         # One hand seen by V cameras: a single "view i" in the terms' convention.
-        in_views = rigid.apply(self._crop_from_ref, centers[:, None])[:, None]
-        observation = observe(
-            self._depth_mm, self._spec, clamp_mm=self._config.clamp_mm, stride=stride
-        )
-        return in_views, observation.without_forearm(in_views)
+        return rigid.apply(self._crop_from_ref, centers[:, None])[:, None]
 
-    def _terms(self, centers, radii):
+    def _terms(self, centers, radii, observation):
         """Returns (model to data, data to model, silhouette), each [B], mean over the views."""
         dense, dense_radii = spheres.dense_spheres(centers, radii)
         dense_radii = data_terms.grow_radii(dense_radii, self._spec, self._config.margin_px)
-        dense = rigid.apply(self._crop_from_ref, dense[:, None])[:, None]
-        in_views, observation = self._observe(centers, self._config.stride)
+        dense, in_views = self._in_views(dense), self._in_views(centers)
+        observation = observation.without_forearm(in_views)
         # The forearm is background: a hand that is drawn over it costs the clamp.
         hand = dataclasses.replace(observation, is_surface=observation.is_hand[:, 0])
         return (
@@ -285,35 +363,16 @@ class Fitter:
 
     def _residual(self):
         centers, radii = self._hands.centers_and_radii()
-        m2d, d2m, _ = self._terms(centers, radii)
-        in_views, observation = self._observe(centers, stride=1)
+        strided = self._observe(self._config.stride)
+        residuals = []
+        for spheres_mm in (centers, self._estimate_mm):
+            m2d, d2m, _ = self._terms(spheres_mm, radii, strided)
+            residuals.append(0.5 * (m2d + d2m))
+        in_views = self._in_views(centers)
+        observation = self._observe(stride=1).without_forearm(in_views)
         margin_mm = self._config.margin_px * self._spec.pixel_mm
         of_parts = part_residuals.part_residuals(in_views[:, 0], radii, observation, margin_mm)
-        return centers, radii, 0.5 * (m2d + d2m), *of_parts
-
-    def _loss(self, use_depth):
-        config, hands = self._config, self._hands
-        centers, radii = hands.centers_and_radii()
-        if use_depth:
-            m2d, d2m, outside = self._terms(centers, radii)
-            loss = config.model_to_data * m2d + config.data_to_model * d2m
-            loss += config.silhouette * outside
-            loss += config.estimate * _estimate_distance(centers, self._estimate_mm, 30.0)
-        else:
-            # A wide clamp: the start may be far off.
-            loss = _estimate_distance(centers, self._estimate_mm, 100.0)
-        loss += config.limits * hands.beyond_limits()
-        return tf.reduce_mean(loss) + config.shape * tf.reduce_mean(
-            tf.reduce_sum(hands.shape**2, axis=1)
-        )
-
-    def _descend(self, use_depth, fit_shape):
-        with tf.GradientTape() as tape:
-            loss = self._loss(use_depth)
-        *gradients, of_shape = tape.gradient(loss, self._variables)
-        # The mean over samples gives each 1 / B of its own gradient, which Adam takes out again.
-        of_shape *= fit_shape * self._free_shape
-        self._optimizer.apply([*gradients, of_shape], self._variables)
+        return centers, radii, *residuals, *of_parts
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""Depth maps as the terms see them: masks and points are read from them once."""
+"""Depth maps as the terms see them: what they read from them is computed once."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfhand.geometry import crop
 from tfhand.losses import forearm
+from tfhand.rendering import distance_transform
 
 __all__ = ["Observation", "observe"]
 
@@ -22,7 +23,8 @@ class Observation:
         is_surface: bool `[B, V, T, T]`, False for background and NaN.
         is_hand: bool `[B, 1 or Vi, V, T, T]`, the part of `is_surface` that can belong to the hand
             of view i. The data terms leave out the rest.
-        silhouette: bool `[B, V, S, S]`, the same as `is_surface` for every pixel.
+        outside_mm: float32 `[B, V, S, S]`, mm, distance across the image from the center of every
+            pixel to that of the nearest surface pixel.
         spec: `crop.CropSpec` of the depth maps.
         clamp_mm: Largest difference that a pixel, point or sphere adds, mm.
         stride: The data terms use every stride-th row and column.
@@ -33,7 +35,7 @@ class Observation:
     points_mm: tf.Tensor
     is_surface: tf.Tensor
     is_hand: tf.Tensor
-    silhouette: tf.Tensor
+    outside_mm: tf.Tensor
     spec: crop.CropSpec
     clamp_mm: float
     stride: int
@@ -77,10 +79,11 @@ def observe(depth_mm, spec, *, clamp_mm=50.0, stride=1, pair_weights=None):
         raise ValueError(
             f"Expected depth of shape [batch, view, {size}, {size}], received {depth_mm.shape}."
         )
-    silhouette = crop.foreground_mask(depth_mm, spec.cube_mm)
+    surface = crop.foreground_mask(depth_mm, spec.cube_mm)
+    outside = distance_transform.distance_transform(tf.reshape(surface, [-1, size, size]))
     # The rows and columns that `render_depth` draws with this stride.
     strided = slice(stride // 2, None, stride)
-    strided_mm, is_surface = depth_mm[:, :, strided, strided], silhouette[:, :, strided, strided]
+    strided_mm, is_surface = depth_mm[:, :, strided, strided], surface[:, :, strided, strided]
     points_mm = crop.points_from_crop(depth_mm, spec)
     points_mm = tf.reshape(points_mm, tf.concat([tf.shape(depth_mm), [3]], axis=0))
     points_mm = points_mm[:, :, strided, strided]
@@ -90,7 +93,7 @@ def observe(depth_mm, spec, *, clamp_mm=50.0, stride=1, pair_weights=None):
         points_mm=tf.reshape(points_mm, [-1, depth_mm.shape[1], num_points, 3]),
         is_surface=is_surface,
         is_hand=is_surface[:, tf.newaxis],
-        silhouette=silhouette,
+        outside_mm=tf.reshape(outside * spec.pixel_mm, tf.shape(depth_mm)),
         spec=spec,
         clamp_mm=float(clamp_mm),
         stride=stride,

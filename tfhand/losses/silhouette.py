@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 from tfhand.losses import view_pairs
-from tfhand.rendering import distance_transform
 
 __all__ = ["silhouette"]
 
@@ -31,18 +30,15 @@ def silhouette(projected_mm, observation):
         float32 `[B]`, mm, mean over spheres and pairs; views without foreground are left out.
     """
     projected_mm = tf.convert_to_tensor(projected_mm, dtype=tf.float32)
-    spec, mask = observation.spec, observation.silhouette
-    size = spec.image_size
-    transform = distance_transform.distance_transform(tf.reshape(mask, [-1, size, size]))
-    transform = tf.reshape(transform * spec.pixel_mm, tf.shape(mask))
+    spec, outside_mm = observation.spec, observation.outside_mm
 
     # Views j lead, so that all spheres of one target view read the same image.
     centers = tf.transpose(projected_mm[..., :2], [0, 2, 1, 3, 4])
     shape = tf.shape(centers)
     centers = tf.reshape(centers, tf.concat([shape[:2], [shape[2] * shape[3], 2]], axis=0))
-    distances = tf.minimum(_read(transform, centers, spec), observation.clamp_mm)
+    distances = tf.minimum(_read(outside_mm, centers, spec), observation.clamp_mm)
     distances = tf.reduce_mean(tf.reshape(distances, shape[:4]), axis=3)
-    has_surface = tf.reduce_any(mask, axis=[2, 3])[:, tf.newaxis]
+    has_surface = tf.reduce_any(outside_mm == 0.0, axis=[2, 3])[:, tf.newaxis]
     return view_pairs.mean_over_pairs(
         tf.transpose(distances, [0, 2, 1]), has_surface, observation.pair_weights
     )
