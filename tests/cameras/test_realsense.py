@@ -4,6 +4,7 @@ Only the list of devices is replaced: the SDK's context does not show software d
 """
 
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def test_a_recorded_file_plays_to_its_end(sdk, tmp_path):
     for number in range(5):
         software.send(number, 4000 + 8 * number)
         assert queue.try_wait_for_frame(1000)[0]
+        time.sleep(0.05)
     sensor.stop()
     sensor.close()
     # The file is written when the recorder goes.
@@ -106,9 +108,13 @@ def test_a_recorded_file_plays_to_its_end(sdk, tmp_path):
     gc.collect()
     with kinds.open_camera("realsense", path) as opened:
         np.testing.assert_allclose(opened.intrinsics, [60.0, 61.0, 32.5, 24.5])
+        first = next(iter(opened))
+        # It waits while nobody takes frames.
+        time.sleep(0.3)
         frames = list(opened)
+    assert first.depth_mm[0, 0] < 504.0
     # Played at its own speed: a busy machine may miss some.
-    assert len(frames) >= 2 and frames[-1].depth_mm[0, 0] == 504.0
+    assert frames[-1].depth_mm[0, 0] == 504.0
     assert frames[-1].time_ms == 5000.0 + 33.0 * 4
 
 

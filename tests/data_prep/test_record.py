@@ -13,7 +13,8 @@ from PIL import Image
 from data_prep import record
 from data_prep.nyu import calibration_file, command, recording_files
 from tfhand import commands, files
-from tfhand.cameras.interface import DepthFrame
+from tfhand.cameras import folder
+from tfhand.cameras.interface import CameraError, DepthFrame
 from tfhand.geometry import camera, depth_image
 
 LENS = [[60.0, 61.0, 32.0, 24.0], [62.0, 63.0, 31.0, 23.0], [64.0, 65.0, 30.0, 22.0]]
@@ -23,10 +24,10 @@ LENS = [[60.0, 61.0, 32.0, 24.0], [62.0, 63.0, 31.0, 23.0], [64.0, 65.0, 30.0, 2
 def sources(tmp_path):
     """Three folders of five frames; frame n of view v shows 100 v + n mm."""
     folders = [tmp_path / f"camera{view}" for view in (1, 2, 3)]
-    for view, folder in enumerate(folders, start=1):
-        folder.mkdir()
+    for view, path in enumerate(folders, start=1):
+        path.mkdir()
         for number in range(1, 6):
-            np.save(folder / f"{number}.npy", np.full((48, 64), 100.0 * view + number))
+            np.save(path / f"{number}.npy", np.full((48, 64), 100.0 * view + number))
     return folders
 
 
@@ -153,6 +154,27 @@ def test_frames_that_do_not_belong_together_are_dropped():
     times_ms = [[frame.time_ms for frame in frames] for frames in matcher]
     assert times_ms == [[0, 5, 2], [66, 71, 68], [133, 138, 134]]
     assert (matcher.num_read, matcher.num_apart) == (13, 4)
+
+
+def test_an_unplugged_camera_leaves_whole_samples(sources, tmp_path, monkeypatch, capsys):
+    gone = CameraError("Expected frames of test camera 1, received none.")
+    poll, left = folder.FolderCamera.poll, [7]
+
+    def poll_or_fail(self):
+        left[0] -= 1
+        if left[0] < 0:
+            raise gone
+        return poll(self)
+
+    monkeypatch.setattr(folder.FolderCamera, "poll", poll_or_fail)
+    # One camera, so that the order of threads does not matter.
+    (tmp_path / "more").mkdir()
+    for number in range(1, 21):
+        np.save(tmp_path / "more" / f"{number}.npy", np.full((48, 64), 500.0))
+    with pytest.raises(CameraError, match="test camera 1"):
+        run([tmp_path / "more"], tmp_path / "rig", "--frame_rate=0")
+    assert "7 samples; 7 frames read" in capsys.readouterr().out
+    assert (depth_of(tmp_path / "rig" / "train", 1, 7) == 500).all()
 
 
 def test_cameras_that_never_agree(sources, tmp_path, monkeypatch):

@@ -78,20 +78,27 @@ class Camera(abc.ABC):
         Raises:
             CameraError: If the camera is gone.
         """
-        last_s = time.monotonic()
-        while not self._stopping.is_set():
-            try:
+        self._play(True)
+        try:
+            last_s = time.monotonic()
+            while not self._stopping.is_set():
                 frame = self.poll()
-            except EOFError:
-                return
-            if frame is not None:
-                yield frame
-                last_s = time.monotonic()
-            elif time.monotonic() - last_s > _SILENCE_S:
-                raise CameraError(
-                    f"Expected frames of {self.name}, received none for {_SILENCE_S:g} s: was it "
-                    "unplugged?"
-                )
+                if frame is not None:
+                    yield frame
+                    last_s = time.monotonic()
+                elif time.monotonic() - last_s > _SILENCE_S:
+                    raise CameraError(
+                        f"Expected frames of {self.name}, received none for {_SILENCE_S:g} s: was "
+                        "it unplugged?"
+                    )
+        except EOFError:
+            return
+        finally:
+            self._play(False)
+
+    def _play(self, is_on: bool) -> None:
+        """Goes on, or pauses, where a file plays by itself; a device goes on in any case."""
+        del is_on
 
     def stop(self) -> None:
         """Ends the iteration soon, in whichever thread it is."""

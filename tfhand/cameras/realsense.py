@@ -1,5 +1,6 @@
 """Intel RealSense cameras, and recorded files of their SDK (.db3, .bag), through pyrealsense2."""
 
+import contextlib
 import os
 import time
 
@@ -46,6 +47,7 @@ class RealSenseCamera(interface.Camera):
             sensor.open(profile)
             sensor.start(self._queue)
         self._sensor = sensor
+        self._play(False)
 
     def _depth_stream(self, device, serial):
         """Returns the sensor with depth and its default profile, or the first where none is."""
@@ -79,6 +81,12 @@ class RealSenseCamera(interface.Camera):
         if abs(unit_mm - 1.0) > 1e-6:
             values = values * np.float32(unit_mm)
         return interface.DepthFrame(values, time_ms)
+
+    def _play(self, is_on):
+        # A file that has ended can do neither.
+        with contextlib.suppress(RuntimeError):
+            if self._playback is not None:
+                (self._playback.resume if is_on else self._playback.pause)()
 
     def _close(self):
         # A camera that was unplugged cannot be stopped.
