@@ -4,9 +4,10 @@ import functools
 
 import tensorflow as tf
 
+from data_prep.records import dataset_info
 from tfhand.models import frame_model
 
-__all__ = ["judge_of"]
+__all__ = ["checksum", "judge_of"]
 
 
 def judge_of(depth_mm, intrinsics, is_left=False):
@@ -21,6 +22,13 @@ def judge_of(depth_mm, intrinsics, is_left=False):
     with tf.init_scope():
         network, spec = _load()
     return frame_model.judge_of(network, depth_mm, intrinsics, spec, is_left)
+
+
+def checksum():
+    """Returns the SHA-256 of the network's weights, which centers depend on."""
+    from tfhand.models import package_weights
+
+    return dataset_info.compute_sha256(package_weights.FOLDER / "init" / "pose.weights.h5")
 
 
 @functools.lru_cache(maxsize=1)

@@ -93,8 +93,7 @@ def _score_model(flag_values):
     # Text files are scored without TensorFlow, which takes seconds to import.
     from data_prep import records
     from tfhand import inference
-    from tfhand.evaluation import fitted, predictions, qualitative
-    from tfhand.fitting import kinematic_fit
+    from tfhand.evaluation import predictions, qualitative
 
     info = records.read_info(flag_values.data_dir)
     cube_mm = info.spec.cube_mm
@@ -112,28 +111,21 @@ def _score_model(flag_values):
     )
     predicted = predict(dataset)
     if flag_values.fit != "none":
-        view = flag_values.view if flag_values.fit == "view" else None
-        config = kinematic_fit.FitConfig(free_shape=_FREE_SHAPE[flag_values.fit_shape])
-        share_shape = flag_values.fit_shape != "sample"
-        predicted = fitted.fit_predictions(
-            predicted, dataset, info.spec, view=view, share_shape=share_shape, config=config
-        )
-    skipped = info.splits[flag_values.split].skipped
-    num_missed = info.splits[flag_values.split].num_missed
-    if skipped:
-        reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in skipped.items())
-        print(f"Left out of the records, {num_missed} of them counted as missed: {reasons}.")
+        predicted = _fit(flag_values, predicted, dataset, info.spec)
+    num_missed = _count_missed(info.splits[flag_values.split])
     if flag_values.predictions_output:
-        uvd = predicted.joints_uvd(flag_values.view)
-        without = published.write_joints_uvd(flag_values.predictions_output, uvd, predicted.frames)
+        rows = predicted.center_mm[:, flag_values.view, 2] > 0.0
+        uvd, frames = predicted.joints_uvd(flag_values.view)[rows], predicted.frames[rows]
+        without = published.write_joints_uvd(flag_values.predictions_output, uvd, frames)
         print(
             f"{flag_values.predictions_output}: {without} frames have the estimate of another one."
         )
     name = flag_values.name or os.path.basename(flag_values.model).removesuffix(".keras")
-    scores = {name: predicted.score([flag_values.view], num_missed)}
+    view = [flag_values.view]
+    scores = {name: predicted.score(view, num_missed)}
     if flag_values.fit == "none":
-        scores[f"{name}_common_center"] = scores[name]
-        scores[name] = predict(alone).score([flag_values.view], num_missed)
+        scores = {f"{name}_common_center": scores[name]}
+        scores = {name: predict(alone).score(view, num_missed), **scores}
     if flag_values.fit != "view":
         scores[f"{name}_all_views"] = predicted.score(num_missed=num_missed)
     if flag_values.report_dir:
@@ -145,6 +137,29 @@ def _score_model(flag_values):
             source_view=flag_values.view,
         )
     return scores
+
+
+def _fit(flag_values, predicted, dataset, spec):
+    """Returns the predictions with fitted hands."""
+    from tfhand.evaluation import fitted
+    from tfhand.fitting import kinematic_fit
+
+    return fitted.fit_predictions(
+        predicted,
+        dataset,
+        spec,
+        view=flag_values.view if flag_values.fit == "view" else None,
+        share_shape=flag_values.fit_shape != "sample",
+        config=kinematic_fit.FitConfig(free_shape=_FREE_SHAPE[flag_values.fit_shape]),
+    )
+
+
+def _count_missed(split):
+    """Prints what was left out of a split of records, and counts the hands missed among it."""
+    if split.skipped:
+        reasons = ", ".join(f"{skips.count} {reason}" for reason, skips in split.skipped.items())
+        print(f"Left out of the records, {split.num_missed} of them counted as missed: {reasons}.")
+    return split.num_missed
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from data_prep import records
+from data_prep import package_judge, records
 from data_prep.nyu import (
     calibration_file,
     centers,
@@ -198,6 +198,7 @@ def _plan(flag_values, split, intrinsics):
         "pictures": split.fingerprint(),
         "intrinsics": intrinsics.tolist(),
         "center": [center, flag_values.center_form, _checksum(center)],
+        "finder": package_judge.checksum(),
         "calibration": [method, _checksum(method)],
         "model": _checksum(flag_values.model),
         "subject_starts": starts,

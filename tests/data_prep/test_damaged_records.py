@@ -87,7 +87,7 @@ def test_a_damaged_or_foreign_description_is_named(tmp_path):
     path = tmp_path / "dataset_info.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"schema_version": 99}))
-    with pytest.raises(ValueError, match=r"dataset_info.json.*version 99, expected 1"):
+    with pytest.raises(ValueError, match=r"dataset_info.json.*version 99, expected 2"):
         records.read_info(tmp_path)
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=r"Cannot use .*dataset_info.json"):

@@ -85,6 +85,8 @@ def test_static_shapes_and_cardinality(tmp_path):
     assert shapes == {
         "depth_mm": [3, 16, 16],
         "center_mm": [3, 3],
+        "own_depth_mm": [3, 16, 16],
+        "own_center_mm": [3, 3],
         "intrinsics": [3, 4],
         "ref_from_view": [3, 4, 4],
         "foreground_fraction": [3],

@@ -136,7 +136,7 @@ def test_a_model_beside_published_files(constant_model, data_dir, text_files, tm
     )
     assert status == 0
     scores = report.read_metrics(tmp_path / "b" / "metrics.json")
-    assert list(scores) == ["pose", "pose_all_views", "ours"]
+    assert list(scores) == ["pose", "pose_common_center", "pose_all_views", "ours"]
     assert scores["ours"].num_frames == 5
     assert scores["ours"].mean_joint_error_mm == 0.0
     assert run(*model, "--name=near", *files(text_files)) == 1
