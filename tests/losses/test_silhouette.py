@@ -132,13 +132,13 @@ def test_pair_weights_choose_pairs():
 def test_every_sphere_of_a_finger_beside_the_hand_has_a_gradient():
     """Which equations 5 and 9 do not give: the spheres cover background, others are nearer."""
     hand = spheres.load().centers_mm.astype(np.float32)
-    hand = tf.constant(hand - hand.mean(axis=0))[None, None]
-    spec = crop.CropSpec(64, 300.0)
-    dense, radii = spheres.dense_spheres(hand[0], tf.constant(spheres.load().radii_mm))
-    drawn = rendering.render_depth(dense, radii, image_size=64, cube_mm=300.0)
+    beside, spec = (hand - hand.mean(axis=0))[None, None], crop.CropSpec(64, 300.0)
     finger = skeleton.FINGER_SPHERES["THUMB"]
-    beside = hand.numpy()
-    beside[..., finger, 0] = 110.0
+    # The camera sees nothing of the thumb: it is behind the palm.
+    beside[..., finger, :] = [0.0, -30.0, 40.0]
+    dense, radii = spheres.dense_spheres(beside[0], tf.constant(spheres.load().radii_mm))
+    drawn = rendering.render_depth(dense, radii, image_size=64, cube_mm=300.0)
+    beside[..., finger, :] = [110.0, -30.0, 0.0]
     inputs = terms.TermInputs(
         tf.constant(beside), tf.eye(4, batch_shape=[1, 1]), tf.ones([1]), observe(drawn[None], spec)
     )
