@@ -106,9 +106,9 @@ def test_the_shape_that_was_learned_is_used(fits, frame, estimates, monkeypatch)
     calls = []
     original = kinematic_fit.Fitter.fit
 
-    def fit(self, estimate, samples, shape, fit_shape):
+    def fit(self, estimate, samples, shape, fit_shape, starts_mm=None):
         calls.append((fit_shape, np.array(shape)))
-        return original(self, estimate, samples, shape, fit_shape)
+        return original(self, estimate, samples, shape, fit_shape, starts_mm)
 
     monkeypatch.setattr(kinematic_fit.Fitter, "fit", fit)
     config = kinematic_fit.FitConfig(align_steps=3, steps=3)
