@@ -109,9 +109,11 @@ def test_the_shape_that_was_learned_is_used(frame, estimates, monkeypatch):
     picture, _ = frame
     calls = []
 
-    def fit(self, estimate, samples, shape, fit_shape):
+    def fit(self, estimate, samples, shape, fit_shape, starts_mm=None):
         calls.append((fit_shape, np.array(shape)))
-        return types.SimpleNamespace(spheres_mm=estimate, shape=np.array(shape) + 0.1)
+        return types.SimpleNamespace(
+            spheres_mm=estimate, shape=np.array(shape) + 0.1, is_better=np.full(len(estimate), True)
+        )
 
     monkeypatch.setattr(kinematic_fit.Fitter, "fit", fit)
     learning = frame_fits.FrameFits(SPEC)

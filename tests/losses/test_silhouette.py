@@ -138,7 +138,7 @@ def test_every_sphere_of_a_finger_beside_the_hand_has_a_gradient():
     beside[..., finger, :] = [0.0, -30.0, 40.0]
     dense, radii = spheres.dense_spheres(beside[0], tf.constant(spheres.load().radii_mm))
     drawn = rendering.render_depth(dense, radii, image_size=64, cube_mm=300.0)
-    beside[..., finger, :] = [110.0, -30.0, 0.0]
+    beside[..., finger, :] = [80.0, -30.0, 0.0]
     inputs = terms.TermInputs(
         tf.constant(beside), tf.eye(4, batch_shape=[1, 1]), tf.ones([1]), observe(drawn[None], spec)
     )
