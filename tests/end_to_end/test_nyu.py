@@ -19,7 +19,8 @@ SMALL = (
     "--flagfile=configs/paper.flags", "--image_size=32", "--features=8", "--growth=4", "--depth=1",
     "--init_from=none", "--prior_steps=2", "--prior_batch=16", "--init_steps=2", "--init_batch=4",
     "--tune_method=fit", "--tune_steps=4", "--tune_rounds=1", "--tune_batch=4",
-    "--tune_synthetic_batch=4", "--tune_fit_steps=3", "--notest_fit", "--precision=mixed_bfloat16",
+    "--tune_synthetic_batch=4", "--tune_fit_steps=3",
+    "--tune_most_residual_mm=999", "--notest_fit", "--precision=mixed_bfloat16",
 )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (
     "--recording_samples=24", "--image_size=32", "--features=8", "--growth=4", "--depth=1",
     "--prior_steps=4", "--prior_batch=16", "--init_steps=4", "--init_batch=4", "--tune_steps=4",
-    "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=3", "--tune_rounds=1",
+    "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=3",
+    "--tune_most_residual_mm=999", "--tune_rounds=1",
     "--checkpoint_steps=3", "--init_from=none", "--notest_fit", "--precision=float32",
 )  # fmt: skip
 

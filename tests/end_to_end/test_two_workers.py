@@ -10,7 +10,8 @@ from tfhand import commands, train
 SMALL = (
     "--recording_samples=24", "--image_size=32", "--features=8", "--growth=4", "--depth=1",
     "--prior_steps=2", "--prior_batch=16", "--init_steps=2", "--init_batch=4", "--tune_steps=2",
-    "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=2", "--tune_rounds=1",
+    "--tune_batch=4", "--tune_synthetic_batch=4", "--tune_fit_steps=2",
+    "--tune_most_residual_mm=999", "--tune_rounds=1",
     "--init_from=none", "--distribution=multi_worker", "--notest_fit",
 )  # fmt: skip
 

@@ -70,7 +70,8 @@ def load_or_make_fits(folder, network, recording, options, spec, shape=None):
         if not is_inlier.any():
             raise ValueError(
                 f"Expected a fit to learn from among {len(is_inlier)} samples of "
-                f"{part.num_views} views, found none that is finite and meets a surface."
+                f"{part.num_views} views, found none that agrees with the depth to "
+                f"{options.most_residual_mm:g} mm (--tune_most_residual_mm)."
             )
         in_views = batches.targets_in_views(labels.spheres_ref_mm, part.ref_from_crop)
         target_mm[rows] = in_views.reshape(-1, *target_mm.shape[1:])
@@ -119,7 +120,7 @@ def _read_or_fit(path, network, part, options, spec, shape):
         kinematic_fit.FitConfig(
             steps=options.fit_steps, margin_px=options.margin_px, free_shape=options.fit_subject
         ),
-        pseudo_labels.Gate(options.keep_share, options.keep_parts_share),
+        pseudo_labels.Gate(options.keep_share, options.keep_parts_share, options.most_residual_mm),
         shape,
     )
     pseudo_labels.save_pseudo_labels(path, labels)

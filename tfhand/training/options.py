@@ -116,6 +116,9 @@ class FineTuneOptions:
     keep_parts_share: float = _field(
         1.0, "Share of the fingers and palms of the kept fits to learn from.", high=1.0
     )
+    most_residual_mm: float = _field(
+        7.0, "Largest residual of a part of a fit to learn from, mm; see `pseudo_labels.Gate`."
+    )
     fit_steps: int = _field(60, "Steps of a fit on the depth maps.")
     fit_subject: str = _field(
         "all",
