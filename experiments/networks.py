@@ -26,16 +26,17 @@ from tfhand.models import pose_network
 from tfhand.runs import workdir
 from tfhand.training import optimization, options, pretraining
 
+MUON = {"optimizer": "muon", "learning_rate": 1.5e-3}
 ROWS = {
     # name: settings of the network, and of the training, that differ from those of the flags
     "base": ({}, {}),
-    "double_rate": ({}, {"learning_rate": 3e-3}),
-    "half_batch": ({}, {"batch": 36}),
-    "adamw": ({}, {"optimizer": "adamw", "learning_rate": 3e-3}),
-    "growth_64": ({"growth": 64}, {}),
-    "growth_96": ({"growth": 96}, {}),
-    "two_stacks": ({"num_stacks": 2}, {}),
-    "image_96": ({"image_size": 96, "depth": 3}, {}),
+    "muon": ({}, MUON),
+    "muon_double_rate": ({}, MUON | {"learning_rate": 3e-3}),
+    "muon_half_batch": ({}, MUON | {"batch": 36}),
+    "growth_64": ({"growth": 64}, MUON),
+    "growth_96": ({"growth": 96}, MUON),
+    "two_stacks": ({"num_stacks": 2}, MUON),
+    "image_96": ({"image_size": 96, "depth": 3}, MUON),
 }
 _TIMED_CROPS = 50
 

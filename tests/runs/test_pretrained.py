@@ -179,5 +179,5 @@ def test_synthetic_samples_to_score_on():
         assert row["joints_mm"].shape == (1, len(skeleton.JOINT_NAMES), 3)
         np.testing.assert_array_equal(row["depth_mm"], same["depth_mm"])
     # A joint lies behind the surface that is seen, never far from it.
-    tips = np.stack([row["joints_mm"][0] for row in rows])
+    tips = np.stack([row["joints_mm"][0] - row["center_mm"] for row in rows])
     assert np.abs(tips).max() < 250.0

@@ -13,6 +13,8 @@ __all__ = ["synthetic_dataset"]
 _SAMPLES, _BATCH = 2000, 100
 # No training uses it: seeds of trainings count from 1.
 _SEED = 0
+# Of every crop's center; no score depends on it.
+_DISTANCE_MM = 600.0
 
 
 def synthetic_dataset(spec, noise, count=_SAMPLES):
@@ -38,13 +40,13 @@ def synthetic_dataset(spec, noise, count=_SAMPLES):
     ]
     depth_mm = np.concatenate([batch["depth_mm"] for batch in batches])
     spheres_mm = np.concatenate([batch["spheres_mm"] for batch in batches])
-    # The crop's center as the origin of the camera's frame.
-    joints_mm = spheres_mm[:, skeleton.SPHERE_FROM_JOINT]
+    center_mm = np.tile(np.float32([0.0, 0.0, _DISTANCE_MM]), (count, 1))
+    joints_mm = spheres_mm[:, skeleton.SPHERE_FROM_JOINT] + center_mm[:, None]
     columns = {
         "depth_mm": depth_mm,
         "joints_mm": joints_mm,
         "joint_mask": np.ones(joints_mm.shape[:2], np.float32),
-        "center_mm": np.zeros([count, 3], np.float32),
+        "center_mm": center_mm,
         "intrinsics": np.tile(np.float32(camera.NYU_INTRINSICS), (count, 1)),
         "ref_from_view": np.tile(np.eye(4, dtype=np.float32), (count, 1, 1)),
     }
