@@ -71,7 +71,11 @@ def test_the_label_scores_zero(folder, tmp_path):
         )
     )
     constant = keras.ops.reshape(keras.ops.convert_to_tensor(spheres), [1, 41, 3])
-    outputs = {**network.output, "spheres_mm": 0.0 * network.output["spheres_mm"] + constant}
+    # Sure of itself: the first end that is looked at is taken.
+    outputs = {
+        "spheres_mm": 0.0 * network.output["spheres_mm"] + constant,
+        "spread_mm": 0.0 * network.output["spread_mm"] + 10.0,
+    }
     network = keras.Model(network.input, outputs)
 
     score = real_frame.score_real_frame(network, folder, SPEC, tmp_path / "frame.png")

@@ -336,7 +336,7 @@ class Fitter:
             self._optimizer.apply(
                 [*gradients, of_shape * fit_shape * self._free_shape], self._variables
             )
-            return i + 1
+            return [i + 1]
 
         tf.while_loop(lambda i: i < steps, step, [0])
 
