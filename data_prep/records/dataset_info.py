@@ -159,7 +159,10 @@ def compute_sha256(path) -> str:
 def _info_from_json(values):
     version = values["schema_version"]
     if version != SCHEMA_VERSION:
-        raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
+        raise ValueError(
+            f"schema version {version}, expected {SCHEMA_VERSION}: make the records again with "
+            "data_prep.nyu or data_prep.synthetic"
+        )
     size, cube_mm = _check_count(values["image_size"], 1), values["cube_mm"]
     if not (isinstance(cube_mm, (int, float)) and 0 < cube_mm < 1e6):
         raise ValueError(f"expected a positive cube_mm below a kilometer, found {cube_mm!r}")
