@@ -31,6 +31,7 @@ __all__ = ["LiveHand", "Statistics", "define_flags", "estimate_hands", "main"]
 
 # Latencies that are kept, so that memory stays as it is.
 _MOST_LATENCIES = 100_000
+_SOMEWHERE_MM = (0.0, 0.0, 600.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +160,9 @@ def main(flag_values: flags.FlagValues) -> None:
         estimator = PoseEstimator.load(flag_values.model, flag_values.hand, fit=flag_values.fit)
         first = next(iter(camera), None)
         if first is not None:
-            # Compiles, so that the first latency is like the others.
-            estimator(first.depth_mm[np.newaxis], camera.intrinsics)
+            # Compiles the search and the following, so that the first latency is like the others.
+            for center_mm in (None, _SOMEWHERE_MM):
+                estimator(first.depth_mm[np.newaxis], camera.intrinsics, center_mm)
         reader = stack.enter_context(frame_reader.FrameReader(camera, first=first))
         try:
             for live in estimate_hands(estimator, camera, reader):
