@@ -160,6 +160,7 @@ def _run(flag_values, settings, context):
             settings.tune,
             settings.network.precision,
             flag_values.seed,
+            settings.init.supervision,
         )
     # Variables of several machines are made by all of them together.
     models = _load_pretrained(pretrained_folder, settings, context)

@@ -16,14 +16,14 @@ FLOAT_RTOL = 1e-4
 
 
 class Fixed:
-    """A network that answers with given spheres, `[B * V, 41, 3]`, whatever it sees."""
+    """A network that answers with given spheres, `[B * V, 41, 3]` a stack, whatever it sees."""
 
-    def __init__(self, spheres_mm):
-        self.spheres_mm = tf.reshape(spheres_mm, [-1, 41, 3])
+    def __init__(self, *stacks):
+        self.stacks = tf.stack([tf.reshape(spheres_mm, [-1, 41, 3]) for spheres_mm in stacks], 1)
 
     def __call__(self, depth, training):
         del depth, training
-        return {"spheres_mm": self.spheres_mm}
+        return {"spheres_mm": self.stacks[:, -1], "stack_spheres_mm": self.stacks}
 
 
 def make(spec, **changes):
@@ -121,6 +121,19 @@ def test_truth_scores_better_than_noise(recording, hands_mm, batch, spec, rng):
     assert right["target"].numpy().max() < 1e-3
 
 
+def test_targets_supervise_all_stacks_and_terms_the_last(batch, estimate, spec, rng):
+    objective = make(spec)
+    _, last = objective(Fixed(estimate), batch, rng)
+    _, first = objective(Fixed(estimate + 7.0), batch, rng)
+    loss, values = objective(Fixed(estimate + 7.0, estimate), batch, rng)
+    for name in DATA_TERMS:
+        np.testing.assert_array_equal(values[name], last[name])
+    expected = 0.5 * (first["target"] + last["target"])
+    np.testing.assert_allclose(values["target"], expected, rtol=FLOAT_RTOL)
+    alone, _ = objective(Fixed(estimate), batch, rng)
+    np.testing.assert_allclose(loss - alone, 0.1 * (expected - last["target"]), rtol=1e-3)
+
+
 def test_target_mask(batch, estimate, spec, rng):
     weights = loss_weights.only()
     objective = make(spec, weights=weights, target_weight=2.0)
@@ -149,9 +162,9 @@ def test_augmentation_is_undone_before_the_terms(batch, estimate, spec):
             del depth, training
             # The objective draws the motion first, from the same seed.
             motion = augmentation.sample_motion(tf.random.Generator.from_seed(7), 12, config)
-            turned = tf.matmul(self.spheres_mm, motion.rotation, transpose_b=True)
+            turned = tf.matmul(self.stacks[:, -1], motion.rotation, transpose_b=True)
             resized = motion.scale[:, None, None] * turned
-            return {"spheres_mm": resized + motion.translation_mm[:, None]}
+            return {"stack_spheres_mm": (resized + motion.translation_mm[:, None])[:, None]}
 
     rng = tf.random.Generator.from_seed(7)
     still, _ = make(spec)(Fixed(estimate), batch, rng)

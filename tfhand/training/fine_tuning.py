@@ -133,7 +133,7 @@ def make_trainer(strategy, network, objective, tuning, seed):
     with strategy.scope():
         model = trainer.PoseTrainer(
             network,
-            synthetic=objectives.SyntheticObjective(objective.spec.cube_mm),
+            synthetic=objectives.SyntheticObjective(objective.spec.cube_mm, tuning.supervision),
             recorded=objective,
             synthetic_weight=options.synthetic_weight,
             seed=seed,

@@ -66,10 +66,12 @@ class SyntheticObjective:
 class RecordedObjective:
     """Self-supervision on recorded samples, equation 4, and supervision by fits or labels.
 
+    The terms see the last stack of the network, targets supervise all of them.
+
     Attributes:
         weights: `terms.LossWeights`, the lambdas of equation 4.
-        target_weight: Weight of the L1 distance to target spheres, for samples that have them
-            (fits of `tfhand.fitting`, or labels). Not in the paper.
+        target_weight: Weight of the L1 distance of every stack's spheres to target spheres, for
+            samples that have them (fits of `tfhand.fitting`, or labels). Not in the paper.
         negative_elbo: The frozen prior's `negative_elbo`, or None where it is not evaluated.
         spec: `crop.CropSpec`.
         clamp_mm: Largest difference of the data terms.
@@ -107,15 +109,16 @@ class RecordedObjective:
         Returns:
             (loss [B], dict of float32 [B] for the logs).
         """
-        estimate = self._estimate(network, batch["depth_mm"], rng)
-        total, values = tf.zeros(tf.shape(estimate)[:1]), {}
+        stacks = self._estimate(network, batch["depth_mm"], rng)
+        total, values = tf.zeros(tf.shape(stacks[-1])[:1]), {}
         if self.weights.active:
-            inputs = self._term_inputs(estimate, batch, rng)
+            inputs = self._term_inputs(stacks[-1], batch, rng)
             total, values = terms.weighted_sum(inputs, self.weights)
             total = total / _UNIT_MM
         if self.target_weight > 0.0:
-            distance = supervised.coordinate_l1(estimate, batch["target_mm"], batch["target_mask"])
-            values["target"] = tf.reduce_mean(distance, axis=1)
+            target = batch["target_mm"], batch["target_mask"]
+            distances = [supervised.coordinate_l1(spheres_mm, *target) for spheres_mm in stacks]
+            values["target"] = tf.reduce_mean(tf.add_n(distances) / len(distances), axis=1)
             total += self.target_weight * values["target"] / _UNIT_MM
         return total, values
 
@@ -131,8 +134,8 @@ class RecordedObjective:
             Dict of unweighted float32 [B] by the term's name.
         """
         plain = dataclasses.replace(self, augment=None)
-        estimate = plain._estimate(network, batch["depth_mm"], rng, training=False)
-        inputs = self._term_inputs(estimate, batch, rng)
+        stacks = plain._estimate(network, batch["depth_mm"], rng, training=False)
+        inputs = self._term_inputs(stacks[-1], batch, rng)
         return {
             name: term.evaluate(inputs)
             for name, term in terms.TERMS.items()
@@ -140,17 +143,17 @@ class RecordedObjective:
         }
 
     def _estimate(self, network, depth_mm, rng, training=True):
-        """Returns spheres in the crops' own frames, [B, V, 41, 3]."""
+        """Returns spheres in the crops' own frames, a list with [B, V, 41, 3] of each stack."""
         folded = views.fold_views(depth_mm)
         motion = None
         if self.augment is not None:
             motion = augmentation.sample_motion(rng, tf.shape(folded)[0], self.augment)
             folded = augmentation.apply(motion, folded, self.spec, rng, self.augment)
         normalized = crop.normalize(folded, self.spec.cube_mm)
-        spheres_mm = network(normalized, training=training)["spheres_mm"]
+        stacks = tf.unstack(network(normalized, training=training)["stack_spheres_mm"], axis=1)
         if motion is not None:
-            spheres_mm = augmentation.undo(motion, spheres_mm)
-        return views.unfold_views(spheres_mm, depth_mm.shape[1])
+            stacks = [augmentation.undo(motion, spheres_mm) for spheres_mm in stacks]
+        return [views.unfold_views(spheres_mm, depth_mm.shape[1]) for spheres_mm in stacks]
 
     def _term_inputs(self, estimate, batch, rng):
         """Returns the `terms.TermInputs` of estimates [B, V, 41, 3]."""

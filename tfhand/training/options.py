@@ -71,7 +71,7 @@ class InitOptions:
     )
     supervision: str = _field(
         "coordinates",
-        "Target of the supervision: L1 of coordinates, or maps (equation 3).",
+        "Target of synthetic samples, in all stages: L1 of coordinates, or maps (equation 3).",
         ("coordinates", "maps"),
     )
     noise: str = _field(

@@ -42,6 +42,7 @@ class FineTuning:
         options: `options.FineTuneOptions`.
         precision: Precision of the network.
         seed: Seed of orders, augmentation and synthetic samples.
+        supervision: That of the synthetic samples, see `objectives.SyntheticObjective`.
     """
 
     recording: recordings.RecordedSamples
@@ -49,6 +50,7 @@ class FineTuning:
     options: train_options.FineTuneOptions
     precision: str
     seed: int
+    supervision: str = "coordinates"
 
     @property
     def rounds(self):
@@ -73,6 +75,7 @@ class FineTuning:
             **dataclasses.asdict(self.options),
             "precision": self.precision,
             "seed": self.seed,
+            "supervision": self.supervision,
             "weights": self.weights.active,
             "recording": _checksum([*depth, recording.group, recording.is_multi_view]),
         }
