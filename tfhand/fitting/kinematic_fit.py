@@ -50,12 +50,12 @@ class FitConfig:
         align_steps: Steps that only match the estimate's spheres, from which the fit starts.
         steps: Steps on the depth maps.
         learning_rate: First learning rate; it falls to a tenth along a cosine.
-        model_to_data: Weight per mm of `data_terms.model_to_data`.
-        data_to_model: Weight per mm of `data_terms.data_to_model`.
-        silhouette: Weight per mm of `silhouette.silhouette`.
-        estimate: Weight per mm of the distance to the estimate's spheres, clamped.
-        shape: Weight per squared standard deviation of the shape.
-        limits: Weight per rad beyond an anatomical range.
+        model_to_data_weight: Weight per mm of `data_terms.model_to_data`.
+        data_to_model_weight: Weight per mm of `data_terms.data_to_model`.
+        silhouette_weight: Weight per mm of `silhouette.silhouette`.
+        estimate_weight: Weight per mm of the distance to the estimate's spheres, clamped.
+        shape_weight: Weight per squared standard deviation of the shape.
+        limits_weight: Weight per rad beyond an anatomical range.
         stride: Uses every stride-th row and column of the depth maps.
         clamp_mm: Largest difference that counts.
         margin_px: How much larger the data terms take the dense spheres' radii, see
@@ -70,12 +70,12 @@ class FitConfig:
     align_steps: int = 40
     steps: int = 60
     learning_rate: float = 0.05
-    model_to_data: float = 1.0
-    data_to_model: float = 1.0
-    silhouette: float = 0.5
-    estimate: float = 0.1
-    shape: float = 0.02
-    limits: float = 20.0
+    model_to_data_weight: float = 1.0
+    data_to_model_weight: float = 1.0
+    silhouette_weight: float = 0.5
+    estimate_weight: float = 0.1
+    shape_weight: float = 0.02
+    limits_weight: float = 20.0
     stride: int = 2
     clamp_mm: float = 40.0
     margin_px: float = 0.5
@@ -308,15 +308,15 @@ class Fitter:
             centers, radii = self._hands.centers_and_radii()
             of_estimate = _estimate_distance(centers, self._estimate_mm, 30.0)
             of_depth = self._depth_loss(centers, radii, observation)
-            return of_depth + self._config.estimate * of_estimate
+            return of_depth + self._config.estimate_weight * of_estimate
 
         self._minimize(loss, self._config.steps, 1.0, fit_shape)
 
     def _depth_loss(self, centers, radii, observation):
         config = self._config
         m2d, d2m, outside = self._terms(centers, radii, observation)
-        loss = config.model_to_data * m2d + config.data_to_model * d2m
-        return loss + config.silhouette * outside
+        loss = config.model_to_data_weight * m2d + config.data_to_model_weight * d2m
+        return loss + config.silhouette_weight * outside
 
     def _minimize(self, loss, steps, factor, fit_shape):
         """Minimizes `loss` [B] and what holds for every hand, all steps in one program."""
@@ -329,8 +329,9 @@ class Fitter:
             decay = 0.55 + 0.45 * tf.cos(np.pi * tf.cast(i / steps, tf.float32))
             self._optimizer.learning_rate.assign(rate * decay)
             with tf.GradientTape() as tape:
-                total = tf.reduce_mean(loss() + self._config.limits * self._hands.beyond_limits())
-                total += self._config.shape * self._hands.shape_penalty()
+                beyond = self._config.limits_weight * self._hands.beyond_limits()
+                total = tf.reduce_mean(loss() + beyond)
+                total += self._config.shape_weight * self._hands.shape_penalty()
             *gradients, of_shape = tape.gradient(total, self._variables)
             # Each sample has 1 / B of its own gradient, which Adam takes out again.
             self._optimizer.apply(
