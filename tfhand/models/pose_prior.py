@@ -79,7 +79,7 @@ class PosePriorConfig:
 
     reference_palm_mm: tuple
     latent_size: int = 64
-    hidden_size: int = 256
+    hidden_size: int = 512
 
     def __post_init__(self):
         palm = tuple(tuple(float(value) for value in row) for row in self.reference_palm_mm)
