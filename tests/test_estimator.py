@@ -1,5 +1,6 @@
 """`tfhand.PoseEstimator`: frames, batches, streams, left hands, results, and bad input."""
 
+import dataclasses
 import json
 
 import keras
@@ -18,6 +19,8 @@ from tfhand.models import pose_network
 INTRINSICS = (588.0, 588.0, 80.0, 60.0)
 # Cropped with the same code, mirrored: a reading on the edge of two pixels may fall to either side.
 MIRROR_TOLERANCE_MM = 0.5
+# The scores of a network that was not trained say nothing.
+ANY = {"least_score": 0.0}
 # float32 at 700 mm, and pixels of that.
 FLOAT_MM = 1e-3
 
@@ -118,8 +121,8 @@ def test_a_left_hand_is_the_mirror_image(estimator, path):
 def test_a_stream_is_smoothed_until_the_hand_is_lost(estimator):
     frames = [ball_frame(u) for u in (90.0, 91.0, 90.0)]
     frames += [np.zeros([120, 160], np.float32), ball_frame(60.0)]
-    smoothed = list(estimator.stream(frames, INTRINSICS, frame_rate=30.0))
-    plain = list(estimator.stream(frames, INTRINSICS, smoothing=False))
+    smoothed = list(estimator.stream(frames, INTRINSICS, frame_rate=30.0, **ANY))
+    plain = list(estimator.stream(frames, INTRINSICS, smoothing=False, **ANY))
     assert smoothed[3] is None and plain[3] is None
     for i in (0, 4):
         np.testing.assert_allclose(smoothed[i].spheres_mm, plain[i].spheres_mm, atol=FLOAT_MM)
@@ -141,12 +144,66 @@ def test_a_stream_searches_where_the_estimate_before_is_of_no_use(path, monkeypa
     monkeypatch.setattr(inference, "estimate_hands", note)
     frames = [ball_frame()] * 5
     monkeypatch.setattr(hand_center, "LARGE_DOUBT", np.inf)
-    list(estimator.stream(frames, INTRINSICS, frame_rate=3.0))
+    list(estimator.stream(frames, INTRINSICS, frame_rate=3.0, **ANY))
     assert centers == [False, True, True, False, True]
     centers.clear()
     monkeypatch.setattr(hand_center, "LARGE_DOUBT", -np.inf)
-    list(estimator.stream(frames[:2], INTRINSICS))
+    list(estimator.stream(frames[:2], INTRINSICS, **ANY))
     assert centers == [False, True, False]
+
+
+@pytest.fixture
+def doubts(path, monkeypatch):
+    """An estimator of either hand, and a list of spreads, mm: of right and left, frame by frame.
+
+    A frame is the index of its spreads; the estimates are those of an untrained network.
+    """
+    estimator, spreads_mm = tfhand.PoseEstimator.load(path, hand="auto"), []
+    ball = inference.estimate_hands(estimator.network, ball_frame()[None], INTRINSICS)
+    sides = []
+
+    def estimate(network, depth_mm, intrinsics, center_mm=None, *, left_hand, refine):
+        sides.append(left_hand)
+        spread_mm = spreads_mm[int(depth_mm[0, 0, 0])][left_hand]
+        confidence = np.full([1, 41], 25.0 / (25.0 + spread_mm), np.float32)
+        return dataclasses.replace(ball, confidence=confidence)
+
+    monkeypatch.setattr(inference, "estimate_hands", estimate)
+    return estimator, spreads_mm, sides
+
+
+def frames_of(indices):
+    return [np.full([120, 160], index, np.float32) for index in indices]
+
+
+def test_a_stream_decides_which_hand_it_is_and_looks_again_when_it_was_lost(doubts):
+    estimator, spreads_mm, sides = doubts
+    # Right, left, nothing.
+    spreads_mm += [(30.0, 35.0), (35.0, 30.0), (90.0, 90.0)]
+    frames = frames_of([1] * 10 + [0] * 10 + [2] + [0] * 10)
+    is_left = [hand and hand.is_left for hand in estimator.stream(frames, INTRINSICS)]
+    # ln(35 / 30) = 0.154: decided by the fourth frame, and not changed before the next second.
+    assert is_left == [False] * 3 + [True] * 17 + [None] + [True] * 3 + [False] * 7
+    # Both until it is clear, then one.
+    assert sides[:8] == [False, True] * 4 and sides[8:20] == [True] * 12
+
+
+def test_single_frames_show_the_hand_that_is_less_in_doubt(doubts):
+    estimator, spreads_mm, _ = doubts
+    spreads_mm += [(30.0, 35.0), (35.0, 30.0)]
+    for index, frame in enumerate(frames_of([0, 1])):
+        assert estimator(frame, INTRINSICS).is_left == bool(index)
+
+
+def test_a_low_score_is_no_hand(doubts):
+    estimator, spreads_mm, _ = doubts
+    spreads_mm += [(30.0, 31.0), (60.0, 61.0)]
+    frames = frames_of([0, 1])
+    first, second = estimator.stream(frames, INTRINSICS, **ANY)
+    score = 0.5 * (first.score + second.score)
+    assert first.score > score
+    first, second = estimator.stream(frames, INTRINSICS, least_score=score)
+    assert first is not None and second is None
 
 
 def test_json(estimator):
