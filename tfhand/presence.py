@@ -13,7 +13,7 @@ import numpy as np
 from tfhand.hand import skeleton, spheres
 from tfhand.models import frame_model
 
-__all__ = ["LARGE_BADNESS", "LEAST_SCORE", "badness_of", "score_of"]
+__all__ = ["LARGE_BADNESS", "LEAST_SCORE", "badness_at", "badness_of", "score_of"]
 
 # The badness at which the score is a half. It belongs to the weights of the package and changes
 # with them; `benchmarks/hand_presence.py` says what it should be.
@@ -50,3 +50,8 @@ def score_of(spheres_mm, confidence):
     """Returns how far hands look like one, in [0, 1]: [...], arguments as for `badness_of`."""
     logit = _STEEPNESS * (LARGE_BADNESS - badness_of(spheres_mm, confidence))
     return 1.0 / (1.0 + np.exp(-logit))
+
+
+def badness_at(score):
+    """Returns the badness of a score, between 0 and 1."""
+    return LARGE_BADNESS - np.log(score / (1.0 - score)) / _STEEPNESS
