@@ -1,6 +1,5 @@
 """`tfhand.PoseEstimator`: frames, batches, streams, left hands, results, and bad input."""
 
-import dataclasses
 import json
 
 import keras
@@ -13,7 +12,7 @@ from tfhand import inference
 from tfhand.estimator import Hand, NoHandError, Point
 from tfhand.fitting import frame_fits
 from tfhand.geometry import hand_center
-from tfhand.hand import skeleton
+from tfhand.hand import skeleton, spheres
 from tfhand.models import pose_network
 
 INTRINSICS = (588.0, 588.0, 80.0, 60.0)
@@ -153,23 +152,23 @@ def test_a_stream_searches_where_the_estimate_before_is_of_no_use(path, monkeypa
 
 
 @pytest.fixture
-def doubts(path, monkeypatch):
-    """An estimator of either hand, and a list of spreads, mm: of right and left, frame by frame.
+def doubts(estimator, monkeypatch):
+    """An estimator of either hand, and the sides it estimates; a fake of the network behind it.
 
-    A frame is the index of its spreads; the estimates are those of an untrained network.
+    A frame is the index of its spreads, mm: of the right and the left hand.
     """
-    estimator, spreads_mm = tfhand.PoseEstimator.load(path, hand="auto"), []
-    ball = inference.estimate_hands(estimator.network, ball_frame()[None], INTRINSICS)
-    sides = []
+    sides, hand_mm = [], spheres.load().centers_mm + np.float32([0.0, 0.0, 700.0])
+    spreads_mm = [(30.0, 35.0), (35.0, 30.0), (90.0, 90.0)]
 
     def estimate(network, depth_mm, intrinsics, center_mm=None, *, left_hand, refine):
         sides.append(left_hand)
         spread_mm = spreads_mm[int(depth_mm[0, 0, 0])][left_hand]
         confidence = np.full([1, 41], 25.0 / (25.0 + spread_mm), np.float32)
-        return dataclasses.replace(ball, confidence=confidence)
+        center_mm = hand_mm.mean(axis=0, keepdims=True)
+        return inference.Hands([True], center_mm, hand_mm[None], hand_mm[None, :, :2], confidence)
 
     monkeypatch.setattr(inference, "estimate_hands", estimate)
-    return estimator, spreads_mm, sides
+    return tfhand.PoseEstimator(estimator.network, hand="auto"), sides
 
 
 def frames_of(indices):
@@ -177,33 +176,27 @@ def frames_of(indices):
 
 
 def test_a_stream_decides_which_hand_it_is_and_looks_again_when_it_was_lost(doubts):
-    estimator, spreads_mm, sides = doubts
-    # Right, left, nothing.
-    spreads_mm += [(30.0, 35.0), (35.0, 30.0), (90.0, 90.0)]
+    estimator, sides = doubts
+    # Left, right, nothing.
     frames = frames_of([1] * 10 + [0] * 10 + [2] + [0] * 10)
     is_left = [hand and hand.is_left for hand in estimator.stream(frames, INTRINSICS)]
     # ln(35 / 30) = 0.154: decided by the fourth frame, and not changed before the next second.
     assert is_left == [False] * 3 + [True] * 17 + [None] + [True] * 3 + [False] * 7
     # Both until it is clear, then one.
-    assert sides[:8] == [False, True] * 4 and sides[8:20] == [True] * 12
+    assert sides[:8] == [False, True] * 4 and sides[8:24] == [True] * 16
 
 
 def test_single_frames_show_the_hand_that_is_less_in_doubt(doubts):
-    estimator, spreads_mm, _ = doubts
-    spreads_mm += [(30.0, 35.0), (35.0, 30.0)]
     for index, frame in enumerate(frames_of([0, 1])):
-        assert estimator(frame, INTRINSICS).is_left == bool(index)
+        assert doubts[0](frame, INTRINSICS).is_left == bool(index)
 
 
 def test_a_low_score_is_no_hand(doubts):
-    estimator, spreads_mm, _ = doubts
-    spreads_mm += [(30.0, 31.0), (60.0, 61.0)]
-    frames = frames_of([0, 1])
+    estimator, _ = doubts
+    frames = frames_of([0, 2])
+    assert [hand is not None for hand in estimator.stream(frames, INTRINSICS)] == [True, False]
     first, second = estimator.stream(frames, INTRINSICS, **ANY)
-    score = 0.5 * (first.score + second.score)
-    assert first.score > score
-    first, second = estimator.stream(frames, INTRINSICS, least_score=score)
-    assert first is not None and second is None
+    assert second.score < 0.5 < first.score
 
 
 def test_json(estimator):
@@ -320,8 +313,10 @@ def test_a_frame_buffer_may_be_used_again(estimator):
 
 
 def test_hands_are_right_or_left(path):
-    with pytest.raises(ValueError, match="'right' or 'left'"):
+    with pytest.raises(ValueError, match="one of right, left, auto"):
         tfhand.PoseEstimator.load(path, hand="both")
+    with pytest.raises(ValueError, match="for a fit, received 'auto'"):
+        tfhand.PoseEstimator.load(path, hand="auto", fit=True)
 
 
 @pytest.fixture
