@@ -182,8 +182,9 @@ class PoseEstimator:
             smoothing: True to smooth the spheres in time (`smoothing.OneEuroFilter`): little jitter
                 where the hand rests, little lag where it moves. It starts anew after a frame
                 without a hand.
-            least_score: A frame whose `Hand.score` is lower shows no hand; 0: each with a candidate
-                shows one. The default is for the weights of the package.
+            least_score: `Hand.score` with which a hand appears; it stays until its score is below a
+                third of that. 0: each frame with a candidate shows one. The default is for the
+                weights of the package.
 
         Returns:
             An iterator of `Hand`, or None for a frame that shows no hand.
@@ -199,13 +200,15 @@ class PoseEstimator:
 
     def _follow(self, frames, intrinsics, search_every, least_score):
         hand, side = None, hand_side.HandSide(bool(self.is_left))
+        staying_score = presence.STAYING_SHARE * least_score
         for number, frame in enumerate(frames):
             frame = np.asarray(frame)[np.newaxis]
             is_due = number % max(search_every, 1) == 0
+            limit = least_score if hand is None else staying_score
             hand = self._find_again(frame, intrinsics, None if is_due else hand, side.is_left)
             if self.is_left is None and hand is not None and (is_due or not side.is_decided):
-                hand = self._compare_sides(hand, frame, intrinsics, side, least_score)
-            if hand is not None and hand.score < least_score:
+                hand = self._compare_sides(hand, frame, intrinsics, side, limit)
+            if hand is not None and hand.score < limit:
                 hand = None
             if hand is None:
                 side.forget()

@@ -146,7 +146,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string("model", package_weights.NAME, text, **define)
     text = "The hand before the camera; auto: looked at, while it is seen."
     flags.DEFINE_enum("hand", "right", HANDS, text, **define)
-    text = "A frame of which the hand's score is lower shows none; 0: each that could be a hand is."
+    text = (
+        "Score with which a hand appears; it stays down to a third of it. 0: whatever could be one."
+    )
     flags.DEFINE_float("least_score", presence.LEAST_SCORE, text, 0.0, 1.0, **define)
     text = "Fit a hand to the depth of each frame: more accurate, two frames a second."
     flags.DEFINE_boolean("fit", False, text, **define)

@@ -13,15 +13,22 @@ import numpy as np
 from tfhand.hand import skeleton, spheres
 from tfhand.models import frame_model
 
-__all__ = ["LARGE_BADNESS", "LEAST_SCORE", "badness_at", "badness_of", "score_of"]
+__all__ = [
+    "LARGE_BADNESS",
+    "LEAST_SCORE",
+    "STAYING_SHARE",
+    "badness_at",
+    "badness_of",
+    "score_of",
+]
 
 # The badness at which the score is a half. It belongs to the weights of the package and changes
 # with them; `benchmarks/hand_presence.py` says what it should be.
 LARGE_BADNESS = 4.2
 # Rise of the score's logit, fitted like the other by logistic regression.
 _STEEPNESS = 10.0
-# Frames with a lower score show no hand.
-LEAST_SCORE = 0.5
+# A hand appears in a stream with such a score, and stays until its score is below that share of it.
+LEAST_SCORE, STAYING_SHARE = 0.9, 1.0 / 3.0
 
 
 @functools.cache
