@@ -5,7 +5,7 @@ import numpy as np
 __all__ = ["HandSide"]
 
 # Difference of the doubts, summed over frames, from which the side is decided, and the most that
-# is kept. A frame of a right hand is worth 0.08 on average, now and then less than nothing.
+# is kept. A frame is worth 0.05 to 0.2 on average, now and then less than nothing.
 _ENOUGH, _MOST = 0.5, 1.0
 
 
