@@ -12,12 +12,14 @@ from tfhand import inference
 from tfhand.estimator import Hand, NoHandError, Point
 from tfhand.fitting import frame_fits
 from tfhand.geometry import hand_center
-from tfhand.hand import skeleton
+from tfhand.hand import skeleton, spheres
 from tfhand.models import pose_network
 
 INTRINSICS = (588.0, 588.0, 80.0, 60.0)
 # Cropped with the same code, mirrored: a reading on the edge of two pixels may fall to either side.
 MIRROR_TOLERANCE_MM = 0.5
+# The scores of a network that was not trained say nothing.
+ANY = {"least_score": 0.0}
 # float32 at 700 mm, and pixels of that.
 FLOAT_MM = 1e-3
 
@@ -118,8 +120,8 @@ def test_a_left_hand_is_the_mirror_image(estimator, path):
 def test_a_stream_is_smoothed_until_the_hand_is_lost(estimator):
     frames = [ball_frame(u) for u in (90.0, 91.0, 90.0)]
     frames += [np.zeros([120, 160], np.float32), ball_frame(60.0)]
-    smoothed = list(estimator.stream(frames, INTRINSICS, frame_rate=30.0))
-    plain = list(estimator.stream(frames, INTRINSICS, smoothing=False))
+    smoothed = list(estimator.stream(frames, INTRINSICS, frame_rate=30.0, **ANY))
+    plain = list(estimator.stream(frames, INTRINSICS, smoothing=False, **ANY))
     assert smoothed[3] is None and plain[3] is None
     for i in (0, 4):
         np.testing.assert_allclose(smoothed[i].spheres_mm, plain[i].spheres_mm, atol=FLOAT_MM)
@@ -141,12 +143,62 @@ def test_a_stream_searches_where_the_estimate_before_is_of_no_use(path, monkeypa
     monkeypatch.setattr(inference, "estimate_hands", note)
     frames = [ball_frame()] * 5
     monkeypatch.setattr(hand_center, "LARGE_DOUBT", np.inf)
-    list(estimator.stream(frames, INTRINSICS, frame_rate=3.0))
+    list(estimator.stream(frames, INTRINSICS, frame_rate=3.0, **ANY))
     assert centers == [False, True, True, False, True]
     centers.clear()
     monkeypatch.setattr(hand_center, "LARGE_DOUBT", -np.inf)
-    list(estimator.stream(frames[:2], INTRINSICS))
+    list(estimator.stream(frames[:2], INTRINSICS, **ANY))
     assert centers == [False, True, False]
+
+
+@pytest.fixture
+def doubts(estimator, monkeypatch):
+    """An estimator of either hand, and the sides it estimates; a fake of the network behind it.
+
+    A frame is the index of its spreads, mm: of the right and the left hand.
+    """
+    sides, hand_mm = [], spheres.load().centers_mm + np.float32([0.0, 0.0, 700.0])
+    spreads_mm = [(30.0, 35.0), (35.0, 30.0), (90.0, 90.0), (64.0, 64.0)]
+
+    def estimate(network, depth_mm, intrinsics, center_mm=None, *, left_hand, refine):
+        sides.append(left_hand)
+        spread_mm = spreads_mm[int(depth_mm[0, 0, 0])][left_hand]
+        confidence = np.full([1, 41], 25.0 / (25.0 + spread_mm), np.float32)
+        center_mm = hand_mm.mean(axis=0, keepdims=True)
+        return inference.Hands([True], center_mm, hand_mm[None], hand_mm[None, :, :2], confidence)
+
+    monkeypatch.setattr(inference, "estimate_hands", estimate)
+    return tfhand.PoseEstimator(estimator.network, hand="auto"), sides
+
+
+def frames_of(indices):
+    return [np.full([120, 160], index, np.float32) for index in indices]
+
+
+def test_a_stream_decides_which_hand_it_is_and_looks_again_when_it_was_lost(doubts):
+    estimator, sides = doubts
+    # Left, right, nothing.
+    frames = frames_of([1] * 10 + [0] * 10 + [2] + [0] * 10)
+    is_left = [hand and hand.is_left for hand in estimator.stream(frames, INTRINSICS)]
+    # ln(35 / 30) = 0.154: decided by the fourth frame, and not changed before the next second.
+    assert is_left == [False] * 3 + [True] * 17 + [None] + [True] * 3 + [False] * 7
+    # Both until it is clear, then one.
+    assert sides[:8] == [False, True] * 4 and sides[8:24] == [True] * 16
+
+
+def test_single_frames_show_the_hand_that_is_less_in_doubt(doubts):
+    for index, frame in enumerate(frames_of([0, 1])):
+        assert doubts[0](frame, INTRINSICS).is_left == bool(index)
+
+
+def test_a_hand_appears_with_a_high_score_and_stays_with_a_lower_one(doubts):
+    estimator, _ = doubts
+    # A doubtful hand, a clear one, none.
+    frames = frames_of([3, 0, 3, 2, 3, 0])
+    shown = [hand is not None for hand in estimator.stream(frames, INTRINSICS)]
+    assert shown == [False, True, True, False, False, True]
+    scores = [hand.score for hand in estimator.stream(frames[:4], INTRINSICS, **ANY)]
+    assert 0.9 < scores[1] and 0.3 < scores[2] < 0.9 and scores[3] < 0.3
 
 
 def test_json(estimator):
@@ -263,8 +315,10 @@ def test_a_frame_buffer_may_be_used_again(estimator):
 
 
 def test_hands_are_right_or_left(path):
-    with pytest.raises(ValueError, match="'right' or 'left'"):
+    with pytest.raises(ValueError, match="one of right, left, auto"):
         tfhand.PoseEstimator.load(path, hand="both")
+    with pytest.raises(ValueError, match="for a fit, received 'auto'"):
+        tfhand.PoseEstimator.load(path, hand="auto", fit=True)
 
 
 @pytest.fixture

@@ -20,11 +20,13 @@ UPPER = MIDDLE | {"tfhand.losses", "tfhand.fitting", "tfhand.inference", "data_p
 COMMANDS = UPPER | {
     "tfhand.cameras", "tfhand.data", "tfhand.runs",
     "tfhand.training", "tfhand.evaluation", "tfhand.viewer", "tfhand.commands", "tfhand.estimator",
-    "tfhand.hands", "tfhand.smoothing", "tfhand",
+    "tfhand.hands", "tfhand.smoothing", "tfhand.presence", "tfhand.hand_side", "tfhand",
 }  # fmt: skip
 ALLOWED = {
     "tfhand": {"tfhand.estimator"},
     "tfhand.smoothing": set(),
+    "tfhand.presence": FOUNDATION | {"tfhand.models"},
+    "tfhand.hand_side": set(),
     "tfhand.files": set(),
     "tfhand.commands": set(),
     "tfhand.cameras": FOUNDATION,

@@ -1,9 +1,13 @@
 """`tfhand.live` on folders of small frames, with a small untrained network."""
 
+import contextlib
+import importlib
 import json
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -15,7 +19,8 @@ from tfhand.cameras import frame_reader, interface
 from tfhand.models import pose_network
 from tfhand.viewer import live_app
 
-SPEED = ("--camera=folder", "--frame_rate=0", "--noviewer", "--intrinsics=588,588,80,60")
+SPEED = ("--camera=folder", "--frame_rate=0", "--noviewer", "--intrinsics=588,588,80,60",
+         "--least_score=0")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,7 @@ def test_every_frame_of_a_folder_becomes_a_line(run, small_estimator, frames_dir
         [1000.0 * i / 30.0 for i in range(6)], abs=1e-3
     )
     frames = [np.load(frames_dir / f"{number}.npy") for number in range(6)]
-    hands = list(small_estimator.stream(frames, INTRINSICS))
+    hands = list(small_estimator.stream(frames, INTRINSICS, least_score=0.0))
     for line, hand in zip(lines, hands, strict=True):
         if hand is not None:
             expected = hand.joints["PALM_3"].mm
@@ -101,6 +106,32 @@ def test_it_ends_when_nobody_reads_the_lines(run, monkeypatch):
         run("--json=-", "--loop")
 
 
+def test_programs_read_lines_from_a_websocket(run, needs, monkeypatch):
+    needs("viser")
+    connect = importlib.import_module("websockets.sync.client").connect
+    open_server, ports, lines = live.line_server.open_line_server, queue.Queue(), []
+
+    @contextlib.contextmanager
+    def note_port(url):
+        with open_server(url) as (send, port):
+            ports.put(port)
+            yield send, port
+
+    def listen():
+        with connect(f"ws://127.0.0.1:{ports.get()}") as connection:
+            lines.extend(json.loads(connection.recv()) for _ in range(3))
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(live.line_server, "open_line_server", note_port)
+    listener = threading.Thread(target=listen)
+    listener.start()
+    run("--json=ws://127.0.0.1:0", "--loop")
+    listener.join()
+    times_ms = [line["time_ms"] for line in lines]
+    assert times_ms == sorted(set(times_ms))
+    assert {"found_hand", "latency_ms"} <= set(lines[0])
+
+
 class Source(interface.Camera):
     """A camera of balls that is unplugged after some frames."""
 
@@ -131,8 +162,8 @@ def test_while_a_hand_is_estimated_older_frames_are_dropped():
     class Slow:
         fits = None
 
-        def stream(self, frames, intrinsics, frame_rate, smoothing):
-            assert frame_rate == 30.0 and smoothing
+        def stream(self, frames, intrinsics, frame_rate, smoothing, least_score):
+            assert frame_rate == 30.0 and smoothing and least_score == 0.2
             for _ in frames:
                 time.sleep(0.05)
                 yield None
@@ -141,7 +172,7 @@ def test_while_a_hand_is_estimated_older_frames_are_dropped():
     with frame_reader.FrameReader(source) as reader:
         shown = []
         with pytest.raises(interface.CameraError):
-            shown += live.estimate_hands(Slow(), source, reader)
+            shown += live.estimate_hands(Slow(), source, reader, 0.2)
         assert reader.num_read == 100
         assert reader.num_dropped > 50
 
@@ -166,6 +197,7 @@ def test_a_line_a_second(monkeypatch):
     [
         (["--camera=folder", "--source=nowhere"], "found none"),
         (["--camera=kinect"], "kinect"),
+        (["--camera=folder", "--source={frames}", "--json=ws://here"], "Expected ws://HOST:PORT"),
         (["--camera=folder", "--source={frames}", "--model=nowhere"], "trained network at nowhere"),
     ],
 )

@@ -9,7 +9,10 @@ import numpy as np
 from tfhand.evaluation import overlay
 from tfhand.hand import skeleton
 
-__all__ = ["Hand", "NoHandError", "Point"]
+__all__ = ["HANDS", "Hand", "NoHandError", "Point"]
+
+# What commands take for a hand; auto: looked at.
+HANDS = ("right", "left", "auto")
 
 
 class NoHandError(ValueError):
@@ -41,6 +44,8 @@ class Hand:
         spheres_px: [41, 2], u right and v down.
         confidence: [41], in (0, 1), not calibrated.
         depth_mm: The frame, [H, W].
+        is_left: True for a left hand.
+        score: How far the network's estimate looks like a hand, in [0, 1], see `presence`.
     """
 
     center_mm: np.ndarray
@@ -48,6 +53,8 @@ class Hand:
     spheres_px: np.ndarray
     confidence: np.ndarray
     depth_mm: np.ndarray = dataclasses.field(repr=False)
+    is_left: bool = False
+    score: float = 1.0
 
     @property
     def spheres(self) -> Mapping[str, Point]:
@@ -75,7 +82,7 @@ class Hand:
         }
 
     def to_dict(self) -> dict:
-        """Returns plain types: `center_mm`, and `spheres` and `joints` (14) by name."""
+        """Returns plain types: `hand`, `score`, `center_mm`, `spheres`, `joints` (14) by name."""
 
         def plain(points):
             return {
@@ -88,6 +95,8 @@ class Hand:
             }
 
         return {
+            "hand": "left" if self.is_left else "right",
+            "score": round(self.score, 3),
             "center_mm": _rounded(self.center_mm),
             "spheres": plain(self.spheres),
             "joints": plain(self.joints),

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 import numpy as np
 from absl import flags
 
-from tfhand import commands, files
+from tfhand import commands, files, presence
 from tfhand.cameras import camera_flags, frame_reader, interface
 from tfhand.estimator import PoseEstimator
-from tfhand.hands import Hand
+from tfhand.hands import HANDS, Hand
 from tfhand.models import package_weights
-from tfhand.viewer import live_app, server
+from tfhand.viewer import line_server, live_app, server
 
 __all__ = ["LiveHand", "Statistics", "define_flags", "estimate_hands", "main"]
 
@@ -73,7 +73,10 @@ class Statistics:
         rate = count / (now_s - self._start_s)
         where = "no hand"
         if live.hand is not None:
-            where = "hand at ({:.0f}, {:.0f}, {:.0f}) mm".format(*live.hand.spheres_mm.mean(axis=0))
+            side = "left" if live.hand.is_left else "right"
+            where = side + " hand at ({:.0f}, {:.0f}, {:.0f}) mm".format(
+                *live.hand.spheres_mm.mean(axis=0)
+            )
         recent_ms = np.median([self._latencies_ms[-i] for i in range(1, 1 + min(count, 100))])
         self.text = (
             f"{rate:.1f} frames/s, latency {recent_ms:.0f} ms, {num_dropped} dropped, {where}"
@@ -91,7 +94,10 @@ class Statistics:
 
 
 def estimate_hands(
-    estimator: PoseEstimator, camera: interface.Camera, reader: frame_reader.FrameReader
+    estimator: PoseEstimator,
+    camera: interface.Camera,
+    reader: frame_reader.FrameReader,
+    least_score: float = presence.LEAST_SCORE,
 ) -> Iterator[LiveHand]:
     """Estimates the hand in the newest frame, again and again, to the last.
 
@@ -99,6 +105,7 @@ def estimate_hands(
         estimator: `PoseEstimator`.
         camera: The camera that is read.
         reader: Its reader.
+        least_score: See `PoseEstimator.stream`.
 
     Yields:
         `LiveHand`.
@@ -116,7 +123,11 @@ def estimate_hands(
     # Fits are half a second apart: too far to smooth.
     is_smooth = estimator.fits is None
     stream = estimator.stream(
-        depths(), camera.intrinsics, frame_rate=camera.frame_rate, smoothing=is_smooth
+        depths(),
+        camera.intrinsics,
+        frame_rate=camera.frame_rate,
+        smoothing=is_smooth,
+        least_score=least_score,
     )
     for hand in stream:
         yield LiveHand(newest.frame, hand, 1e3 * (time.monotonic() - newest.arrival_s))
@@ -133,10 +144,16 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("loop", False, "Play a folder again and again.", **define)
     text = "Trained network, pose.keras; shipped: that of the package."
     flags.DEFINE_string("model", package_weights.NAME, text, **define)
-    flags.DEFINE_enum("hand", "right", ("right", "left"), "The hand before the camera.", **define)
+    text = "The hand before the camera; auto: looked at, while it is seen."
+    flags.DEFINE_enum("hand", "right", HANDS, text, **define)
+    text = (
+        "Score with which a hand appears; it stays down to a third of it. 0: whatever could be one."
+    )
+    flags.DEFINE_float("least_score", presence.LEAST_SCORE, text, 0.0, 1.0, **define)
     text = "Fit a hand to the depth of each frame: more accurate, two frames a second."
     flags.DEFINE_boolean("fit", False, text, **define)
-    flags.DEFINE_string("json", None, "File for a line of JSON a frame; -: the output.", **define)
+    text = "File for a line of JSON a frame; -: the output; ws://HOST:PORT: a WebSocket."
+    flags.DEFINE_string("json", None, text, **define)
     flags.DEFINE_boolean("viewer", True, "Show a page in the browser (extra viewer).", **define)
     flags.DEFINE_string("host", "127.0.0.1", "Address of the page.", **define)
     bounds = {"lower_bound": 0, "upper_bound": 65535}
@@ -155,7 +172,7 @@ def main(flag_values: flags.FlagValues) -> None:
                 flag_values, flag_values.source, flag_values.frame_rate, flag_values.loop
             )
         )
-        write_json = stack.enter_context(_open_json(flag_values.json))
+        write_json = stack.enter_context(_open_json(flag_values.json, terminal))
         page = stack.enter_context(_open_page(flag_values, camera.intrinsics, terminal))
         estimator = PoseEstimator.load(flag_values.model, flag_values.hand, fit=flag_values.fit)
         first = next(iter(camera), None)
@@ -165,7 +182,7 @@ def main(flag_values: flags.FlagValues) -> None:
                 estimator(first.depth_mm[np.newaxis], camera.intrinsics, center_mm)
         reader = stack.enter_context(frame_reader.FrameReader(camera, first=first))
         try:
-            for live in estimate_hands(estimator, camera, reader):
+            for live in estimate_hands(estimator, camera, reader, flag_values.least_score):
                 if statistics.add(live, reader.num_dropped):
                     print(statistics.text, file=terminal, flush=True)
                 write_json(live)
@@ -177,32 +194,36 @@ def main(flag_values: flags.FlagValues) -> None:
 
 
 @contextlib.contextmanager
-def _open_json(path):
-    """Yields a function that writes a `LiveHand` as a line; without a path it does nothing."""
-    if path is None:
+def _open_json(target, terminal):
+    """Yields a function that writes a `LiveHand` as a line; without a target it does nothing."""
+    if target is None:
         yield lambda live: None
-        return
-    with contextlib.ExitStack() as stack:
-        file = sys.stdout
-        if path != "-":
-            stack.enter_context(files.writing(path))
-            file = stack.enter_context(open(path, "w", encoding="utf-8"))
+    elif target.startswith(line_server.SCHEME):
+        with line_server.open_line_server(target) as (send, port):
+            print(f"JSON at {target.rpartition(':')[0]}:{port}", file=terminal, flush=True)
+            yield lambda live: send(_line_of(live))
+    else:
+        with contextlib.ExitStack() as stack:
+            file = sys.stdout
+            if target != "-":
+                stack.enter_context(files.writing(target))
+                file = stack.enter_context(open(target, "w", encoding="utf-8"))
+            try:
+                # One line at a time, whole, for a program that reads along.
+                yield lambda live: print(_line_of(live), file=file, flush=True)
+            except BrokenPipeError:
+                # The program that read along has ended, and so does this one.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
-        def write(live):
-            values = {
-                "time_ms": round(live.frame.time_ms, 3),
-                "latency_ms": round(live.latency_ms, 2),
-                "found_hand": live.hand is not None,
-                **({} if live.hand is None else live.hand.to_dict()),
-            }
-            # One line at a time, whole, for a program that reads along.
-            print(json.dumps(values), file=file, flush=True)
 
-        try:
-            yield write
-        except BrokenPipeError:
-            # The program that read along has ended, and so does this one.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+def _line_of(live):
+    values = {
+        "time_ms": round(live.frame.time_ms, 3),
+        "latency_ms": round(live.latency_ms, 2),
+        "found_hand": live.hand is not None,
+        **({} if live.hand is None else live.hand.to_dict()),
+    }
+    return json.dumps(values)
 
 
 @contextlib.contextmanager

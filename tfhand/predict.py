@@ -20,6 +20,7 @@ from tfhand.estimator import NoHandError, PoseEstimator
 from tfhand.evaluation import qualitative, sheets
 from tfhand.geometry import camera, crop, depth_image
 from tfhand.hand import skeleton
+from tfhand.hands import HANDS
 from tfhand.models import package_weights
 
 __all__ = ["define_flags", "main"]
@@ -40,7 +41,8 @@ def define_flags(flag_values):
     units = tuple(depth_image.UNITS_MM)
     flags.DEFINE_enum("depth_unit", "mm", units, "Unit of stored values.", **define)
     flags.DEFINE_float("depth_scale", 1.0, "Factor from stored values to that unit.", **define)
-    flags.DEFINE_enum("hand", "right", ("right", "left"), "The hand in the images.", **define)
+    text = "The hand in the images; auto: looked at in each, in twice the time, not with --fit."
+    flags.DEFINE_enum("hand", "right", HANDS, text, **define)
     text = (
         "Fit a hand to the depth, starting from the estimate: slower, more accurate. A folder "
         "shows one person, whose shape is fitted first; with fewer than 8 images every hand has "

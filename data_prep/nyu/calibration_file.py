@@ -63,7 +63,16 @@ def load_recorded_intrinsics(nyu_dir, num_views: int) -> np.ndarray | None:
         ValueError: If they are bad, or of another number of views.
     """
     path = os.path.join(nyu_dir, CAMERAS_FILE)
-    return _intrinsics(_read(path), num_views, path) if tf.io.gfile.exists(path) else None
+    if not tf.io.gfile.exists(path):
+        return None
+    values = _read(path)
+    stored = values.get("intrinsics")
+    if isinstance(stored, list) and 0 < len(stored) < num_views:
+        raise ValueError(
+            f"Expected a recording of {num_views} cameras, found {len(stored)} in {path}: "
+            "recordings of fewer are not converted."
+        )
+    return _intrinsics(values, num_views, path)
 
 
 def recorded_places(nyu_dir) -> str | None:

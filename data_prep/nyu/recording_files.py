@@ -141,7 +141,8 @@ def open_split(nyu_dir, split: str) -> NyuSplit:
     absent = sorted(every - set.union(*views_of.values()))
     if absent:
         raise FileNotFoundError(
-            f"Expected pictures of views 1, 2 and 3 in {folder}, found none of view {absent[0]}."
+            f"Expected pictures of three cameras, views 1, 2 and 3, in {folder}, found none of "
+            f"view {absent[0]}; recordings of fewer cameras are not converted."
         )
     if 0 in views_of:
         raise ValueError(f"Expected frames numbered from 0000001 in {folder}, found 0000000.")

@@ -175,6 +175,14 @@ def test_bad_files(stored, change, message):
         calibration_file.load_calibration(path, 2)
 
 
+def test_recordings_of_two_cameras_are_refused(stored):
+    path, value = stored
+    read = calibration_file.load_recorded_intrinsics(path.parent, 2)
+    np.testing.assert_array_equal(read, value.intrinsics)
+    with pytest.raises(ValueError, match="recording of 3 cameras, found 2"):
+        calibration_file.load_recorded_intrinsics(path.parent, 3)
+
+
 def test_no_file_and_no_json(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         calibration_file.load_calibration(tmp_path / "nothing.json", 3)

@@ -65,7 +65,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, capsys):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_port_in_use_gives_one_line(host, monkeypatch, capsys):
-    monkeypatch.setattr(server, "_import_library", lambda: None)
+    monkeypatch.setattr(server, "import_library", lambda: None)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         taken = socket.create_server((host, 0), family=family)

@@ -8,24 +8,25 @@ import importlib
 import os
 import socket
 
-__all__ = ["open_server", "url_of"]
+__all__ = ["check_address", "import_library", "open_server", "url_of"]
 
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
-def _import_library():
+def import_library(name="viser"):
+    """Imports a library of the extra `viewer`; a ValueError names the extra where it is missing."""
     try:
-        return importlib.import_module("viser")
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != "viser":
+        if error.name != name:
             raise
         raise ValueError(
-            "Expected the package viser, found none: install the extra 'viewer', "
+            f"Expected the package {name}, found none: install the extra 'viewer', "
             "for example pip install '.[viewer]'."
         ) from error
 
 
-def _check_address(host, port):
+def check_address(host, port):
     """Binds the address once: the library would go on to the next port without a word."""
     try:
         family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
@@ -57,8 +58,8 @@ def open_server(host, port):
         OSError: If the address cannot be listened on.
         ValueError: If the library is not installed.
     """
-    viser = _import_library()
-    _check_address(host, port)
+    viser = import_library()
+    check_address(host, port)
     with _quiet():
         server = viser.ViserServer(host=host, port=port, label="tfhand", verbose=False)
     try:
