@@ -91,6 +91,16 @@ def needs():
     return check
 
 
+@pytest.fixture(scope="module")
+def loaded_once():
+    """Loads a network file once in a module, so that its graphs are traced once."""
+    from tfhand import inference
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "load_network", functools.cache(inference.load_network))
+        yield
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Returns a NumPy generator with a fixed seed."""

@@ -12,7 +12,7 @@ import pytest
 from data_prep import inspect, records
 from data_prep.nyu import calibration, calibration_file
 from data_prep.records import dataset_info
-from data_prep.synthetic import embedded
+from data_prep.synthetic import embedded, sequences
 from tests import bad_luck
 from tfhand import commands, evaluate, export, files, predict
 from tfhand.evaluation import metrics, published, report
@@ -20,6 +20,8 @@ from tfhand.fitting import pseudo_labels
 from tfhand.geometry.crop import CropSpec
 from tfhand.models import exporting, pose_network, pose_prior, runtimes, weights
 from tfhand.runs import provenance, workdir
+
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 SPEC = CropSpec(image_size=16)
 
@@ -143,7 +145,15 @@ def test_writers(folder, name, bad_luck_of):
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def short_batches():
+    """A sequence of the recordings here has two frames at most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sequences, "BATCH", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory, short_batches):
     path = tmp_path_factory.mktemp("inputs")
     small_network().save(path / "pose.keras")
     argv = ["--num_samples=8", "--num_shards=1", "--image_size=32"]

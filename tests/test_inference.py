@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_prep.synthetic import embedded
+from tests import any_records
 from tfhand import commands, estimator, evaluate, export, inference, predict, view
 from tfhand.models import pose_network
 
@@ -18,13 +18,7 @@ def damaged(tmp_path_factory):
     small_network().save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     np.save(folder / "depth.npy", np.full([48, 64], 700.0))
-    argv = [
-        f"--output_dir={folder / 'data'}",
-        "--num_samples=8",
-        "--num_shards=1",
-        "--image_size=32",
-    ]
-    embedded.main(commands.parse(embedded.define_flags, ["synthetic", *argv]))
+    any_records.write(folder / "data", image_size=32)
     return path
 
 

@@ -13,6 +13,8 @@ from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import pose_network
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 INTRINSICS = (588.0, 588.0, 80.0, 60.0)
 # Both paths crop with the same code, mirrored: a reading on the edge of two crop pixels may fall
 # to either side.

@@ -61,7 +61,7 @@ def crop_at_hand(pictures, layout, intrinsics, ref_from_view, spec, is_left=Fals
     Raises:
         recording_files.UnusableFrame: If one cannot be decoded.
     """
-    settings = spec, is_left
+    settings = spec, is_left, package_judge.judge_of
     return HandCrops(*_run(_crop_at_hand, pictures, layout, settings, intrinsics, ref_from_view))
 
 
@@ -72,7 +72,8 @@ def crop_at(pictures, layout, intrinsics, center_mm, spec) -> np.ndarray:
 
 def find_each(pictures, layout, intrinsics, is_left=False):
     """Finds the hand in each view alone: center `[V, 3]`, has_hand `[V]`; as `crop_at_hand`."""
-    return _run(_find_each, pictures, layout, is_left, intrinsics)
+    settings = is_left, package_judge.judge_of
+    return _run(_find_each, pictures, layout, settings, intrinsics)
 
 
 def decode_views(pictures, layout) -> np.ndarray:
@@ -81,8 +82,8 @@ def decode_views(pictures, layout) -> np.ndarray:
 
 
 def _crop_at_hand(depth_mm, settings, intrinsics, ref_from_view):
-    spec, is_left = settings
-    judge = package_judge.judge_of(depth_mm, intrinsics, is_left)
+    spec, is_left, judge_of = settings
+    judge = judge_of(depth_mm, intrinsics, is_left)
     hand = hand_center.find_hand_in_views(
         depth_mm[None], intrinsics[None], ref_from_view[None], judge
     )
@@ -95,8 +96,9 @@ def _crop_at(depth_mm, spec, intrinsics, center_mm):
     return [crop.crop_depth(depth_mm, intrinsics, center_mm, spec)]
 
 
-def _find_each(depth_mm, is_left, intrinsics):
-    judge = package_judge.judge_of(depth_mm, intrinsics, is_left)
+def _find_each(depth_mm, settings, intrinsics):
+    is_left, judge_of = settings
+    judge = judge_of(depth_mm, intrinsics, is_left)
     hand = hand_center.find_hand(depth_mm, intrinsics, judge)
     return hand["middle_mm"], hand["has_hand"]
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import records
+from data_prep import package_judge, records
 from data_prep.nyu import calibration, frame_converter, recording_files
 from data_prep.nyu import command as nyu
 from data_prep.records import shards
 from data_prep.records.shards import EncodedFrame
-from data_prep.synthetic import embedded, sequences
+from data_prep.synthetic import embedded, rendering, sequences
 from tests.data_prep import nyu_layout
+from tests.data_prep.nyu_conversions import judge_of
 from tfhand import commands, files
 from tfhand.geometry import crop
 
@@ -59,7 +60,9 @@ def convert(beam):
         command = beam.nyu if by_pipeline else nyu
         argv = ["nyu.py", f"--nyu_dir={root}", f"--output_dir={out}", *more]
         options = commands.parse(command.define_flags, argv)
-        command.main(options, arguments) if by_pipeline else command.main(options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(package_judge, "judge_of", judge_of)
+            command.main(options, arguments) if by_pipeline else command.main(options)
 
     return run
 
@@ -99,7 +102,7 @@ def test_damaged_frames_are_counted(damaged, convert, tmp_path):
 
 
 def test_other_processes_give_the_same(damaged, convert, tmp_path):
-    flags = ("--splits=train", "--every=8", "--num_shards=2")
+    flags = ("--splits=train", "--every=8", "--num_shards=2", "--center=annotation")
     convert(damaged, tmp_path / "local", *flags, by_pipeline=False)
     convert(
         damaged, tmp_path / "pipeline", *flags, by_pipeline=True,
@@ -256,6 +259,12 @@ def test_the_recording_is_that_of_the_local_command(beam, tmp_path, monkeypatch)
     unusable = (1, 2, 7)
     # Several batches a sequence, the last one not full.
     monkeypatch.setattr(sequences, "BATCH", 3)
+    monkeypatch.setattr(package_judge, "judge_of", judge_of)
+    # Traced for this judge, and for no other test.
+    render_crops = tf.function(
+        rendering.render_crops.python_function, reduce_retracing=True, autograph=False
+    )
+    monkeypatch.setattr(rendering, "render_crops", render_crops)
 
     def find_problem(sample, spec, *rest):
         return "not to be used" if sample["frame"] in unusable else None

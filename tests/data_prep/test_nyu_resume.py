@@ -90,14 +90,17 @@ def test_shards_are_made_again_once_pictures_have_changed(copy, tmp_path):
     assert records.verify(tmp_path / "out").splits["train"].num_samples == FRAMES
 
 
-def test_killed_it_goes_on_and_ends_alike(source, converted, tmp_path):
-    out = tmp_path / "out"
+def test_killed_it_goes_on_and_ends_alike(source, tmp_path):
+    """With centers of the annotation: the process that is killed has the network for others."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    flags = ("--num_shards=12", "--splits=train", "--center=annotation")
+    convert(source[0], whole, *flags)
     command = [
         sys.executable, "-m", "data_prep.nyu", f"--nyu_dir={source[0]}", f"--output_dir={out}",
-        "--num_shards=3", "--splits=train", "--workers=1",
+        *flags, "--workers=1",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    first = out / ".train.partial" / "train-00000-of-00003.tfrecord.json"
+    first = out / ".train.partial" / "train-00000-of-00012.tfrecord.json"
     deadline = time.monotonic() + 120.0
     while not first.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -108,11 +111,11 @@ def test_killed_it_goes_on_and_ends_alike(source, converted, tmp_path):
     with pytest.raises(FileNotFoundError, match="no complete data set"):
         records.read_info(out)
     waiting = first.with_suffix("").stat()
-    convert(source[0], out, "--splits=train")
+    convert(source[0], out, *flags)
     published = (out / first.stem).stat()
     assert (published.st_ino, published.st_mtime_ns) == (waiting.st_ino, waiting.st_mtime_ns)
     assert records.verify(out).splits["train"].num_samples == FRAMES
-    for a, b in zip(read(out, "train"), read(converted, "train"), strict=True):
+    for a, b in zip(read(out, "train"), read(whole, "train"), strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
     assert not (out / ".train.partial").exists()

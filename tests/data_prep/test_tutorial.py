@@ -9,8 +9,9 @@ import json
 
 import pytest
 
-from data_prep import records
+from data_prep import package_judge, records
 from tests.data_prep import nyu_layout
+from tests.data_prep.nyu_conversions import judge_of
 from tests.test_docs import ROOT, commands_in
 from tfhand import commands, live
 from tfhand.cameras import folder
@@ -40,6 +41,7 @@ def test_its_commands_run(folders, tmp_path, monkeypatch, capsys):
     # Compiled once.
     load = functools.cache(live.PoseEstimator.load)
     monkeypatch.setattr(live.PoseEstimator, "load", load)
+    monkeypatch.setattr(package_judge, "judge_of", judge_of)
     ran = []
     for name, words in commands_in((ROOT / "docs" / "tutorial.md").read_text()):
         if name in ELSEWHERE or name.endswith(".py") or not words:

@@ -6,9 +6,8 @@ import json
 import pytest
 from absl import flags as absl_flags
 
-from data_prep.synthetic import embedded
+from tests import any_records
 from tfhand import commands, train
-from tfhand.geometry import crop
 from tfhand.models import package_weights
 from tfhand.runs import provenance, resolved_flags
 
@@ -20,8 +19,7 @@ def parse(*arguments):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
-    options = embedded.RecordingOptions(24, crop.CropSpec(image_size=16))
-    embedded.write(str(path), options)
+    any_records.write(path, image_size=16)
     return path
 
 

@@ -4,15 +4,17 @@ import dataclasses
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 import threading
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
-from tests.serving.pictures import CUBE_MM
+from tests.serving import pictures, programs
 from tfhand.models import exporting, pose_network, pose_prior
 
 STARTUP_SECONDS = 300
@@ -28,7 +30,7 @@ def serving_api(needs):
 def network():
     """A small pose network whose untrained spheres are not all in one place."""
     keras.utils.set_random_seed(1)
-    config = pose_network.PoseNetworkConfig(features=8, growth=0, depth=1, cube_mm=CUBE_MM)
+    config = pose_network.PoseNetworkConfig(features=8, growth=0, depth=1, cube_mm=pictures.CUBE_MM)
     network = pose_network.build_inference_network(pose_network.build_pose_network(config))
     for variable in network.trainable_variables:
         if variable.path.endswith("_heatmaps/kernel"):
@@ -58,7 +60,7 @@ class Server:
 def exports(network, prior, tmp_path_factory):
     """Directory with `pose/1` and `prior/1`."""
     directory = tmp_path_factory.mktemp("export")
-    exporting.export_pose(network, directory / "pose" / "1", CUBE_MM)
+    exporting.export_pose(network, directory / "pose" / "1", pictures.CUBE_MM)
     exporting.export_prior(prior, directory / "prior" / "1")
     return directory
 
@@ -97,3 +99,43 @@ def server(serving_api, exports):
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def run_client(monkeypatch, capsys):
+    """Runs a client's file as the main program of this process, which has TensorFlow already."""
+    monkeypatch.syspath_prepend(programs.SERVING)
+    programs.set_no_proxy(monkeypatch.setenv)
+
+    def run(name, *arguments):
+        program = str(programs.SERVING / f"client_{name}.py")
+        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
+        capsys.readouterr()
+        message = None
+        try:
+            runpy.run_path(program, run_name="__main__")
+        except SystemExit as end:
+            message = end.code
+        printed = capsys.readouterr()
+        # What Python does with `sys.exit("text")`.
+        return programs.Result(int(message is not None), printed.out, printed.err + (message or ""))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Names of one ball's picture in all forms, and of an empty one."""
+    folder = tmp_path_factory.mktemp("pictures")
+    depth_mm = pictures.ball()
+    np.save(folder / "ball.npy", depth_mm)
+    whole_mm = np.round(depth_mm).astype(np.uint16)
+    PIL.Image.fromarray(whole_mm).save(folder / "gray.png")
+    red = np.full(whole_mm.shape, 7, np.uint16)
+    rgb = np.stack([red, whole_mm >> 8, whole_mm & 255], axis=-1).astype(np.uint8)
+    PIL.Image.fromarray(rgb).save(folder / "nyu.png")
+    np.save(folder / "empty.npy", pictures.empty())
+    PIL.Image.fromarray(rgb[..., 2]).save(folder / "photo.png")
+    # More pixels than Pillow reads.
+    PIL.Image.new("1", (14000, 14000)).save(folder / "bomb.png")
+    return folder

@@ -1,11 +1,18 @@
-"""Predict requests over gRPC to the exported models, in a process that has only TensorFlow."""
+"""Predict requests to the exported models, in a process that has only TensorFlow.
+
+Over gRPC, and by the client programs of `serving/`: one file, since a server takes long to start.
+"""
+
+import os
+import subprocess
+import sys
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.serving import pictures
+from tests.serving import pictures, programs
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 
@@ -14,6 +21,8 @@ FLOAT_TOLERANCE_MM = 0.02
 # A reading on the edge of a crop pixel may round to either side of it.
 CROP_TOLERANCE_MM = 0.5
 PIXEL_TOLERANCE = 0.01
+# PNG holds whole mm.
+ROUNDING_MM = 3.0
 ALL_FRAME_SIGNATURES = ("frame", "frame_uint16", "frames", "frames_uint16")
 STRICT = ("frame", "frame_uint16")
 
@@ -259,3 +268,51 @@ def test_prior(predict, prior, rng):
 def test_the_server_ran_the_warm_up_requests(server):
     assert set(server.warmed_up["pose"]) == {"serving_default", *ALL_FRAME_SIGNATURES}
     assert set(server.warmed_up["prior"]) == {"elbo", "reconstruct", "sample"}
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def client(request, server):
+    """(its name, its --server)."""
+    return request.param, f"--server={getattr(server, request.param)}"
+
+
+def test_all_kinds_of_pictures_give_one_hand(run_client, client, files):
+    name, address = client
+    hands = [
+        programs.assert_hand(
+            run_client(name, address, f"--depth={files / file}", programs.INTRINSICS)
+        )
+        for file in ("ball.npy", "gray.png", "nyu.png")
+    ]
+    # Both PNGs hold the same whole mm.
+    np.testing.assert_allclose(hands[1], hands[2], atol=0.01)
+    np.testing.assert_allclose(hands[0], hands[1], atol=ROUNDING_MM)
+
+
+def test_programs(client, files):
+    name, address = client
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    programs.set_no_proxy(environment.__setitem__)
+    result = subprocess.run(
+        [
+            sys.executable,
+            f"client_{name}.py",
+            address,
+            f"--depth={files}/gray.png",
+            programs.INTRINSICS,
+        ],
+        cwd=programs.SERVING,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    programs.assert_hand(result)
+
+
+def test_errors_of_the_server_are_one_line(run_client, client, files):
+    name, address = client
+    arguments = (address, f"--depth={files / 'empty.npy'}", programs.INTRINSICS)
+    programs.assert_one_line(run_client(name, *arguments), "No hand found")
+    code = {"grpc": "INVALID_ARGUMENT", "rest": "HTTP 400"}[name]
+    programs.assert_one_line(run_client(name, *arguments, "--strict"), code, "depth_mm")

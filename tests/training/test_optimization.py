@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,27 +17,42 @@ import tensorflow as tf
 from tests import bad_luck
 from tfhand.data import stateless_rng
 from tfhand.models import pose_prior
-from tfhand.runs import preemption
-from tfhand.training import callbacks, optimization, options, prior_trainer
+from tfhand.training import callbacks, optimization, options, prior_trainer, trainer
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 10
 RUN_OPTIONS = options.RunOptions(checkpoint_steps=3, max_skipped_in_row=2, max_skipped=4)
 
 
-def make_model():
+class Toy(trainer.Trainer):
+    """Doubles numbers, with noise that each step draws; its graph takes no time."""
+
+    def __init__(self):
+        inputs = keras.Input((3,))
+        network = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+        super().__init__(network, ["error"], largest_gradient_norm=None, name="toy")
+
+    def evaluate_terms(self, batch):
+        rows, rng = batch["rows"], stateless_rng.for_step(4, "noise", batch["step"])
+        difference = self.network(rows) - 2.0 * rows + 0.1 * rng.normal([6, 3])
+        error = tf.reduce_mean(tf.square(difference), axis=1)
+        return tf.reduce_mean(error), {"error": error}
+
+
+def make_model(optimizer=None):
     keras.utils.set_random_seed(3)
-    palm = np.random.default_rng(3).uniform(-40.0, 40.0, (11, 3))
-    config = pose_prior.PosePriorConfig(palm, latent_size=2, hidden_size=8)
-    model = prior_trainer.PriorTrainer(pose_prior.PosePrior(config), seed=4)
-    model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
+    return compiled(Toy(), optimizer or keras.optimizers.Adam(1e-2))
+
+
+def compiled(model, optimizer):
+    model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.network.trainable_variables)
     return model
 
 
 def make_batch(step, shard=(0, 1)):
-    rng = stateless_rng.for_step(5, "hands", step, shard)
-    return {"spheres_mm": 40.0 * rng.normal([6, 41, 3])}
+    rng = stateless_rng.for_step(5, "rows", step, shard)
+    return {"rows": rng.normal([6, 3])}
 
 
 def fit(model, folder, make=make_batch, writers=()):
@@ -58,26 +74,25 @@ def assert_equal(state, expected):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, read_curves):
-    """The state and the curves of a training without interruption."""
+    """The state, the curves and the folder of a training without interruption."""
     folder = tmp_path_factory.mktemp("whole")
-    return train(folder), read_curves(folder)
+    return train(folder), read_curves(folder), folder
 
 
 def test_curves_have_a_point_at_the_end_of_every_epoch(whole):
-    _, curves = whole
-    assert set(curves) == {"loss", "gradient_norm", "negative_elbo", "learning_rate"}
-    assert [step for step, _ in curves["negative_elbo"]] == [3, 6, 9, 10]
+    _, curves, _ = whole
+    assert set(curves) == {"loss", "gradient_norm", "error", "learning_rate"}
+    assert [step for step, _ in curves["error"]] == [3, 6, 9, 10]
 
 
 class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", [1, 5])
-def test_goes_on_to_the_same_weights_and_curves(whole, tmp_path, read_curves, monkeypatch, step):
+def test_killed_before_there_is_a_checkpoint(whole, tmp_path, read_curves, monkeypatch):
     class KilledAt(callbacks.LastStep):
         def on_train_batch_end(self, batch, logs=None):
-            if self._remaining == STEPS - step + 1:
+            if self._remaining == STEPS:
                 raise Killed
             super().on_train_batch_end(batch, logs)
 
@@ -89,58 +104,43 @@ def test_goes_on_to_the_same_weights_and_curves(whole, tmp_path, read_curves, mo
     assert read_curves(tmp_path) == whole[1]
 
 
-# Runs this module's training in a process of its own, which sends itself a signal: after a step,
-# or after a point of the curves is written and before its checkpoint is.
+# Runs this module's training in a process of its own, which kills itself after a point of the
+# curves is written and before its checkpoint is.
 KILL = """
     import importlib.util, os, pathlib, signal, sys
-    from tfhand.runs import preemption
-    preemption.exit_on_sigterm()
     from tfhand.runs import checkpoints
-    from tfhand.training import callbacks
-    path, folder, place, step, number = sys.argv[1:]
+    path, folder, step = sys.argv[1:]
     spec = importlib.util.spec_from_file_location("toy", path)
     toy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(toy)
 
-    class AfterStep(callbacks.LastStep):
-        def on_train_batch_end(self, batch, logs=None):
-            super().on_train_batch_end(batch, logs)
-            if place == "step" and toy.STEPS - self._remaining == int(step):
-                os.kill(os.getpid(), int(number))
-                signal.pause()
-
     class BeforeSaving(checkpoints.Checkpoints):
         def save(self, number_of_step):
-            if place == "save" and number_of_step == int(step):
-                os.kill(os.getpid(), int(number))
+            if number_of_step == int(step):
+                os.kill(os.getpid(), signal.SIGKILL)
             super().save(number_of_step)
 
-    callbacks.LastStep, checkpoints.Checkpoints = AfterStep, BeforeSaving
+    checkpoints.Checkpoints = BeforeSaving
     toy.train(pathlib.Path(folder))
 """
 
 
-def run_process(*arguments):
+def test_killed_between_a_point_of_the_curves_and_its_checkpoint(
+    whole, tmp_path, read_curves, capsys
+):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", textwrap.dedent(KILL), __file__, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def test_killed_again_and_again(whole, tmp_path, read_curves, capsys):
-    sigkill = int(signal.SIGKILL)
-    assert run_process(tmp_path, "save", 6, sigkill).returncode == -sigkill
-    result = run_process(tmp_path, "step", 8, int(signal.SIGTERM))
-    assert result.returncode == preemption.EXIT_PREEMPTED == 75, result.stderr[-3000:]
-    assert "Stopped by SIGTERM; the same command goes on" in result.stdout
-    # The point of step 6 was written before the first kill, and again after it.
+    command = [sys.executable, "-c", textwrap.dedent(KILL), __file__, str(tmp_path), "6"]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    # The point of step 6 was written before the kill, and again after it.
     state = train(tmp_path)
-    assert "from step 6" in capsys.readouterr().out
+    assert "from step 3" in capsys.readouterr().out
     assert_equal(state, whole[0])
     assert read_curves(tmp_path) == whole[1]
 
 
 def test_a_record_of_the_curves_that_was_cut_off(whole, tmp_path, read_curves):
-    train(tmp_path)
+    shutil.copytree(whole[2], tmp_path, dirs_exist_ok=True)
     (events,) = tmp_path.rglob("events.out.tfevents.*")
     events.write_bytes(events.read_bytes()[:-5])
     for path in tmp_path.rglob("ckpt-10.*"):
@@ -149,8 +149,42 @@ def test_a_record_of_the_curves_that_was_cut_off(whole, tmp_path, read_curves):
     assert read_curves(tmp_path) == whole[1]
 
 
-def test_the_step_is_traced_once_and_calls_no_python(tmp_path, graphs):
-    train(tmp_path)
+def bad_at(*steps):
+    def make(step, shard):
+        is_bad = tf.reduce_any(tf.equal(step, tf.constant(steps, tf.int64)))
+        rows = make_batch(step)["rows"]
+        wrong = tf.where(tf.range(6)[:, None] == 4, np.nan, rows)
+        return {"rows": tf.where(is_bad, wrong, rows)}
+
+    return make
+
+
+def test_a_step_that_went_wrong_changes_nothing(tmp_path, caplog, read_curves, monkeypatch, graphs):
+    make = bad_at(2, 3, 7)
+    with caplog.at_level(logging.WARNING, "absl"):
+        state = train(tmp_path / "some", make)
+    assert_traced_once_without_python(graphs)
+    messages = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
+    # Read at the end of every epoch.
+    cause = "with loss, error not finite."
+    assert messages == [f"toy: skipped steps: 1, {cause}"] * 3
+    assert all(np.isfinite(value).all() for value in state)
+    # The optimizer counts the steps that it made.
+    assert STEPS - 3 in [int(v) for v in state if v.dtype == np.int64 and v.shape == ()] + [
+        int(v) for v in state if v.dtype == np.int32 and v.shape == ()
+    ]
+    curves = read_curves(tmp_path / "some")
+    assert np.isfinite([value for _, value in curves["error"]]).all()
+    # Killed, it goes on to the same.
+    with monkeypatch.context() as patch:
+        patch.setattr(optimization.checkpoints.Checkpoints, "save", save_and_raise_at(6))
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", make)
+    assert_equal(train(tmp_path / "killed", make), state)
+    assert read_curves(tmp_path / "killed") == curves
+
+
+def assert_traced_once_without_python(graphs):
     (graph,) = graphs
     operations = {op.type for op in graph.get_operations()}
     for function in graph.as_graph_def().library.function:
@@ -158,34 +192,8 @@ def test_the_step_is_traced_once_and_calls_no_python(tmp_path, graphs):
     assert not {name for name in operations if "PyFunc" in name}
 
 
-def bad_at(*steps):
-    def make(step, shard):
-        is_bad = tf.reduce_any(tf.equal(step, tf.constant(steps, tf.int64)))
-        batch = make_batch(step)["spheres_mm"]
-        wrong = tf.where(tf.range(6)[:, None, None] == 4, np.nan, batch)
-        return {"spheres_mm": tf.where(is_bad, wrong, batch)}
-
-    return make
-
-
-def test_a_step_that_went_wrong_changes_nothing(tmp_path, caplog, read_curves):
-    with caplog.at_level(logging.WARNING, "absl"):
-        state = train(tmp_path / "some", bad_at(2, 3, 7))
-    messages = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
-    # Read at the end of every epoch.
-    cause = "with loss, negative_elbo not finite."
-    assert messages == [f"toy: skipped steps: 1, {cause}"] * 3
-    assert all(np.isfinite(value).all() for value in state)
-    # The optimizer counts the steps that it made.
-    assert STEPS - 3 in [int(v) for v in state if v.dtype == np.int64 and v.shape == ()] + [
-        int(v) for v in state if v.dtype == np.int32 and v.shape == ()
-    ]
-    curve = read_curves(tmp_path / "some")["negative_elbo"]
-    assert np.isfinite([value for _, value in curve]).all()
-
-
 def test_too_many_in_a_row_stop(tmp_path):
-    with pytest.raises(ValueError, match=r"toy went wrong.*at most 2 .*3 and 3.*negative_elbo"):
+    with pytest.raises(ValueError, match=r"toy went wrong.*at most 2 .*3 and 3.*error"):
         train(tmp_path, bad_at(5, 6, 7))
     # Good data from the checkpoint of step 6 on; it counts the one step that was skipped by then.
     state = train(tmp_path)
@@ -218,11 +226,7 @@ def test_ends_with_averaged_weights(tmp_path):
     weights = []
 
     def averaged():
-        model = make_model()
-        optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.8)
-        model.compile(optimizer=optimizer, jit_compile=False)
-        model.optimizer.build(model.network.trainable_variables)
-        return model
+        return make_model(keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.8))
 
     class Recording(callbacks.LastStep):
         def on_train_batch_end(self, batch, logs=None):
@@ -246,17 +250,6 @@ def test_ends_with_averaged_weights(tmp_path):
     assert_equal(again.network.get_weights(), model.network.get_weights())
 
 
-def test_a_training_that_skipped_goes_on_to_the_same_weights(tmp_path, read_curves, monkeypatch):
-    make = bad_at(1, 4)
-    expected = train(tmp_path / "whole", make)
-    with monkeypatch.context() as patch:
-        patch.setattr(optimization.checkpoints.Checkpoints, "save", save_and_raise_at(6))
-        with pytest.raises(Killed):
-            train(tmp_path / "killed", make)
-    assert_equal(train(tmp_path / "killed", make), expected)
-    assert read_curves(tmp_path / "killed") == read_curves(tmp_path / "whole")
-
-
 def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(tmp_path, monkeypatch):
     """A draw that goes wrong comes once: the step after a skipped one has draws of its own."""
     original = pose_prior.PosePrior.negative_elbo
@@ -268,8 +261,15 @@ def test_draws_follow_the_number_of_the_step_and_not_what_the_optimizer_made(tmp
         return tf.where(is_bad, np.nan, original(self, spheres_mm, rng=rng))
 
     monkeypatch.setattr(pose_prior.PosePrior, "negative_elbo", negative_elbo)
-    model = make_model()
-    fit(model, tmp_path)
+    palm = np.random.default_rng(3).uniform(-40.0, 40.0, (11, 3))
+    config = pose_prior.PosePriorConfig(palm, latent_size=2, hidden_size=8)
+    model = prior_trainer.PriorTrainer(pose_prior.PosePrior(config), seed=4)
+    compiled(model, keras.optimizers.Adam(1e-2))
+
+    def make_hands(step, shard):
+        return {"spheres_mm": 40.0 * stateless_rng.for_step(5, "hands", step).normal([6, 41, 3])}
+
+    fit(model, tmp_path, make_hands)
     _, total, _ = model.counter.read()
     assert total == 3
 

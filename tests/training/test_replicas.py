@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import loss_weights, two_workers
+from tests import loss_weights, small_networks, two_workers
 from tfhand.data import augmentation, stateless_rng
 from tfhand.geometry import crop
-from tfhand.models import pose_network
 from tfhand.runs import preemption
 from tfhand.training import objectives, optimization, options, replicas, trainer
 
@@ -35,9 +34,7 @@ def make_model(strategy):
         augment=augmentation.AugmentationConfig(),
     )
     with strategy.scope():
-        network = pose_network.build_pose_network(
-            pose_network.PoseNetworkConfig(16, 4, features=4, growth=2, depth=1)
-        )
+        network = small_networks.build(16)
         model = trainer.PoseTrainer(network, recorded=objective, seed=7)
         # Averaged weights are state of the optimizer, which a restart has to find as well.
         model.compile(

@@ -9,6 +9,8 @@ from tfhand.geometry import depth_image
 from tfhand.hand import skeleton
 from tfhand.viewer import pictures, scene, scene_app, shapes, sources
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 CUBE_MM = 300.0
 # float32 sums of coordinates of some hundred mm.
 TOLERANCE_MM = 1e-3

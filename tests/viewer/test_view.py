@@ -10,6 +10,8 @@ from tfhand import commands, view
 from tfhand.models import pose_network
 from tfhand.viewer import controls, scene_app, server, sources
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 def run_view(*arguments):
     with pytest.raises(SystemExit) as stopped:

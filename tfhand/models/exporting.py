@@ -114,12 +114,18 @@ def export_pose(inference_network, directory, cube_mm):
         ValueError: If the network is not one for square depth crops and the hand's spheres.
     """
     spec = crop_spec_for(inference_network, cube_mm)
+
+    # Traced once for each type of depth, and saved once.
+    @tf.function(autograph=False)
+    def estimate(depth_mm, intrinsics, center_mm):
+        return frame_model.estimate_frames(inference_network, depth_mm, intrinsics, center_mm, spec)
+
     signatures = {
         "serving_default": _serve_crops(inference_network, spec),
-        "frame": _serve_frames(inference_network, spec, tf.float32, strict=True),
-        "frame_uint16": _serve_frames(inference_network, spec, tf.uint16, strict=True),
-        "frames": _serve_frames(inference_network, spec, tf.float32, strict=False),
-        "frames_uint16": _serve_frames(inference_network, spec, tf.uint16, strict=False),
+        "frame": _serve_frames(estimate, tf.float32, strict=True),
+        "frame_uint16": _serve_frames(estimate, tf.uint16, strict=True),
+        "frames": _serve_frames(estimate, tf.float32, strict=False),
+        "frames_uint16": _serve_frames(estimate, tf.uint16, strict=False),
     }
     with _saved(inference_network, signatures, directory) as complete:
         warmup.write_warmup(complete, warmup.pose_requests(spec.image_size, cube_mm))
@@ -154,7 +160,7 @@ def _serve_crops(network, spec):
     return serve, {"depth_mm": shape}
 
 
-def _serve_frames(network, spec, dtype, *, strict):
+def _serve_frames(estimate, dtype, *, strict):
     shapes = {"depth_mm": (None, None, None), "intrinsics": (None, 4), "center_mm": (None, 3)}
 
     @tf.function(
@@ -172,7 +178,7 @@ def _serve_frames(network, spec, dtype, *, strict):
             rows = is_camera[:, tf.newaxis]
             usable = tf.reduce_max(tf.where(rows, intrinsics, -camera.LARGEST_PX), axis=0)
             intrinsics = tf.where(rows | ~tf.reduce_any(is_camera), intrinsics, usable)
-        results = frame_model.estimate_frames(network, depth_mm, intrinsics, center_mm, spec)
+        results = estimate(depth_mm, intrinsics, center_mm)
         if not strict:
             results = frame_model.leave_out(results, is_camera)
         for name, indices in _POINTS.items():
