@@ -34,7 +34,7 @@ _BORDER_SHARE, _NO_ARM_MM = 0.1, 230.0
 _BEHIND_SURFACE_MM = 15.0
 # Doubt is the mean logarithm of how far the maps of a judge spread, mm. One hand in a hundred has
 # more than this.
-LARGE_DOUBT = 3.9
+LARGE_DOUBT = 3.97
 # An end that the border cuts has so much more; a view that shows nothing at a place speaks against
 # it as much as an arm does.
 _BORDER_DOUBT, _UNSEEN_DOUBT = 0.3, 4.3
