@@ -23,7 +23,7 @@ SEEDS ?= 1
 ROWS ?=
 SIZE ?= configs/overnight.flags
 # Test processes, and arguments for pytest.
-JOBS ?= 2
+JOBS ?= 3
 PYTEST_FLAGS ?=
 # Flags of make fuzz.
 FUZZ_FLAGS ?=

@@ -82,8 +82,16 @@ def test_json_on_the_output_leaves_it_to_json(run, capsys):
     assert "6 frames read" in captured.err
 
 
+@pytest.fixture
+def sigint():
+    """SIGINT as at a terminal: what runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_with_the_counts(number, run, monkeypatch, capsys):
+def test_signals_end_it_with_the_counts(number, sigint, run, monkeypatch, capsys):
     shown = []
 
     def show(self, depth_mm, hand, text):
@@ -120,7 +128,7 @@ def test_programs_read_lines_from_a_websocket(run, needs, monkeypatch):
     def listen():
         with connect(f"ws://127.0.0.1:{ports.get()}") as connection:
             lines.extend(json.loads(connection.recv()) for _ in range(3))
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(live.line_server, "open_line_server", note_port)
     listener = threading.Thread(target=listen)

@@ -93,7 +93,7 @@ def terms_graph():
         batch = {"depth_mm": depth_mm, "ref_from_crop": ref_from_crop}
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(estimate)
-            network = Leaves(spheres_mm=tf.reshape(estimate, [-1, 41, 3]))
+            network = Leaves(stack_spheres_mm=tf.reshape(estimate, [-1, 1, 41, 3]))
             _, values = objective(network, batch, stateless_rng.for_step(0, "test", 0))
         return values, {
             name: tape.gradient(value, estimate, unconnected_gradients="zero")
@@ -177,7 +177,7 @@ def test_distance_to_targets_is_finite(views):
     weights = loss_weights.only()
     objective = objectives.RecordedObjective(weights, 1.0, None, SPEC)
     exact = np.repeat(hands_mm()[:, None], views, axis=1).astype(np.float32)
-    folded = exact.reshape(-1, 41, 3)
+    folded = exact.reshape(-1, 1, 41, 3)
     for case, target, mask in (
         ("exact", exact, 1.0),
         ("far away", exact + 1e4, 1.0),
@@ -189,7 +189,7 @@ def test_distance_to_targets_is_finite(views):
             "target_mask": np.full(exact.shape[:3], mask, np.float32),
         }
         result = losses_and_gradients(
-            lambda network, batch: objective(network, batch, None), batch, spheres_mm=folded
+            lambda network, batch: objective(network, batch, None), batch, stack_spheres_mm=folded
         )
         assert_finite(*result, case)
 

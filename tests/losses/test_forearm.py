@@ -116,7 +116,8 @@ def slide_of_the_wrist(seen, steps=80):
     def gradient():
         with tf.GradientTape() as tape:
             folded = views.fold_views(hands)
-            loss, _ = objective(lambda *_, **__: {"spheres_mm": folded}, batch, None)
+            output = {"stack_spheres_mm": folded[:, tf.newaxis]}
+            loss, _ = objective(lambda *_, **__: output, batch, None)
             total = tf.reduce_sum(loss)
         return tape.gradient(total, hands)
 
