@@ -17,6 +17,8 @@ _ITERATIONS = 5
 _TINY = 1e-7
 # Root mean square of an update per learning rate, about that of Adam.
 _UPDATE_RMS = 0.2
+# Adam's.
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 
 
 def orthogonalize(matrix):
@@ -48,9 +50,6 @@ class Muon(keras.optimizers.Optimizer):
     Args:
         learning_rate: A number or a schedule, for both.
         momentum: Share of the momentum that every step keeps.
-        beta_1: Adam's.
-        beta_2: Adam's.
-        epsilon: Adam's.
         least_channels: Kernels with fewer input or output channels are Adam's.
         exclude: Kernels whose path has one of these words are Adam's.
         **kwargs: Of `keras.optimizers.Optimizer`.
@@ -61,17 +60,12 @@ class Muon(keras.optimizers.Optimizer):
         learning_rate,
         *,
         momentum=0.95,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
         least_channels=32,
         exclude=("heatmaps", "latent_depth"),
-        name="muon",
         **kwargs,
     ):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.momentum, self.beta_1, self.beta_2, self.epsilon = momentum, beta_1, beta_2, epsilon
-        self.least_channels, self.exclude = least_channels, tuple(exclude)
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.momentum, self.least_channels, self.exclude = momentum, least_channels, tuple(exclude)
 
     def build(self, variables):
         """Makes the state: a momentum for each variable, and a second moment for those of Adam."""
@@ -117,13 +111,13 @@ class Muon(keras.optimizers.Optimizer):
 
     def _adam_update(self, gradient, momentum, velocity):
         step = ops.cast(self.iterations + 1, gradient.dtype)
-        self.assign(momentum, self.beta_1 * momentum + (1.0 - self.beta_1) * gradient)
-        self.assign(velocity, self.beta_2 * velocity + (1.0 - self.beta_2) * ops.square(gradient))
-        mean = momentum / (1.0 - ops.power(self.beta_1, step))
-        square = velocity / (1.0 - ops.power(self.beta_2, step))
-        return mean / (ops.sqrt(square) + self.epsilon)
+        self.assign(momentum, _BETA_1 * momentum + (1.0 - _BETA_1) * gradient)
+        self.assign(velocity, _BETA_2 * velocity + (1.0 - _BETA_2) * ops.square(gradient))
+        mean = momentum / (1.0 - ops.power(_BETA_1, step))
+        square = velocity / (1.0 - ops.power(_BETA_2, step))
+        return mean / (ops.sqrt(square) + _EPSILON)
 
     def get_config(self):
         """Returns the arguments of the constructor."""
-        names = ("momentum", "beta_1", "beta_2", "epsilon", "least_channels", "exclude")
+        names = ("momentum", "least_channels", "exclude")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
