@@ -3,7 +3,7 @@
     python -m experiments.networks --steps=1200,4000 --data_dir=OUT --output_dir=runs/networks
 
 Every row trains its network on synthetic hands once for each number of steps, and is scored on
-2,000 unseen synthetic hands and, with `--data_dir`, on the first camera of its test split, whose
+2,000 unseen synthetic hands and, with `--data_dir`, on the first camera of test splits, whose
 labels measure and nothing more. A training that was stopped goes on with the same command.
 """
 
@@ -24,19 +24,25 @@ from tfhand.evaluation import figures, predictions
 from tfhand.geometry import crop
 from tfhand.models import pose_network
 from tfhand.runs import workdir
+from tfhand.synthesis import samples
 from tfhand.training import optimization, options, pretraining
 
 MUON = {"optimizer": "muon", "learning_rate": 1.5e-3}
 ROWS = {
-    # name: settings of the network, and of the training, that differ from those of the flags
-    "base": ({}, {}),
-    "muon": ({}, MUON),
-    "muon_double_rate": ({}, MUON | {"learning_rate": 3e-3}),
-    "muon_half_batch": ({}, MUON | {"batch": 36}),
-    "growth_64": ({"growth": 64}, MUON),
-    "growth_96": ({"growth": 96}, MUON),
-    "two_stacks": ({"num_stacks": 2}, MUON),
-    "image_96": ({"image_size": 96, "depth": 3}, MUON),
+    # name: settings of the network, of the training and of the synthetic hands that differ
+    "base": ({}, {}, {}),
+    "muon": ({}, MUON, {}),
+    "muon_double_rate": ({}, MUON | {"learning_rate": 3e-3}, {}),
+    "muon_half_batch": ({}, MUON | {"batch": 36}, {}),
+    "growth_64": ({"growth": 64}, MUON, {}),
+    "growth_96": ({"growth": 96}, MUON, {}),
+    "two_stacks": ({"num_stacks": 2}, MUON, {}),
+    "image_96": ({"image_size": 96, "depth": 3}, MUON, {}),
+    # What is left out of the synthetic hands: faults of sensors, other sizes and proportions,
+    # fingers in states of their own.
+    "noise_of_pixels": ({}, MUON | {"noise": "gaussian"}, {}),
+    "hands_alike": ({}, MUON, {"shape_scale": 0.3}),
+    "gestures_alone": ({}, MUON, {"gesture_share": 1.0}),
 }
 _TIMED_CROPS = 50
 
@@ -48,7 +54,7 @@ def define_flags(flag_values):
     flags.DEFINE_integer("seed", 1, "Seed of weights and samples.", 1, **define)
     flags.DEFINE_list("rows", ["base"], f"Some of {', '.join(ROWS)}.", **define)
     flags.DEFINE_list("steps", ["1200"], "Steps of each training, of batches of 72.", **define)
-    flags.DEFINE_string("data_dir", None, "Records of 64 px to score on as well.", **define)
+    flags.DEFINE_list("data_dir", [], "Folders of records of 64 px to score on as well.", **define)
     flags.DEFINE_string("output_dir", None, "Folder of trainings, table and figure.",
                         required=True, **define)  # fmt: skip
 
@@ -69,7 +75,7 @@ def main(flag_values):
 
 def _train_and_score(flag_values, name, steps, folder):
     """Trains a row; returns its cells by column."""
-    of_network, of_training = ROWS[name]
+    of_network, of_training, of_hands = ROWS[name]
     network_options = options.from_flags(options.NetworkOptions, flag_values)
     network_options = dataclasses.replace(network_options, **of_network)
     init = options.from_flags(options.InitOptions, flag_values)
@@ -84,19 +90,19 @@ def _train_and_score(flag_values, name, steps, folder):
         flag_values.seed,
         options.from_flags(options.RunOptions, flag_values),
     )
-    network = pretraining.float32_copy(
-        pretraining.train_network(context, network_options, init), network_options
-    )
-    unseen = synthetic_split.synthetic_dataset(spec, init.noise)
+    hands = samples.SyntheticConfig(**of_hands)
+    network = pretraining.train_network(context, network_options, init, hands)
+    network = pretraining.float32_copy(network, network_options)
+    unseen = synthetic_split.synthetic_dataset(spec, "sensor")
     cells = {
         "row": name,
         "hands": init.steps * batch,
         "parameters": network.count_params(),
         **_errors_mm(network, unseen, spec, "unseen synthetic"),
     }
-    if flag_values.data_dir and spec.image_size == 64:
-        test = records.load_dataset(flag_values.data_dir, "test", spec=spec)
-        cells |= _errors_mm(network, test, spec, "records")
+    for data_dir in flag_values.data_dir if spec.image_size == 64 else ():
+        test = records.load_dataset(data_dir, "test", spec=spec)
+        cells |= _errors_mm(network, test, spec, pathlib.Path(data_dir).name)
     return cells | {"ms a crop": _milliseconds_a_crop(network, spec)}
 
 

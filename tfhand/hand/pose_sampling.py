@@ -16,6 +16,7 @@ from tfhand.hand import skeleton, spheres, template
 __all__ = [
     "FINGER_STATES",
     "GESTURES",
+    "GESTURE_SHARE",
     "THUMB_STATES",
     "sample_angles",
     "sample_rotation",
@@ -88,7 +89,7 @@ GESTURES = {
     "two_levels": (0.01, "straight table fist fist front"),
     "three_folded": (0.01, "table table table loose across"),
 }
-_GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.35, 0.10, 0.15
+GESTURE_SHARE, _UNIFORM_SHARE, _PINCH_SHARE = 0.35, 0.10, 0.15
 # Share of fingers that do as their neighbor does.
 _FOLLOW_SHARE = 0.6
 # Angles between neighbors whose sides touch (fingers taper) and between spread ones, and how far
@@ -180,7 +181,7 @@ def _gestures(rng, batch):
     return tf.gather(tf.constant(fingers), gesture), tf.gather(tf.constant(thumb), gesture)
 
 
-def _hand_shapes(rng, batch):
+def _hand_shapes(rng, batch, gesture_share):
     """Draws flexions [B, 4, 3] and the thumb [B, 5], degrees."""
     finger_share, finger_deg = _state_table(FINGER_STATES)
     thumb_share, thumb_deg = _state_table(THUMB_STATES)
@@ -191,7 +192,8 @@ def _hand_shapes(rng, batch):
     fingers, thumb = tf.stack(fingers, axis=1), _choose(rng, [batch], thumb_share)
     of_gesture, thumb_of_gesture = _gestures(rng, batch)
     family = _uniform(rng, [batch, 1])
-    is_gesture, is_uniform = family < _GESTURE_SHARE, family > 1.0 - _UNIFORM_SHARE
+    is_gesture = family < gesture_share
+    is_uniform = (family > 1.0 - _UNIFORM_SHARE) & ~is_gesture
     fingers = tf.where(is_gesture, of_gesture, fingers)
     thumb = tf.where(is_gesture[:, 0], thumb_of_gesture, thumb)
     low, high = np.array([template.ANGLES[n] for n in _FLEX_NAMES + _THUMB_NAMES], np.float32).T
@@ -204,9 +206,9 @@ def _hand_shapes(rng, batch):
     return flex, tf.where(is_uniform, uniform[:, 12:], tf.gather(tf.constant(thumb_deg), thumb))
 
 
-def _hands_in_motion(rng, batch):
+def _hands_in_motion(rng, batch, gesture_share):
     """Draws flexions [B, 4, 3] and the thumb [B, 5] on the way between two hand shapes, degrees."""
-    flex, thumb = _hand_shapes(rng, 2 * batch)
+    flex, thumb = _hand_shapes(rng, 2 * batch, gesture_share)
     # Half of the poses are hand shapes, the others lie between two; no finger is quite in step.
     way = tf.nn.relu(_uniform(rng, [batch, 1], -0.5, 0.5))
     way = tf.where(way > 0, way + _uniform(rng, [batch, 5], -0.15, 0.15), way)
@@ -249,8 +251,8 @@ def _pinch(rng, batch):
     return closeness, finger, tf.gather(flex, kind), tf.gather(thumb, kind)
 
 
-def _candidate(rng, batch):
-    flex, thumb = _hands_in_motion(rng, batch)
+def _candidate(rng, batch, gesture_share):
+    flex, thumb = _hands_in_motion(rng, batch, gesture_share)
     closeness, touches, pinch_flex, pinch_thumb = _pinch(rng, batch)
     touches *= closeness
     flex += touches[..., None] * (pinch_flex[:, None] - flex)
@@ -284,18 +286,19 @@ def _overlap_mm(angles):
     return tf.reduce_mean(tf.nn.relu(0.85 * reach - gap), axis=1)
 
 
-def sample_angles(rng, batch, candidates=3):
+def sample_angles(rng, batch, candidates=3, gesture_share=GESTURE_SHARE):
     """Draws joint angles.
 
     Args:
         rng: `tf.random.Generator`.
         batch: Number of poses B, int or scalar tensor.
         candidates: Poses drawn for each one returned, the one that collides least.
+        gesture_share: Share of `GESTURES` among the hand shapes.
 
     Returns:
         float32 [B, 23], radians, each within `template.ANGLE_RANGES_RAD`.
     """
-    angles = _candidate(rng, batch * candidates)
+    angles = _candidate(rng, batch * candidates, gesture_share)
     angles = tf.reshape(angles, [candidates, batch, len(template.ANGLE_NAMES)])
     overlap = _overlap_mm(tf.reshape(angles, [-1, len(template.ANGLE_NAMES)]))
     best = tf.argmin(tf.reshape(overlap, [candidates, batch]), axis=0, output_type=tf.int32)

@@ -47,6 +47,7 @@ class SyntheticConfig:
     Attributes:
         points: Points on the skin; 9,000 leave no holes at 64 px.
         shape_scale: Factor on the spread of hand shapes.
+        gesture_share: Share of gestures among hand shapes, see `pose_sampling.sample_angles`.
         center_stddev_mm: Spread of the crop's center around the mean of the spheres, per axis.
         distance_mm: Lowest and highest distance from the camera.
         off_axis: Largest x / z and y / z of the crop's center in the camera's frame.
@@ -60,6 +61,7 @@ class SyntheticConfig:
 
     points: int = 9000
     shape_scale: float = 1.0
+    gesture_share: float = pose_sampling.GESTURE_SHARE
     center_stddev_mm: float = 14.0
     distance_mm: tuple[float, float] = (300.0, 1200.0)
     off_axis: float = 0.25
@@ -276,7 +278,10 @@ def draw_hands(rng, batch, config=SyntheticConfig(), reference=None):
     Returns:
         (`Hands`; spheres_mm float32 [B, 41, 3], crop frame).
     """
-    angles, rotation = _sample_pose(rng, batch, reference)
+    angles = pose_sampling.sample_angles(rng, batch, gesture_share=config.gesture_share)
+    rotation = pose_sampling.sample_rotation(rng, batch)
+    if reference is not None:
+        angles, rotation = _near_reference(rng, angles, rotation, reference)
     shape = pose_sampling.sample_shape(rng, batch, config.shape_scale)
     centers, _ = spheres.pose_spheres(angles, shape)
     # camera[b,n] = rotation[b] hand[b,n]
@@ -326,12 +331,9 @@ def render_crops(hands, spec, points=SyntheticConfig.points, draws=None):
     return tf.minimum(crops, tf.reshape(flying, tf.shape(crops)))
 
 
-def _sample_pose(rng, batch, reference):
-    """Draws joint angles [B, 23] and rotations camera from hand [B, 3, 3]."""
-    angles = pose_sampling.sample_angles(rng, batch)
-    rotation = pose_sampling.sample_rotation(rng, batch)
-    if reference is None:
-        return angles, rotation
+def _near_reference(rng, angles, rotation, reference):
+    """Replaces a share of angles [B, 23] and rotations [B, 3, 3] by those near a reference."""
+    batch = tf.shape(angles)[0]
     frame = rng.uniform([batch], maxval=len(reference.angles), dtype=tf.int32)
     view = rng.uniform([batch], maxval=reference.camera_from_hand.shape[1], dtype=tf.int32)
     low, high = template.ANGLE_RANGES_RAD.T

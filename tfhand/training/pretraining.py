@@ -169,13 +169,15 @@ def make_optimizer(options):
     return optimizer(schedule, weight_decay=_WEIGHT_DECAY)
 
 
-def train_network(context, network_options, options):
+def train_network(context, network_options, options, hands=None):
     """Trains the network on synthetic samples, or reads it.
 
     Args:
         context: `optimization.RunContext`; its seed is that of weights and samples.
         network_options: `options.NetworkOptions`.
         options: `options.InitOptions`.
+        hands: `samples.SyntheticConfig` whose noise gives way to that of the options; None: the
+            default.
 
     Returns:
         The pose network, made in the strategy's scope.
@@ -194,7 +196,7 @@ def train_network(context, network_options, options):
         with context.strategy.scope():
             model = trainer.PoseTrainer(network, synthetic=objective, seed=context.seed)
             optimization.compile_trainer(model, make_optimizer(options))
-        config = samples.SyntheticConfig(noise=options.noise)
+        config = dataclasses.replace(hands or samples.SyntheticConfig(), noise=options.noise)
         draw = batches.synthetic_batches(spec, options.batch, config, context.seed + 1)
         optimization.fit(
             model,
