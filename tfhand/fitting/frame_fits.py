@@ -1,7 +1,7 @@
 """Hands fitted to single depth frames of one person, starting from estimates. Not in the paper.
 
 Until the person's shape is known, each frame has its own, which is far nearer to the truth than
-the mean hand (docs/experiments.md).
+the mean hand (docs/experiments/fits.md).
 """
 
 import numpy as np

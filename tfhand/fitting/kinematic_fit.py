@@ -3,7 +3,7 @@
 Where the paper pushes the gradient of the data terms through the network, this finds, for each
 sample, the joint angles and the rigid motion that explain the depth maps of all its cameras,
 with one shape for all samples of a subject. Fits that agree with the depth are better targets
-than the network that started them (see `docs/experiments.md`).
+than the network that started them (see `docs/experiments/fits.md`).
 """
 
 import dataclasses
