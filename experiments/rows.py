@@ -44,7 +44,7 @@ ROWS = {
     "best": Row("fits, 100% multi-view", "synth_noise"),
     "with_labels": Row("with labels", "best"),
     "best_without_targets": Row("fits as viewpoints and poses of synthetic samples alone", "best"),
-    "best_with_terms": Row("fits and the gradient of the data terms", "best"),
+    "best_without_terms": Row("fits without the gradient of the depth terms", "best"),
 }
 
 # The curves of the paper's figures, ours beside them.

@@ -89,7 +89,7 @@ def test_differences_are_those_of_the_seeds_that_both_rows_have(tmp_path):
         "synth_noise": (14.0,),
         "best": (10.0, 11.0, 12.0),
         "best_without_targets": (10.5, 11.1),
-        "best_with_terms": (9.0,),
+        "best_without_terms": (9.0,),
         "multi_view_50_single_view_50": (13.0,),
         "multi_view_100": (13.0,),
         "single_view_100": (13.5,),
@@ -100,7 +100,7 @@ def test_differences_are_those_of_the_seeds_that_both_rows_have(tmp_path):
     best = labels["best"]
     targets = [best, "`--tune_target_weight=0.0`", "+0.30 ± 0.28 (2 seeds)", ""]
     assert by_label[labels["best_without_targets"]] == targets
-    assert by_label[labels["best_with_terms"]][2] == "-1.00"
+    assert by_label[labels["best_without_terms"]][2] == "-1.00"
     assert by_label[labels["single_view_100"]][2:] == ["+0.50", "+5.17"]
     # A recipe of its own, not a few flags.
     assert by_label[best] == [labels["synth_noise"], "", "-4.00", ""]
