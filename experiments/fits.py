@@ -17,7 +17,7 @@ import time
 import numpy as np
 from absl import flags
 
-from experiments import pretrained_samples
+from experiments import offsets, pretrained_samples
 from tfhand import commands
 from tfhand.data import batches, recordings
 from tfhand.fitting import kinematic_fit, part_residuals, pseudo_labels
@@ -105,13 +105,10 @@ def _error_columns(errors_mm):
 
 
 def _error_without_offsets_mm(samples, fits):
-    """Returns the mean error once each joint's median offset in the hand's frame is taken away."""
     labels_mm = rigid.apply(samples.ref_from_crop[:, 0], samples.joints_mm[:, 0]).numpy()
-    offset = labels_mm[:, skeleton.EVALUATION_JOINTS]
-    offset = offset - fits.spheres_ref_mm[:, skeleton.EVALUATION_SPHERES]
-    # offset[n,j] = ref_from_hand[n]^T offset[n,j]
-    offset = np.einsum("nrc,njr->njc", fits.ref_from_hand, offset)
-    return np.linalg.norm(offset - np.median(offset, axis=0), axis=-1).mean()
+    return offsets.error_without_offsets_mm(
+        fits.spheres_ref_mm, labels_mm[:, skeleton.EVALUATION_JOINTS], fits.ref_from_hand
+    ).mean()
 
 
 def _errors_mm(samples, spheres_ref_mm):
