@@ -7,7 +7,7 @@ imported. Pages are Markdown as GitHub shows it; a new one needs a place in `CON
 from tfhand import __version__
 
 CONTENTS = {
-    "Use it": "tutorial viewer cameras serving runtimes model_card",
+    "Use it": "tutorial package viewer cameras serving runtimes model_card",
     "Train it": "data beam training distributed reference_log experiments other_recording",
     "Inside": "architecture deviations api/tfhand/index api/data_prep/index",
     "The project": "../CONTRIBUTING ../CHANGELOG ../benchmarks/RESULTS ../benchmarks/remarks "
