@@ -41,7 +41,7 @@ help:
 	@echo "make wheel  build dist/*.whl, and try it in an empty environment outside of the checkout"
 	@echo "make fuzz   read thousands of damaged files of every format; FUZZ_FLAGS=--seed=2 for others"
 	@echo "make bench  all benchmarks, into benchmarks/RESULTS.md; MODEL is the network that is timed"
-	@echo "make experiments  every experiment of the paper, into docs/experiments.md; SEEDS=1,2,3"
+	@echo "make experiments  every experiment of the paper, into docs/experiments/rows.md; SEEDS=1,2,3"
 	@echo "make weights      train the weights that come with the package, and put them in place"
 	@echo "make lint   lint only"
 	@echo "make clean  remove caches and build products; distclean also removes $(VENV)"

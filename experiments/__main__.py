@@ -41,7 +41,7 @@ def define_flags(flag_values):
     define(flags.DEFINE_list, "only", list(ROWS), "Rows to run.")
     define(flags.DEFINE_list, "seeds", ["1"], "Seeds of the trainings, integers.")
     define(flags.DEFINE_string, "results", RESULTS, "Folder of JSON files.")
-    define(flags.DEFINE_string, "page", f"{RESULTS}.md", "Page to write.")
+    define(flags.DEFINE_string, "page", f"{RESULTS}/rows.md", "Page to write.")
 
 
 def main(flag_values):

@@ -64,7 +64,7 @@ def main(flag_values):
         for config in configs:
             title = f"{name}: fits, {config.margin_px:g} px, shape {config.free_shape}"
             rows.append({"what": title, **_measure_fits(samples, network, spec, config)})
-    pretrained_samples.write_rows(flag_values, rows)
+    pretrained_samples.write_rows(rows, flag_values.output)
 
 
 def _measure_fits(samples, network, spec, config):

@@ -68,8 +68,7 @@ def main(flag_values):
     for name in flag_values.rows:
         for number in steps:
             cells.append(_train_and_score(flag_values, name, number, folder))
-    flag_values.output = folder / "networks.json"
-    pretrained_samples.write_rows(flag_values, cells)
+    pretrained_samples.write_rows(cells, folder / "networks.json")
     _draw(cells, folder / "networks.png")
 
 

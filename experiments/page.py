@@ -43,15 +43,14 @@ def write_page(by_row, folder, page):
     text = page.read_text() if page.exists() else f"{BEGIN}{END}\n"
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"Expected one {BEGIN} and one {END} in {page}.")
-    lines = [
-        BEGIN, "",
-        *_table(_COLUMNS, _row_cells(by_row)), "",
-        *_table(_DIFFERENCE_COLUMNS, _difference_cells(by_row)), "",
-        *_draw_figures(by_row, folder, os.path.relpath(folder, page.parent)), "",
-        END,
-    ]  # fmt: skip
+    blocks = [
+        _table(_COLUMNS, _row_cells(by_row)),
+        _table(_DIFFERENCE_COLUMNS, _difference_cells(by_row)),
+        _draw_figures(by_row, folder, os.path.relpath(folder, page.parent)),
+    ]
+    lines = [line for block in blocks if block for line in [*block, ""]]
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    files.write_text(page, before + "\n".join(lines) + after)
+    files.write_text(page, before + "\n".join([BEGIN, "", *lines, END]) + after)
 
 
 def _draw_figures(by_row, folder, link):
@@ -80,7 +79,8 @@ def _style(row):
 def _table(columns, rows):
     """Returns the lines of a table."""
     ruler = f"|{'|'.join(columns.values())}|"
-    return [_line(columns), ruler, *map(_line, rows)]
+    lines = [_line(cells) for cells in rows]
+    return [_line(columns), ruler, *lines] if lines else []
 
 
 def _line(cells):

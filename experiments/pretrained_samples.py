@@ -50,20 +50,20 @@ def load_samples(flag_values):
     return folder, network, spec, recordings.select(recording, chosen)
 
 
-def write_rows(flag_values, rows):
-    """Prints a table, and writes it as JSON if there is an `--output`.
+def write_rows(rows, output=None):
+    """Prints a table, and writes it as JSON.
 
     Args:
-        flag_values: Parsed flags.
         rows: List of dicts from a column to text or a number; missing cells stay empty.
+        output: Path of the JSON file; None: none.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = [columns, *([_text(row.get(name, "")) for name in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-    if flag_values.output:
-        files.write_json(flag_values.output, rows)
+    if output:
+        files.write_json(output, rows)
 
 
 def _text(cell):

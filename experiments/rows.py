@@ -1,4 +1,4 @@
-"""Rows of docs/experiments.md, one flag file each, with the numbers of the paper."""
+"""Rows of docs/experiments/rows.md, one flag file each, with the numbers of the paper."""
 
 import dataclasses
 
@@ -24,48 +24,27 @@ ROWS = {
     "synth_on_synth": Row("synth (test on synth)", "synth", 6.76),
     "synth": Row("synth", "synth_noise", 27.85),
     "synth_noise": Row("synth (aug. with noise)", None, 22.65),
-    "synth_gaussian": Row("synth, the public code's noise", "synth_noise"),
     "synthetic_alone": Row("as many steps of synthetic samples alone", "multi_view_100"),
     "multi_view_100": Row("ours (100% multiple view)", "synth_noise", 12.62),
     "single_view_100": Row("100% single view", "multi_view_100", 17.79),
     "multi_view_50": Row("50% multi-view", "multi_view_100", 13.77),
     "multi_view_50_single_view_50": Row("50% multi-view + 50% single view", "multi_view_50", 13.33),
-    "multi_view_50_alone": Row("50% multi-view, half of the samples a step", "multi_view_50"),
-    "multi_view_5": Row("5% multi-view", "multi_view_100"),
-    "multi_view_5_single_view_95": Row("5% multi-view + 95% single view", "multi_view_5"),
     "without_vae": Row("without vae loss", "multi_view_100", 14.17),
     "without_bone_length": Row("without bone length loss", "multi_view_100", 14.56),
     "without_collision": Row("without collision loss", "multi_view_100", 13.73),
     "without_priors": Row("without vae, bone length and collision loss", "multi_view_100"),
     "without_synthetic": Row("without synthetic samples", "multi_view_100"),
-    "without_synthetic_and_vae": Row("without synthetic samples and vae loss", "without_synthetic"),
-    "without_synthetic_and_bone_length": Row(
-        "without synthetic samples and bone length loss", "without_synthetic"
-    ),
-    "without_synthetic_and_collision": Row(
-        "without synthetic samples and collision loss", "without_synthetic"
-    ),
     "without_synthetic_and_priors": Row(
         "without synthetic samples and the three priors", "without_synthetic"
     ),
     "train_on_test": Row("train on test", "multi_view_100", 14.53),
     "train_on_test_and_train": Row("train on test + train", "multi_view_100", 12.31),
     "two_stacks": Row("two stacks (Table 2)", "multi_view_100", 12.3),
-    "best_single_view": Row("fits, parts that agree, 100% single view", "best_kept_parts"),
+    "best_single_view": Row("fits, 100% single view", "best"),
     "best": Row("fits, 100% multi-view", "synth_noise"),
     "with_labels": Row("with labels", "best"),
-    "best_averaged": Row("fits, averaged weights", "best"),
-    "best_kept_parts": Row("fits, parts that agree", "best"),
-    "best_two_rounds": Row("fits, two rounds", "best"),
-    "best_teacher": Row("fits, two rounds, the second from averaged weights", "best_averaged"),
-    "best_normalized_decoder": Row("fits, heatmaps divided by their sum", "best"),
-    "best_without_margin": Row("fits, radii not enlarged", "best"),
-    "best_without_near_fits": Row("fits, synthetic samples not near them", "best"),
-    "best_without_augmentation": Row("fits, recorded crops as they are", "best"),
-    "best_without_gate": Row("fits, all of them", "best"),
     "best_without_targets": Row("fits as viewpoints and poses of synthetic samples alone", "best"),
-    "best_mean_hand": Row("fits, the mean hand for all subjects", "best"),
-    "best_with_terms": Row("fits and the gradient of the data terms", "best"),
+    "best_without_terms": Row("fits without the gradient of the depth terms", "best"),
 }
 
 # The curves of the paper's figures, ours beside them.

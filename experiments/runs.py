@@ -1,4 +1,4 @@
-"""Trainings behind a row of docs/experiments.md with one seed, and the result they leave."""
+"""Trainings behind a row of docs/experiments/rows.md with one seed, and the result they leave."""
 
 import dataclasses
 import hashlib

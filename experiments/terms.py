@@ -60,7 +60,7 @@ def main(flag_values):
         for is_multi_view in (True, False)
         for name, spheres_mm in hands_mm.items()
     ]
-    pretrained_samples.write_rows(flag_values, rows)
+    pretrained_samples.write_rows(rows, flag_values.output)
 
 
 def _pretrained_hands(network, recording, spec):

@@ -62,7 +62,7 @@ class PoseEstimator:
         self.spec = inference.crop_spec_of(network)
         self.is_left = None if hand == "auto" else hand == "left"
         self.refine = refine
-        self.fits = frame_fits.FrameFits(self.spec, self.is_left) if fit else None
+        self.fits = frame_fits.FrameFits(self.spec, self.is_left, network) if fit else None
 
     @classmethod
     def load(

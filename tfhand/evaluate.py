@@ -94,6 +94,7 @@ def _score_model(flag_values):
     from data_prep import records
     from tfhand import inference
     from tfhand.evaluation import predictions, qualitative
+    from tfhand.fitting import turned_crops
 
     info = records.read_info(flag_values.data_dir)
     cube_mm = info.spec.cube_mm
@@ -104,7 +105,7 @@ def _score_model(flag_values):
         dataset = alone
     predict = functools.partial(
         predictions.predict_dataset,
-        model,
+        model if flag_values.fit == "none" else turned_crops.TurnedNetwork(model, cube_mm),
         cube_mm=cube_mm,
         batch_size=flag_values.batch_size,
         description=flag_values.split,

@@ -207,9 +207,13 @@ def test_a_fit_to_the_view_is_scored_in_its_place(constant_model, data_dir, tmp_
     path = f"--model={constant_model[0]}"
     arguments = (path, f"--data_dir={data_dir}", "--fit=view", f"--output={output}")
     assert run(*arguments, "--view=1", "--name=n") == 0
-    # Labels of view 1 are 6 mm off; view 0 stays as the network has it.
+    # Labels of view 1 are 6 mm off. Fits start from means over crops turned by 0, 15, 15, 30 and
+    # 30 degrees, and what this network answers does not turn with them.
+    joints_mm = constant_model[1][skeleton.EVALUATION_SPHERES]
+    shrunk = 1.0 - np.cos(np.radians([0.0, 15.0, 15.0, 30.0, 30.0])).mean()
+    expected = (shrunk * np.linalg.norm(joints_mm[:, :2], axis=1)).mean()
     scores = report.read_metrics(output)
-    assert scores["n"].mean_joint_error_mm < FLOAT_MM
+    assert abs(scores["n"].mean_joint_error_mm - expected) < FLOAT_MM
     # The views are no longer of one kind.
     assert "n_all_views" not in scores
     assert moved_fits == [((5, 1), [0] * 5)]

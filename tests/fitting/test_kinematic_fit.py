@@ -5,7 +5,7 @@ import pytest
 
 from tests import seen_hands
 from tfhand.fitting import kinematic_fit
-from tfhand.hand import skeleton, spheres, template
+from tfhand.hand import skeleton, spheres, statistics, template
 
 # Per axis; 12.6 mm from the truth on average.
 START_NOISE_MM = 8.0
@@ -63,6 +63,21 @@ def test_what_is_not_unknown_stays_that_of_the_mean_hand(free_shape, seen, spec,
     still = is_thickness if free_shape == "lengths" else np.full_like(is_thickness, True)
     np.testing.assert_array_equal(result.shape[:, still], 0.0)
     assert (result.shape[:, ~still] != 0.0).all()
+
+
+def test_without_depth_a_hand_takes_a_usual_pose(seen, spec, start, eagerly):
+    samples = kinematic_fit.Samples(
+        np.full_like(seen.depth_mm[:2], 150.0), seen.ref_from_crop[:2], seen.group[:2], spec
+    )
+    deviations = []
+    for weight in (0.0, 10.0):
+        config = kinematic_fit.FitConfig(
+            align_steps=10, steps=20, estimate_weight=0.0, pose_weight=weight
+        )
+        fitter = kinematic_fit.Fitter(2, 3, 2, spec, config)
+        result = fitter.fit(start[:2], samples, np.zeros_like(seen.shape), False)
+        deviations.append(np.mean(statistics.pose_deviations(result.angles) ** 2))
+    assert deviations[1] < 0.5 * deviations[0]
 
 
 def test_hands_of_the_mean_shape_agree_less(fitter, fitted, seen, start):

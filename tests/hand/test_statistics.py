@@ -103,3 +103,18 @@ def test_a_finger_pushed_through_its_neighbor_collides(hands, finger):
     outer, target = skeleton.FINGER_SPHERES[finger][2:], skeleton.FINGER_SPHERES[neighbor][3:5]
     clear[:, outer] += (clear[:, target].mean(axis=1) - clear[:, outer[-1]])[:, None]
     assert flagged(clear).mean() > 0.97
+
+
+def test_pose_deviations_are_independent_and_of_variance_1():
+    angles = pose_sampling.sample_angles(tf.random.Generator.from_seed(8), 8000)
+    deviations = statistics.pose_deviations(angles).numpy()
+    assert deviations.shape == (8000, len(template.ANGLE_NAMES) - 2)
+    np.testing.assert_allclose(deviations.mean(axis=0), 0.0, atol=0.06)
+    np.testing.assert_allclose(np.cov(deviations, rowvar=False), np.eye(21), atol=0.1)
+
+
+def test_the_wrist_is_no_part_of_pose_deviations():
+    angles = np.zeros([2, len(template.ANGLE_NAMES)], np.float32)
+    angles[1, [name.startswith("WRIST_") for name in template.ANGLE_NAMES]] = 0.7
+    first, second = statistics.pose_deviations(angles).numpy()
+    np.testing.assert_array_equal(first, second)

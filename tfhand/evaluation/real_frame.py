@@ -70,7 +70,7 @@ def score_real_frame(network, folder, spec, picture, with_fit=False):
         "per_joint_error_mm": dict(zip(skeleton.EVALUATION_JOINT_NAMES, error.tolist())),
     }
     if with_fit:
-        fits = frame_fits.FrameFits(spec)
+        fits = frame_fits.FrameFits(spec, network=network)
         fitted = fits(depth_mm, intrinsics, hands.center_mm, hands.spheres_mm)[0]
         away = fitted[skeleton.EVALUATION_SPHERES] - hands.center_mm[0] - truth
         score["fitted_mean_joint_error_mm"] = float(np.linalg.norm(away, axis=-1).mean())

@@ -1,12 +1,13 @@
 """Hands fitted to single depth frames of one person, starting from estimates. Not in the paper.
 
 Until the person's shape is known, each frame has its own, which is far nearer to the truth than
-the mean hand (docs/experiments.md).
+the mean hand (docs/experiments/fits.md).
 """
 
 import numpy as np
+import tensorflow as tf
 
-from tfhand.fitting import batched_fits, kinematic_fit
+from tfhand.fitting import batched_fits, kinematic_fit, turned_crops
 from tfhand.geometry import crop
 from tfhand.hand import template
 
@@ -22,6 +23,8 @@ class FrameFits:
     Args:
         spec: `crop.CropSpec` of the crops that are fitted.
         is_left: Whether frames show left hands.
+        network: Inference network, whose estimates of turned crops the fits start from, see
+            `turned_crops`; None: they start from the estimates that they are given.
         config: `kinematic_fit.FitConfig`; None: the default.
 
     Attributes:
@@ -29,9 +32,13 @@ class FrameFits:
             `learn_shape` finds it.
     """
 
-    def __init__(self, spec, is_left=False, config=None):
+    def __init__(self, spec, is_left=False, network=None, config=None):
         self._spec, self._is_left = spec, is_left
         self._config = config or kinematic_fit.FitConfig()
+        self._turned = None
+        if network is not None:
+            turned = turned_crops.TurnedNetwork(network, spec.cube_mm)
+            self._turned = tf.function(turned, autograph=False, reduce_retracing=True)
         self.shape = None
 
     def __call__(self, depth_mm, intrinsics, center_mm, spheres_mm):
@@ -76,12 +83,15 @@ class FrameFits:
         self.shape = batched_fits.find_shapes(start[:, None], samples, self._config)[0]
 
     def _in_crops(self, depth_mm, intrinsics, center_mm, spheres_mm):
-        """Returns crops [B, S, S] and spheres [B, 41, 3] in their frames, both of right hands."""
+        """Returns crops [B, S, S] and starts [B, 41, 3] in their frames, both of right hands."""
         depth_mm = np.nan_to_num(np.asarray(depth_mm, np.float32), posinf=0.0, neginf=0.0)
         crops = crop.crop_depth(depth_mm, intrinsics, center_mm, self._spec).numpy()
         if self._is_left:
             crops = crops[:, :, ::-1]
-        return crops, self._mirrored(spheres_mm - center_mm[:, None])
+        if self._turned is None:
+            return crops, self._mirrored(spheres_mm - center_mm[:, None])
+        normalized = crop.normalize(crops, self._spec.cube_mm)
+        return crops, self._turned(normalized)["spheres_mm"].numpy()
 
     def _samples(self, crops, group):
         """Returns crops [B, S, S] as samples of one view, whose crop frame is the reference."""

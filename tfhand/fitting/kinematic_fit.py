@@ -3,7 +3,7 @@
 Where the paper pushes the gradient of the data terms through the network, this finds, for each
 sample, the joint angles and the rigid motion that explain the depth maps of all its cameras,
 with one shape for all samples of a subject. Fits that agree with the depth are better targets
-than the network that started them (see `docs/experiments.md`).
+than the network that started them (see `docs/experiments/fits.md`).
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfhand.fitting import part_residuals
 from tfhand.geometry import crop, rigid
-from tfhand.hand import skeleton, spheres, template
+from tfhand.hand import skeleton, spheres, statistics, template
 from tfhand.losses import data_terms, silhouette
 from tfhand.losses.observation import observe
 
@@ -55,6 +55,8 @@ class FitConfig:
         silhouette_weight: Weight per mm of `silhouette.silhouette`.
         estimate_weight: Weight per mm of the distance to the estimate's spheres, clamped.
         shape_weight: Weight per squared standard deviation of the shape.
+        pose_weight: Weight per squared standard deviation of the fingers' angles, see
+            `statistics.pose_deviations`: it decides where fingers are hidden.
         limits_weight: Weight per rad beyond an anatomical range.
         stride: Uses every stride-th row and column of the depth maps.
         clamp_mm: Largest difference that counts.
@@ -75,6 +77,7 @@ class FitConfig:
     silhouette_weight: float = 0.5
     estimate_weight: float = 0.1
     shape_weight: float = 0.02
+    pose_weight: float = 0.5
     limits_weight: float = 20.0
     stride: int = 2
     clamp_mm: float = 40.0
@@ -201,6 +204,10 @@ class _Hands(tf.Module):
         over = tf.nn.relu(self.angles - high) + tf.nn.relu(low - self.angles)
         return tf.reduce_sum(over, axis=1)
 
+    def pose_penalty(self):
+        """Returns the squared standard deviations of the fingers' angles, their mean, [B]."""
+        return tf.reduce_mean(statistics.pose_deviations(self.angles) ** 2, axis=1)
+
     def shape_penalty(self):
         """Returns the squared standard deviations of the shapes, mean over the groups."""
         return tf.reduce_mean(tf.reduce_sum(self.shape**2, axis=1))
@@ -234,6 +241,8 @@ class Fitter:
         self._free_shape = tf.constant(_IS_FREE[config.free_shape], tf.float32)
         self._variables = [hands.angles, hands.rotation_vector, hands.translation, hands.shape]
         self._optimizer.build(self._variables)
+        # Sampled now, not while a graph is traced.
+        hands.pose_penalty()
         compiled = functools.partial(tf.function, autograph=False)
         self._align = compiled(self._align_to_spheres)
         self._start_loss = compiled(self._loss_of_start)
@@ -329,8 +338,9 @@ class Fitter:
             decay = 0.55 + 0.45 * tf.cos(np.pi * tf.cast(i / steps, tf.float32))
             self._optimizer.learning_rate.assign(rate * decay)
             with tf.GradientTape() as tape:
-                beyond = self._config.limits_weight * self._hands.beyond_limits()
-                total = tf.reduce_mean(loss() + beyond)
+                of_pose = self._config.limits_weight * self._hands.beyond_limits()
+                of_pose += self._config.pose_weight * self._hands.pose_penalty()
+                total = tf.reduce_mean(loss() + of_pose)
                 total += self._config.shape_weight * self._hands.shape_penalty()
             *gradients, of_shape = tape.gradient(total, self._variables)
             # Each sample has 1 / B of its own gradient, which Adam takes out again.

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfhand import files
-from tfhand.fitting import batched_fits, part_residuals
+from tfhand.fitting import batched_fits, part_residuals, turned_crops
 from tfhand.geometry import crop, rigid, views
 from tfhand.hand import skeleton, template
 
@@ -108,9 +108,9 @@ def make_pseudo_labels(network, samples, config, gate, shape=None):
     Returns:
         `PseudoLabels`.
     """
-    starts = estimates_in_ref(
-        network, samples.depth_mm, samples.ref_from_crop, samples.spec.cube_mm
-    )
+    cube_mm = samples.spec.cube_mm
+    turned = turned_crops.TurnedNetwork(network, cube_mm)
+    starts = estimates_in_ref(turned, samples.depth_mm, samples.ref_from_crop, cube_mm)
     fits = batched_fits.fit_samples(starts, samples, config, shape)
     is_inlier, is_part_inlier = _judge(fits, gate)
     return PseudoLabels(

@@ -19,7 +19,8 @@ class Fits:
 
     Attributes:
         target_mm: float32 [n, V, 41, 3], crop frames.
-        target_mask: bool [n, V, 41], the spheres of `target_mm` that agree with the depth.
+        target_mask: bool [n, V, 41], the spheres of `target_mm` to learn from: those of parts that
+            agree with the depth, but the wrist.
         angles: float32 [K, 23], radians, for each view whose fit agrees with the depth.
         camera_from_hand: float32 [K, 3, 3], rotation.
         shape: float32 [G, P], of each subject.
@@ -76,6 +77,8 @@ def load_or_make_fits(folder, network, recording, options, spec, shape=None):
         in_views = batches.targets_in_views(labels.spheres_ref_mm, part.ref_from_crop)
         target_mm[rows] = in_views.reshape(-1, *target_mm.shape[1:])
         sphere_mask = labels.is_part_inlier[:, part_residuals.PART_OF_SPHERE]
+        # Depth does not tell where along the arm the wrist is.
+        sphere_mask[:, skeleton.WRIST_SPHERES] = False
         sphere_mask = np.repeat(sphere_mask[:, None], part.num_views, axis=1)
         target_mask[rows] = sphere_mask.reshape(-1, *target_mask.shape[1:])
         camera_from_ref = np.swapaxes(part.ref_from_crop[is_inlier, :, :3, :3], -1, -2)

@@ -1,13 +1,13 @@
-"""Ranges of distances over the poses and subjects of the hand model (equations 14-16)."""
+"""Statistics of the poses and subjects of the hand model, of equations 14 to 16 and of fits."""
 
 import functools
 
 import numpy as np
 import tensorflow as tf
 
-from tfhand.hand import pose_sampling, skeleton, spheres
+from tfhand.hand import pose_sampling, skeleton, spheres, template
 
-__all__ = ["collision_distances", "length_ranges", "sample_spheres"]
+__all__ = ["collision_distances", "length_ranges", "pose_deviations", "sample_spheres"]
 
 _SEED = 20
 _SUBJECTS_AND_POSES = 6000
@@ -20,6 +20,9 @@ _OUTSIDE_SHARE = 0.001
 # thinnest fingers has 0.78 of the mean radii (`template.SHAPE_STDDEV`), and flesh that is pressed
 # together gives way by about a fifth (an assumption: 3 of 16 mm where two finger tips meet).
 _TOUCHING_SHARE = 0.6
+# Of the joint angles beside what they share, rad: no direction is certain.
+_ANGLE_NOISE = 0.02
+_IS_FINGER = np.array([not name.startswith("WRIST_") for name in template.ANGLE_NAMES])
 
 
 def sample_spheres(rng, batch, shape_scale=1.0):
@@ -66,3 +69,26 @@ def collision_distances():
     """
     radii = spheres.load().radii_mm[skeleton.COLLISION_PAIRS]
     return (_TOUCHING_SHARE * radii.sum(axis=1)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _finger_poses():
+    """Returns mean [F] of the fingers' sampled angles, and what makes them independent [F, F]."""
+    rng = tf.random.Generator.from_seed(_SEED)
+    angles = pose_sampling.sample_angles(rng, 2 * _SUBJECTS_AND_POSES).numpy()[:, _IS_FINGER]
+    covariance = np.cov(angles, rowvar=False) + _ANGLE_NOISE**2 * np.eye(angles.shape[1])
+    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
+    return angles.mean(axis=0), whitening.astype(np.float32)
+
+
+def pose_deviations(angles):
+    """Returns how far poses are from the mean of sampled ones, in standard deviations.
+
+    Args:
+        angles: float32 [B, 23], radians.
+
+    Returns:
+        float32 [B, F], independent and of variance 1 over sampled poses; without the wrist.
+    """
+    mean, whitening = _finger_poses()
+    return tf.matmul(tf.boolean_mask(angles, _IS_FINGER, axis=1) - mean, whitening)

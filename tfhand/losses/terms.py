@@ -117,7 +117,7 @@ TERMS = {
     ),
     "silhouette": Term(
         lambda x: silhouette.silhouette(x.projected_mm, x.observation),
-        weight=0.1, equation="not in the paper", unit="mm",
+        weight=0.5, equation="not in the paper", unit="mm",
     ),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from data_prep import records
 from tfhand import files
 from tfhand.evaluation import fitted, predictions, qualitative, real_frame
 from tfhand.evaluation import report as score_report
+from tfhand.fitting import turned_crops
 from tfhand.geometry import crop
 from tfhand.hand import skeleton
 from tfhand.models import exporting, pose_network
@@ -60,7 +61,9 @@ def predict_and_score(name, network, test):
         scores[f"{name}_common_center"] = predicted.score([0], test.num_missed)
     scores[f"{name}_all_views"] = predicted.score(num_missed=test.num_missed)
     if name in scores and test.with_fit:
-        fits = fitted.fit_predictions(alone, samples, test.spec, view=0)
+        turned = turned_crops.TurnedNetwork(network, test.spec.cube_mm)
+        starts = predictions.predict_dataset(turned, samples, cube_mm=test.spec.cube_mm)
+        fits = fitted.fit_predictions(starts, samples, test.spec, view=0)
         scores[f"{name}_fitted"] = fits.score([0], test.num_missed)
     for key, score in scores.items():
         print(f"{key}: mean error {score.mean_joint_error_mm:.2f} mm", flush=True)
