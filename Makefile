@@ -82,7 +82,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist docs/api *.egg-info .pytest_cache .ruff_cache
 	find tfhand data_prep experiments tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean

@@ -8,7 +8,9 @@ from tfhand import __version__
 
 CONTENTS = {
     "Use it": "tutorial package viewer cameras serving runtimes model_card",
-    "Train it": "data beam training distributed reference_log experiments other_recording",
+    "Train it": "data beam training distributed reference_log",
+    "Experiments": "experiments experiments/rows experiments/seeds experiments/fits "
+    "experiments/noise experiments/precision experiments/wrist",
     "Inside": "architecture deviations api/tfhand/index api/data_prep/index",
     "The project": "../CONTRIBUTING ../CHANGELOG ../benchmarks/RESULTS ../benchmarks/remarks "
     "../serving/README",
@@ -28,7 +30,7 @@ extensions = ["myst_parser", "sphinx.ext.napoleon", "autoapi.extension"]
 # The checkout is the source folder, so that links between pages are the same as on GitHub.
 root_doc = "README"
 include_patterns = ["*.md", "docs/**", "benchmarks/*.md", "serving/*.md"]
-exclude_patterns = [".*", "build", "runs", "data", "docs/experiments", "docs/runs"]
+exclude_patterns = [".*", "build", "runs", "data"]
 myst_heading_anchors = 4
 # Single backticks in docstrings are code.
 default_role = "code"

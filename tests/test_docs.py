@@ -13,7 +13,7 @@ from tfhand import commands
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "serving/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/experiments/*.md", "benchmarks/*.md", "serving/*.md")
     for path in ROOT.glob(pattern)
 )
 # Variables of make whose values are flags, and the command they are for.
