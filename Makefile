@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 EXTRAS ?= test
 # One stamp a choice of extras: another choice installs what is missing.
 READY := $(VENV)/.ready-$(EXTRAS)
+# Environment that `make wheel` empties and fills.
+WHEEL_VENV ?= build/wheel
 
 # Where the main job keeps its stages and its report, and the records it uses. Without DATA the
 # job makes its own recording.
@@ -30,11 +32,13 @@ FUZZ_FLAGS ?=
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test fuzz bench experiments weights lint clean distclean
+.PHONY: help run test docs wheel fuzz bench experiments weights lint clean distclean
 
 help:
 	@echo "make run    the main job: data, training, report in WORKDIR (now: $(WORKDIR))"
 	@echo "make test   lint and the full test suite"
+	@echo "make docs   the site, build/site/index.html; a broken link is an error"
+	@echo "make wheel  build dist/*.whl, and try it in an empty environment outside of the checkout"
 	@echo "make fuzz   read thousands of damaged files of every format; FUZZ_FLAGS=--seed=2 for others"
 	@echo "make bench  all benchmarks, into benchmarks/RESULTS.md; MODEL is the network that is timed"
 	@echo "make experiments  every experiment of the paper, into docs/experiments/rows.md; SEEDS=1,2,3"
@@ -48,6 +52,18 @@ run: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+
+docs: $(VENV)/.ready-docs
+	rm -rf build/site
+	$(BIN)/python -m sphinx -q -W --keep-going -E -d build/doctrees -c docs . build/site
+	cp build/site/README.html build/site/index.html
+
+wheel:
+	rm -rf dist build/lib build/bdist.*
+	$(PYTHON) -m venv --clear $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip wheel --disable-pip-version-check --no-deps -w dist .
+	$(WHEEL_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt dist/*.whl
+	.ci/wheel $(WHEEL_VENV)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)
@@ -66,16 +82,16 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist docs/api *.egg-info .pytest_cache .ruff_cache
 	find tfhand data_prep experiments tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
 	rm -rf $(VENV)
 
 # The stamp comes last: an interrupted installation is taken up again.
-$(READY): setup.cfg pyproject.toml constraints.txt
+$(VENV)/.ready-%: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
 	    sys.exit(v < (3, 10) and f"expected Python >= 3.10, found {v.major}.{v.minor}; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@

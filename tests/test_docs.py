@@ -8,10 +8,12 @@ import shlex
 import pytest
 from absl import flags
 
+from tfhand import commands
+
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "serving/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/experiments/*.md", "benchmarks/*.md", "serving/*.md")
     for path in ROOT.glob(pattern)
 )
 # Variables of make whose values are flags, and the command they are for.
@@ -240,6 +242,20 @@ def test_every_flag_of_training_is_in_its_page():
     importlib.import_module("tfhand.train").define_flags(own)
     text = (ROOT / "docs" / "training.md").read_text()
     assert {name for name in own if f"`--{name}`" not in text} == set()
+
+
+def test_the_main_job_without_a_checkout_has_the_flags_of_its_file(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    train = importlib.import_module("tfhand.train")
+    text = (ROOT / "docs" / "package.md").read_text()
+    (words,) = [words for name, words in commands_in(text) if name == "tfhand.train" and words]
+    own = [word for word in words if word.startswith(("--data_dir", "--workdir"))]
+    of_page, of_file = (
+        commands.parse(train.define_flags, ["train", *args]).flag_values_dict()
+        for args in (words, ["--flagfile=configs/selfsup.flags", *own])
+    )
+    of_file.pop("flagfile", None)
+    assert of_page == of_file
 
 
 @of_pages

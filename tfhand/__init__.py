@@ -1,8 +1,13 @@
 """3D hand pose from depth maps, learned without labels of real images."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfhand.estimator import PoseEstimator
+
 __all__ = ["PoseEstimator", "__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name):

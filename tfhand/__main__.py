@@ -18,7 +18,7 @@ COMMANDS = {
     "export": ("tfhand.export", "writes files for TensorFlow Serving and other runtimes"),
     "record": ("data_prep.record", "records depth cameras in NYU's layout"),
     "nyu": ("data_prep.nyu", "converts a recording in NYU's layout to records"),
-    "synthetic": ("data_prep.synthetic", "renders a recording, as records or in NYU's layout"),
+    "synthetic": ("data_prep.synthetic", "renders the embedded recording, as records"),
     "inspect": ("data_prep.inspect", "checks and draws records"),
 }
 

@@ -1,11 +1,13 @@
 """Hands in depth frames, for programs: one frame, a batch, or a stream.
 
-import tfhand
+Frames are depth in mm along the camera axis, 0 where there is no reading:
 
-estimator = tfhand.PoseEstimator.load("W/pose.keras")
-hand = estimator(depth_frame_mm, intrinsics)
-hand.joints["TH_KNU3_A"].mm     # the tip of the thumb, camera frame
-hand.draw("hand.png")
+    import tfhand
+
+    estimator = tfhand.PoseEstimator.load("W/pose.keras")
+    hand = estimator(depth_frame_mm, intrinsics)
+    hand.joints["TH_KNU3_A"].mm     # the tip of the thumb, camera frame
+    hand.draw("hand.png")
 """
 
 import pathlib

@@ -2,7 +2,7 @@
 
 The network estimates a hand in whatever is cropped. Where there is none, its heatmaps spread and
 their means draw together, so that fingers get lengths that no hand has. Badness is the doubt
-(`hand_center`: mean logarithm of the spread, mm) plus the mean |log| of the ratio between the
+(`hand_center`: mean logarithm of the spread, mm) plus the mean `|log|` of the ratio between the
 estimated distances of neighboring spheres on the fingers and the template's.
 """
 

@@ -2,7 +2,7 @@
 
 Not in the paper, which estimates every frame by itself. A first-order low-pass whose cutoff rises
 with the speed: with time step T and cutoff f, x_hat += a (x - x_hat) with a = r / (r + 1) and
-r = 2 pi f T, where f = f_min + beta |speed|, and the speed itself is low-passed likewise at 1 Hz.
+r = 2 pi f T, where f = f_min + beta abs(speed); the speed is low-passed likewise at 1 Hz.
 """
 
 import numpy as np

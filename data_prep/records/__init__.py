@@ -1,13 +1,13 @@
 """Folders of records: the names that other code uses to write, check and read them.
 
-schema.py         what a record holds
-examples.py       encoder and parser of a record
-dataset_info.py   what dataset_info.json holds
-shards.py         one file of records while it is written
-split_plan.py     a split that is to be written, and how its shards become visible
-shard_writer.py   writes the shards of a split
-reader.py         reads them
-storage.py        files, also in object stores
+- `schema.py`: what a record holds
+- `examples.py`: encoder and parser of a record
+- `dataset_info.py`: what dataset_info.json holds
+- `shards.py`: one file of records while it is written
+- `split_plan.py`: a split that is to be written, and how its shards become visible
+- `shard_writer.py`: writes the shards of a split
+- `reader.py`: reads them
+- `storage.py`: files, also in object stores
 """
 
 from data_prep.records.dataset_info import (

@@ -83,7 +83,7 @@ class SplitInfo:
 
     @property
     def num_missed(self) -> int:
-        """Number of samples left out though they may show a hand: scores count them as missed."""
+        """Number of samples left out though they may show a hand; scores count them as missed."""
         reasons = {reason: skips.count for reason, skips in self.skipped.items()}
         return sum(reasons.get(reason, 0) for reason in MISSED_HANDS)
 

@@ -31,7 +31,7 @@ def encode_example(sample: Mapping, spec: CropSpec, num_views: int) -> bytes:
     Args:
         sample: As for `check_sample`.
         spec: Size of the crops.
-        num_views: V.
+        num_views: Number of views V.
 
     Returns:
         A serialized `tf.train.Example`.

@@ -83,7 +83,7 @@ def check_sample(sample: Mapping, spec: CropSpec, num_views: int) -> dict:
             `joint_mask [V, 36]` (absent: all labelled). Where each view also finds the hand by
             itself, `own_depth_mm [V, S, S]` and `own_center_mm [V, 3]` (zero: it finds none).
         spec: Size of the crops.
-        num_views: V.
+        num_views: Number of views V.
 
     Returns:
         The sample with numpy values, other joints set to zero, `own_depth_mm` and `own_center_mm`

@@ -57,7 +57,7 @@ def encode_frame(
     Args:
         samples: At least one, for `schema.check_sample`, whose errors are passed on.
         spec: Size of the crops.
-        num_views: V.
+        num_views: Number of views V.
         notes: As in `EncodedFrame`.
         values: As in `EncodedFrame`; they are rounded.
     """

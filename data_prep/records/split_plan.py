@@ -34,7 +34,7 @@ class SplitPlan:
         num_shards: Number of files.
         source: Where the samples come from, for a reader to recognize.
         spec: Size of the crops.
-        num_views: V.
+        num_views: Number of views V.
         extra: JSON values kept with the split.
         overwrite: Whether a split of that name may be replaced.
 

@@ -223,7 +223,7 @@ class Fitter:
 
     Args:
         batch: Samples B a batch.
-        num_views: V.
+        num_views: Number of views V.
         num_groups: Subjects G.
         spec: `crop.CropSpec`.
         config: `FitConfig`.

@@ -73,7 +73,7 @@ class CropSpec:
 
     @property
     def far_mm(self) -> float:
-        """Depth of the background, mm relative to the center: half of the cube."""
+        """Depth of the background, mm relative to the center, half of the cube."""
         return 0.5 * self.cube_mm
 
     @property

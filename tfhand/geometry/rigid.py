@@ -106,7 +106,7 @@ def apply(a_from_b, points_b) -> tf.Tensor:
 def rotation_from_axis_angle(axis_angle) -> tf.Tensor:
     """Returns rotation matrices of axis-angle vectors (Rodrigues' formula).
 
-    With K the cross-product matrix of v and theta = |v|,
+    With K the cross-product matrix of v and theta its length,
 
         R = I + sin(theta) / theta K + (1 - cos(theta)) / theta^2 K^2.
 

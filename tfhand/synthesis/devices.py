@@ -99,7 +99,7 @@ def draw_cameras(rng, batch, kinds, distance_mm, off_axis):
     Args:
         rng: `tf.random.Generator`.
         batch: Number of samples B, int.
-        kinds: `DepthSensor`s to draw from.
+        kinds: Sequence of `DepthSensor` to draw from.
         distance_mm: Lowest and highest distance of the crop's center.
         off_axis: Largest x / z and y / z of the crop's center.
 
