@@ -149,7 +149,7 @@ def _mean_terms(objective, recording, spheres_mm, is_multi_view):
 
 def _constant_network(spheres_mm, depth, training):
     """A pose network that estimates the same spheres whatever it is given."""
-    return {"spheres_mm": spheres_mm}
+    return {"stack_spheres_mm": spheres_mm[:, tf.newaxis]}
 
 
 if __name__ == "__main__":
