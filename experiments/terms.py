@@ -55,7 +55,7 @@ def main(flag_values):
             "views": "together" if is_multi_view else "alone",
             "error": error_mm(recording, spheres_mm),
             **wrist_errors_mm(recording, spheres_mm),
-            **_mean_terms(objective, recording, spheres_mm, is_multi_view),
+            **mean_terms(objective, recording, spheres_mm, is_multi_view),
         }
         for is_multi_view in (True, False)
         for name, spheres_mm in hands_mm.items()
@@ -128,7 +128,7 @@ def wrist_errors_mm(recording, spheres_mm):
     }
 
 
-def _mean_terms(objective, recording, spheres_mm, is_multi_view):
+def mean_terms(objective, recording, spheres_mm, is_multi_view):
     """Returns the mean of every term at hands [n, V, 41, 3] over the samples."""
     sums = {}
     # The prior draws the same for all hands.

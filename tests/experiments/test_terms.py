@@ -5,7 +5,11 @@ import pytest
 
 from experiments import terms
 from tfhand.data import batches, recordings
-from tfhand.hand import skeleton
+from tfhand.geometry import crop
+from tfhand.hand import skeleton, spheres
+from tfhand.losses import terms as losses
+from tfhand.training import fine_tuning
+from tfhand.training import options as train_options
 
 
 @pytest.fixture
@@ -42,3 +46,18 @@ def test_labels_are_completed_by_the_fit_moved_to_the_palm(recording):
     # A fit that is right but for its place.
     completed = terms.complete_labels(recording, truth + np.float32([3.0, -2.0, 1.0]))
     np.testing.assert_allclose(completed, truth, atol=1e-2)
+
+
+def test_terms_are_those_of_given_hands(recording):
+    spec = crop.CropSpec(image_size=16, cube_mm=300.0)
+    options = train_options.FineTuneOptions(method="gradient", augment=False)
+    objective = fine_tuning.make_objective(losses.LossWeights(), options, spec, prior=None)
+    rest_mm = np.tile(spheres.load().centers_mm.astype(np.float32), (2, 3, 1, 1))
+    values = terms.mean_terms(objective, recording, rest_mm, is_multi_view=True)
+    assert set(values) == set(losses.TERMS) - {"pose_prior"}
+    # One hand in all views, that of the hand model.
+    assert values["multi_view_consistency"] < 1e-3
+    assert values["collision"] < 1e-3
+    moved_mm = rest_mm + np.float32([30.0, 0.0, 0.0]) * np.arange(3)[:, None, None]
+    moved = terms.mean_terms(objective, recording, moved_mm, is_multi_view=True)
+    assert moved["multi_view_consistency"] > 100.0

@@ -62,6 +62,7 @@ def test_what_is_not_unknown_stays_that_of_the_mean_hand(free_shape, seen, spec,
     is_thickness = np.array(["THICKNESS" in name for name in template.SHAPE_NAMES])
     still = is_thickness if free_shape == "lengths" else np.full_like(is_thickness, True)
     np.testing.assert_array_equal(result.shape[:, still], 0.0)
+    assert (~still).any() == (free_shape == "lengths")
     assert (result.shape[:, ~still] != 0.0).all()
 
 
