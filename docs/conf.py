@@ -10,7 +10,7 @@ CONTENTS = {
     "Use it": "tutorial package viewer cameras serving runtimes model_card",
     "Train it": "data beam training distributed reference_log",
     "Experiments": "experiments experiments/rows experiments/seeds experiments/fits "
-    "experiments/noise experiments/precision experiments/wrist",
+    "experiments/noise experiments/precision experiments/prior experiments/wrist",
     "Inside": "architecture deviations api/tfhand/index api/data_prep/index",
     "The project": "../CONTRIBUTING ../CHANGELOG ../benchmarks/RESULTS ../benchmarks/remarks "
     "../serving/README",
