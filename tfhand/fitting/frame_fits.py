@@ -51,7 +51,7 @@ class FrameFits:
             spheres_mm: float32 [B, 41, 3], estimates, camera frame.
 
         Returns:
-            float32 [B, 41, 3], camera frame; the estimate stays where a fit does not explain the
+            float32 [B, 41, 3], camera frame; the start stays where a fit does not explain the
             depth better.
         """
         crops, start = self._in_crops(depth_mm, intrinsics, center_mm, spheres_mm)
